@@ -1,0 +1,94 @@
+// Package hansom holds the words of the platform: names, ARNs, principals, errors, versions, invocations.
+// It imports the standard library only; every other package builds on it. See docs/architecture.md.
+package hansom
+
+import "time"
+
+const (
+	DefaultProject = "000000000000" // the project that exists from the start
+	DefaultRegion  = "us-east-1"
+	Latest         = "$LATEST" // the mutable version
+)
+
+// Limits of AWS Lambda that Hansom keeps. Sizes are in bytes unless the name says otherwise.
+const (
+	MaxSyncPayload   = 6 << 20
+	MaxStreamPayload = 200 << 20
+	MaxZipInline     = 50 << 20
+	MaxUnpacked      = 250 << 20
+	MaxEnvironment   = 4 << 10
+	MaxConcurrency   = 1000 // per project: the account limit
+)
+
+// PrincipalKind says who acts.
+type PrincipalKind uint8
+
+const (
+	Anonymous PrincipalKind = iota
+	Root
+	AccessKey
+	RoleSession
+	FunctionSession
+)
+
+// Principal is who acts: the result of authenticating a request.
+type Principal struct {
+	Kind        PrincipalKind
+	Project     string // 12 digits
+	ARN         string // as STS GetCallerIdentity reports it
+	UserID      string // as STS GetCallerIdentity reports it
+	AccessKeyID string
+	Function    string // ARN of the function, for a FunctionSession
+}
+
+// Credentials sign requests to the api listener. Temporary ones have a session token and an expiry.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expires         time.Time
+}
+
+// Version is an immutable state of a function: code digest and configuration. $LATEST has a new one after each update.
+type Version struct {
+	Project     string
+	Region      string
+	Function    string
+	Number      string // "$LATEST" or "1", "2", ...
+	Revision    string // changes with every change of code or configuration; an instance serves one revision
+	Description string
+	Runtime     string // identifier as the user wrote it, e.g. "nodejs22.x"
+	Handler     string
+	Role        string // ARN, checked for form only
+	CodeSHA256  string // hex digest of the zip; base64 of the same bytes is AWS's CodeSha256
+	CodeSize    int64
+	Memory      int // MB, 128 to 10,240
+	Ephemeral   int // MB of /tmp, 512 to 10,240
+	Timeout     time.Duration
+	Environment map[string]string
+	App         string // app that owns the function; "" when it was made through the Lambda API
+}
+
+// ARN of the version, qualified unless it is $LATEST.
+func (v *Version) ARN() string {
+	q := v.Number
+	if q == Latest {
+		q = ""
+	}
+	return FunctionARN(v.Region, v.Project, v.Function, q)
+}
+
+// LogGroup and the default log stream prefix follow Lambda's naming.
+func (v *Version) LogGroup() string { return "/aws/lambda/" + v.Function }
+
+// Target is what a function name and qualifier resolve to at one moment.
+type Target struct {
+	Version  *Version
+	ARN      string // the ARN that was invoked, with its qualifier
+	Reserved int    // reserved concurrency of the function; -1 when it shares the project's limit
+}
+
+// Route sends requests for an app's host to a function. Path is "/a/{id}" or "/a/{rest+}"; Method may be "ANY".
+type Route struct {
+	App, Method, Path, Function string
+}

@@ -1,0 +1,145 @@
+// Package sandbox is the contract between the pool and the drivers that isolate processes: linux, process and fake.
+// A driver's test is a call of sandboxtest.Run.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// ErrClosed is returned by a Link whose runtime has gone away.
+var ErrClosed = errors.New("the runtime closed its connection")
+
+// Driver makes sandboxes.
+type Driver interface {
+	// Name is "linux", "process" or "fake".
+	Name() string
+	// Start makes a sandbox and starts spec.Command in it. It returns when the process runs; a runtime reports readiness over its Link.
+	Start(ctx context.Context, spec Spec) (Sandbox, error)
+	// Close kills what still runs and removes what the driver made on the host.
+	Close() error
+}
+
+// Spec says what to run and within which limits.
+type Spec struct {
+	ID        string   // unique within the server: lower-case letters and digits, at most 20
+	Command   []string // absolute path as seen inside, and arguments
+	Env       []string // complete environment, NAME=value
+	Dir       string   // working directory inside
+	Binds     []Bind   // read-only, nosuid, nodev
+	Listen    []Listen // listeners on 127.0.0.1 inside the sandbox
+	Frames    bool     // give the process a socket as fd 3
+	Memory    int64    // bytes of the whole tree, swap excluded
+	Tmp       int64    // bytes of /tmp
+	Processes int      // most tasks; 0 means 512
+}
+
+// Bind shows a host path, read-only, at Target inside. A driver without mounts cannot move paths: it runs on the host's own
+// (see Relocate).
+type Bind struct{ Source, Target string }
+
+// Listen asks for a listener at 127.0.0.1:Port inside. Each of Env is set to fmt.Sprintf(Format, "host:port").
+type Listen struct {
+	Port   int
+	Env    []string
+	Format string
+}
+
+// Sandbox is one isolated process tree. Its methods may be called from several goroutines.
+type Sandbox interface {
+	// Conn is the server's end of fd 3; nil without Spec.Frames.
+	Conn() *net.UnixConn
+	// Listener is the one asked for with Spec.Listen; nil when the port was not asked for. It is closed when the sandbox ends.
+	Listener(port int) net.Listener
+	// Output is the read end of the pipe behind stdout and stderr. It reads EOF when the tree is gone.
+	Output() *os.File
+	// Done is closed when the tree is gone; Exit is valid then.
+	Done() <-chan struct{}
+	Exit() Exit
+	// Usage may be called at any time, also after the end.
+	Usage() Usage
+	// Kill ends the whole tree at once (frozen or not), waits for it and releases all that the sandbox held. It is idempotent.
+	Kill()
+}
+
+// Freezer is the optional ability to stop a tree's processes without ending them.
+type Freezer interface {
+	Freeze() error
+	Thaw() error
+}
+
+// Relocator is the optional ability of a Driver that shows host paths as they are: it maps a path as seen inside a sandbox
+// of the linux driver to the host's path, e.g. "/var/task" to Binds[i].Source.
+type Relocator interface {
+	Relocate(spec Spec, path string) string
+}
+
+// Exit says how a tree ended.
+type Exit struct {
+	Code   int // exit code of the first process; -1 when a signal ended it
+	Signal int // 0 when no signal ended it
+	OOM    bool
+}
+
+func (e Exit) String() string {
+	switch {
+	case e.OOM:
+		return "out of memory"
+	case e.Signal != 0:
+		return fmt.Sprintf("signal: %d", e.Signal)
+	}
+	return fmt.Sprintf("exit status %d", e.Code)
+}
+
+// Usage of a tree.
+type Usage struct {
+	MemoryPeak int64 // bytes
+	CPU        int64 // nanoseconds
+}
+
+// Link carries invocations to the runtime in a sandbox: frames (managed runtimes) or the Lambda Runtime API.
+// One invocation at a time, unless the link says otherwise.
+type Link interface {
+	// Init waits until the runtime has booted and loads the handler. A failure inside the runtime is an *InitError;
+	// ErrClosed when the runtime ended; ctx's error when it took too long.
+	Init(ctx context.Context, in *Init) error
+	// Invoke gives the runtime one event. It returns ErrClosed when the runtime ended, os.ErrDeadlineExceeded when
+	// req.Deadline passed: the sandbox must be killed then. sink may be nil.
+	Invoke(req *Request, sink hansom.Sink) (Response, error)
+	Close() error
+}
+
+// Init is what a runtime is told once.
+type Init struct {
+	Handler  string
+	TaskRoot string // "/var/task" as the runtime sees it
+	Env      []string
+}
+
+// InitError is a failure to load the function. Payload is Lambda's error JSON.
+type InitError struct{ Payload []byte }
+
+func (e *InitError) Error() string { return "function did not initialise: " + string(e.Payload) }
+
+// Request is one invocation as the runtime sees it.
+type Request struct {
+	*hansom.Invocation
+	Deadline int64 // Unix milliseconds
+}
+
+// Response of the runtime. Payload is valid until Release.
+type Response struct {
+	Payload  []byte
+	Error    bool // Payload is error JSON
+	Fatal    bool // the runtime exits after it: do not use the sandbox again
+	Streamed bool
+	Release  func() // may be nil
+}
+
+// LogFunc takes a log message that the runtime attributed to a request ("" when to none).
+type LogFunc func(requestID string, message []byte)

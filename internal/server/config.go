@@ -1,0 +1,275 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// Config of a server. DefaultConfig gives the defaults; Settings lists every key.
+type Config struct {
+	Data   string // data directory
+	Edge   string // listen address of the public listener
+	API    string // listen address of the AWS-shaped and management APIs
+	Domain string // base domain of public hosts
+	Region string // region in every ARN
+	DB     string // "" is SQLite in the data directory; postgres://... otherwise
+	Sync   string // "process" survives kill -9, "always" a power cut
+
+	Driver              string        // "auto", "linux" or "process"
+	InsecureNoIsolation bool          // let serve run without isolation
+	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
+	Idle                time.Duration // an idle instance ends after this
+	LogSize             int           // MB of log kept for each function
+	LogAge              time.Duration
+	LogFormat           string // server's own log: "text" or "json"
+	RunDir              string // run directory of sandboxes
+
+	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
+}
+
+// DefaultConfig returns the defaults of hansom serve.
+func DefaultConfig() Config {
+	c := Config{
+		Data:      "/var/lib/hansom",
+		Edge:      ":8080",
+		API:       "127.0.0.1:4566",
+		Domain:    "localhost",
+		Region:    hansom.DefaultRegion,
+		Sync:      "process",
+		Driver:    "auto",
+		Idle:      10 * time.Minute,
+		LogSize:   64,
+		LogAge:    14 * 24 * time.Hour,
+		LogFormat: "text",
+		RunDir:    "/run/hansom",
+	}
+	if os.Geteuid() != 0 {
+		dir := os.Getenv("XDG_RUNTIME_DIR")
+		if dir == "" {
+			dir = filepath.Join(os.TempDir(), "hansom-"+strconv.Itoa(os.Geteuid()))
+		}
+		c.RunDir = filepath.Join(dir, "hansom")
+	}
+	return c
+}
+
+// DevConfig returns the defaults of hansom dev.
+func DevConfig() Config {
+	c := DefaultConfig()
+	c.Data, c.Edge, c.Dev = ".hansom", "127.0.0.1:8080", true
+	return c
+}
+
+// Setting is one key of the configuration: the flag --key, the key of the YAML file and the variable HANSOM_KEY
+// (upper case, dashes as underscores). It is a pflag.Value.
+type Setting struct {
+	Key, Usage string
+	target     any
+}
+
+// Settings of c, in the order in which help shows them. Setting one changes c.
+func (c *Config) Settings() []*Setting {
+	return []*Setting{
+		{"data", "data directory", &c.Data},
+		{"edge", "address of the public listener", &c.Edge},
+		{"api", "address of the AWS-shaped and management APIs", &c.API},
+		{"domain", "base domain of public hosts", &c.Domain},
+		{"region", "region in every ARN", &c.Region},
+		{"db", "postgres://... for PostgreSQL 15 or newer (default: SQLite in the data directory)", &c.DB},
+		{"sync", "durability: process survives kill -9, always a power cut", &c.Sync},
+		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
+		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
+		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
+		{"idle", "an idle instance ends after this", &c.Idle},
+		{"log-size", "MB of log kept for each function", &c.LogSize},
+		{"log-age", "function logs are kept this long", &c.LogAge},
+		{"log-format", "format of the server's own log: text or json", &c.LogFormat},
+		{"run-dir", "run directory of sandboxes", &c.RunDir},
+	}
+}
+
+// Env is the setting's environment variable.
+func (s *Setting) Env() string {
+	return "HANSOM_" + strings.ToUpper(strings.ReplaceAll(s.Key, "-", "_"))
+}
+
+// Set parses a value.
+func (s *Setting) Set(v string) (err error) {
+	switch t := s.target.(type) {
+	case *string:
+		*t = v
+	case *bool:
+		*t, err = strconv.ParseBool(v)
+	case *int:
+		*t, err = strconv.Atoi(v)
+	case *time.Duration:
+		*t, err = time.ParseDuration(v)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not a %s", v, s.Type())
+	}
+	return nil
+}
+
+func (s *Setting) String() string {
+	switch t := s.target.(type) {
+	case *string:
+		return *t
+	case *bool:
+		return strconv.FormatBool(*t)
+	case *int:
+		return strconv.Itoa(*t)
+	case *time.Duration:
+		return t.String()
+	}
+	return ""
+}
+
+// Type names the kind of value: string, bool, number or duration.
+func (s *Setting) Type() string {
+	switch s.target.(type) {
+	case *bool:
+		return "bool"
+	case *int:
+		return "number"
+	case *time.Duration:
+		return "duration"
+	}
+	return "string"
+}
+
+// Load sets c from the YAML file (skipped when path is "") and then from the environment; an unknown key of the file is
+// refused with the nearest known one. Flags come last, by the caller.
+func (c *Config) Load(path string, environ []string) error {
+	settings := map[string]*Setting{}
+	for _, s := range c.Settings() {
+		settings[s.Key] = s
+	}
+	if path != "" {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return hansom.Errorf(hansom.Invalid, "read config", "%w", err)
+		}
+		var file map[string]any
+		if err := yaml.Unmarshal(data, &file); err != nil {
+			return hansom.Errorf(hansom.Invalid, "read config", "%s: %w", path, err)
+		}
+		keys := make([]string, 0, len(file))
+		for k := range file {
+			keys = append(keys, k)
+		}
+		sort.Strings(keys)
+		for _, k := range keys {
+			s, ok := settings[k]
+			if !ok {
+				return hansom.Errorf(hansom.Invalid, "read config", "%s: unknown key %q; did you mean %q?", path, k, nearest(k, settings))
+			}
+			if err := s.Set(fmt.Sprint(file[k])); err != nil {
+				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s: %w", path, k, err)
+			}
+		}
+	}
+	env := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	for _, s := range c.Settings() {
+		if v, ok := env[s.Env()]; ok {
+			if err := s.Set(v); err != nil {
+				return hansom.Errorf(hansom.Invalid, "read environment", "%s: %w", s.Env(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// Validate checks what no single value shows.
+func (c *Config) Validate() error {
+	bad := func(format string, args ...any) error {
+		return hansom.Errorf(hansom.Invalid, "check config", format, args...)
+	}
+	switch {
+	case c.Sync != "process" && c.Sync != "always":
+		return bad("sync is %q; use process or always", c.Sync)
+	case c.Driver != "auto" && c.Driver != "linux" && c.Driver != "process":
+		return bad("driver is %q; use auto, linux or process", c.Driver)
+	case c.Driver == "linux" && runtime.GOOS != "linux":
+		return bad("the linux driver needs Linux; use --driver process")
+	case c.LogFormat != "text" && c.LogFormat != "json":
+		return bad("log-format is %q; use text or json", c.LogFormat)
+	case c.Domain == "" || strings.ContainsAny(c.Domain, "/: "):
+		return bad("domain %q is not a host name", c.Domain)
+	case !regionForm(c.Region):
+		return bad("region %q is not a region name such as us-east-1", c.Region)
+	case c.Memory < 0 || c.LogSize < 1 || c.Idle <= 0 || c.LogAge <= 0:
+		return bad("memory, log-size, idle and log-age must be positive")
+	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):
+		return bad("db %q is not a postgres:// URL; leave it out for SQLite", c.DB)
+	}
+	for name, addr := range map[string]string{"edge": c.Edge, "api": c.API} {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return bad("%s %q is not an address such as 127.0.0.1:8080: %w", name, addr, err)
+		}
+		if ip := net.ParseIP(host); c.Dev && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return bad("%s is %q, but hansom dev listens on loopback alone; use hansom serve", name, addr)
+		}
+	}
+	return nil
+}
+
+func regionForm(s string) bool {
+	parts := strings.Split(s, "-")
+	if len(parts) < 3 || len(s) > 32 {
+		return false
+	}
+	for _, p := range parts {
+		if p == "" || strings.Trim(p, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+			return false
+		}
+	}
+	_, err := strconv.Atoi(parts[len(parts)-1])
+	return err == nil
+}
+
+// nearest is the known key with the smallest edit distance.
+func nearest(key string, known map[string]*Setting) string {
+	best, distance := "", len(key)+20
+	for k := range known {
+		if d := editDistance(key, k); d < distance || d == distance && k < best {
+			best, distance = k, d
+		}
+	}
+	return best
+}
+
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		previous := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := previous
+			if a[i] != b[j] {
+				cost = 1 + min(previous, row[j], row[j+1])
+			}
+			previous, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,84 @@
+package server
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestLoad(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		env        []string
+		err        string
+		check      func(Config) bool
+	}{
+		{"defaults", "", nil, "", func(c Config) bool { return c.Edge == ":8080" && c.Region == "us-east-1" }},
+		{"file", "edge: 127.0.0.1:0\nmemory: 2048\nidle: 90s\ninsecure-no-isolation: true\n", nil, "",
+			func(c Config) bool {
+				return c.Edge == "127.0.0.1:0" && c.Memory == 2048 && c.Idle == 90*time.Second && c.InsecureNoIsolation
+			}},
+		{"environment over file", "region: eu-west-1\n", []string{"HANSOM_REGION=eu-central-1"}, "", func(c Config) bool { return c.Region == "eu-central-1" }},
+		{"unknown key", "regoin: eu-west-1\n", nil, `unknown key "regoin"; did you mean "region"?`, nil},
+		{"bad number", "memory: much\n", nil, `memory: "much" is not a number`, nil},
+		{"bad variable", "", []string{"HANSOM_IDLE=long"}, `HANSOM_IDLE: "long" is not a duration`, nil},
+		{"not a mapping", "- a\n", nil, "config.yaml", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := ""
+			if c.file != "" {
+				path = filepath.Join(t.TempDir(), "config.yaml")
+				if err := os.WriteFile(path, []byte(c.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cfg := DefaultConfig()
+			err := cfg.Load(path, c.env)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("error %v, want %q", err, c.err)
+				}
+				return
+			}
+			if err != nil || !c.check(cfg) {
+				t.Fatalf("%+v, %v", cfg, err)
+			}
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		err    string
+	}{
+		"defaults":   {func(*Config) {}, ""},
+		"sync":       {func(c *Config) { c.Sync = "never" }, "use process or always"},
+		"edge":       {func(c *Config) { c.Edge = "8080" }, "is not an address"},
+		"dev public": {func(c *Config) { c.Dev, c.Edge = true, "0.0.0.0:80" }, "loopback alone"},
+		"region":     {func(c *Config) { c.Region = "Mars" }, "not a region name"},
+		"db":         {func(c *Config) { c.DB = "mysql://x" }, "not a postgres:// URL"},
+		"domain":     {func(c *Config) { c.Domain = "http://x" }, "not a host name"},
+	} {
+		cfg := DefaultConfig()
+		c.change(&cfg)
+		err := cfg.Validate()
+		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: error %v, want %q", name, err, c.err)
+		}
+	}
+}
+
+func TestSettingsAreStrings(t *testing.T) {
+	cfg := DefaultConfig()
+	for _, s := range cfg.Settings() {
+		if err := s.Set(s.String()); err != nil {
+			t.Errorf("%s: its own default does not parse: %v", s.Key, err)
+		}
+		if s.Env() != "HANSOM_"+strings.ToUpper(strings.ReplaceAll(s.Key, "-", "_")) {
+			t.Errorf("%s: %s", s.Key, s.Env())
+		}
+	}
+}

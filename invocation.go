@@ -1,0 +1,103 @@
+package hansom
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// Invocation is one event given to one function.
+type Invocation struct {
+	ID            string // request id: a lower-case UUID
+	Project       string
+	Function      string
+	Qualifier     string // "" means $LATEST; a version number or an alias otherwise
+	ARN           string // the ARN that was invoked; set by invoke from the Target
+	Payload       []byte // JSON; belongs to the caller until Invoke returns
+	ClientContext []byte // JSON, "" when there is none
+	Trace         string // X-Amzn-Trace-Id
+	Source        string // what triggered it: "api", "url", "http"
+	LogTail       bool   // fill Result.LogTail
+}
+
+// Invoker runs a function and waits for its result. Errors (an *Error): NotFound, Throttled, TooLarge, Denied, Conflict,
+// Unavailable, Canceled. What goes wrong inside the function is a Result with FunctionError set, not an error.
+// A nil sink asks for a buffered result; with a sink, a function that streams writes to it and Payload stays empty.
+type Invoker interface {
+	Invoke(ctx context.Context, inv *Invocation, sink Sink) (Result, error)
+}
+
+// Sink receives a streamed response. Start comes first, once; status is 200 for managed runtimes, whose
+// Content-Type "application/vnd.awslambda.http-integration-response" announces a JSON prelude and eight NUL bytes.
+// A Write that blocks holds the function back. After an error the rest of the stream is discarded.
+type Sink interface {
+	Start(status int, header http.Header)
+	Write(p []byte) (int, error)
+	Flush()
+}
+
+// Result is the outcome of an invocation.
+type Result struct {
+	Payload       []byte // JSON of the answer, or of the error when FunctionError is set
+	FunctionError string // "" or "Unhandled"
+	Version       string // the version that ran: "$LATEST" or a number
+	LogTail       []byte // the last 4 KB of the log when asked for
+	Streamed      bool   // the answer went to the sink
+	Completion    Completion
+	release       func()
+}
+
+// NewResult returns a result whose Payload goes back to its pool on Release; release may be nil.
+func NewResult(payload []byte, release func()) Result {
+	return Result{Payload: payload, release: release}
+}
+
+// Release gives pooled buffers back. Payload must not be used after it. Calling it is optional.
+func (r *Result) Release() {
+	if r.release != nil {
+		r.release()
+		r.release, r.Payload = nil, nil
+	}
+}
+
+// Status of a finished invocation.
+type Status uint8
+
+const (
+	StatusOK Status = iota
+	StatusError
+	StatusTimeout
+	StatusOutOfMemory
+	StatusCrash
+)
+
+func (s Status) String() string {
+	return [...]string{"ok", "error", "timeout", "out of memory", "crash"}[s]
+}
+
+// Completion is the record of a finished invocation that metering and telemetry drain.
+type Completion struct {
+	ID         string
+	Version    *Version
+	Source     string
+	Start      time.Time
+	Duration   time.Duration // handler time
+	Init       time.Duration // 0 for a warm start
+	Billed     time.Duration // whole milliseconds; the init of a cold start included
+	MemoryUsed int64         // bytes, peak of the instance
+	BytesIn    int
+	BytesOut   int
+	Status     Status
+	Cold       bool
+}
+
+// LogEvent is one line of a function's log.
+type LogEvent struct {
+	Time      time.Time `json:"time"`
+	Project   string    `json:"project"`
+	Function  string    `json:"function"`
+	Version   string    `json:"version"`
+	Instance  string    `json:"instance"`            // the log stream is YYYY/MM/DD/[version]instance
+	RequestID string    `json:"requestId,omitempty"` // "" for what no invocation caused
+	Message   string    `json:"message"`             // one line without its newline; START, END and REPORT lines included
+}
