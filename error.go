@@ -31,6 +31,7 @@ type Error struct {
 	Op      string // what was being done, for logs: "create function"
 	Code    string // the service's error code where Kind alone does not tell, e.g. "CodeStorageExceededException"
 	Message string // for the caller; says what to do next
+	Reason  string // which limit a Throttled error met: TooManyRequestsException's Reason
 	Err     error  // cause, for logs
 }
 

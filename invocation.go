@@ -13,6 +13,7 @@ type Invocation struct {
 	Function      string
 	Qualifier     string // "" means $LATEST; a version number or an alias otherwise
 	ARN           string // the ARN that was invoked; set by invoke from the Target
+	Version       string // the version that the call went to: "$LATEST" or a number; set by invoke from the Target
 	Payload       []byte // JSON; belongs to the caller until Invoke returns
 	ClientContext []byte // JSON, "" when there is none
 	Trace         string // X-Amzn-Trace-Id

@@ -1,0 +1,73 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/pool"
+	"github.com/hansomcloud/hansom/internal/runtimeapi"
+	"github.com/hansomcloud/hansom/internal/runtimes"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+	"github.com/hansomcloud/hansom/internal/sandbox/process"
+)
+
+// openDriver chooses what isolates functions, and finds the interpreters that it can show them.
+func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
+	var reason error
+	if s.cfg.Driver != "process" && runtime.GOOS == "linux" {
+		config := linux.DefaultConfig()
+		config.RunDir = s.cfg.RunDir
+		driver, err := linux.New(config, logger)
+		if err == nil {
+			s.driver = driver
+			for _, f := range driver.Facts() {
+				s.checks = append(s.checks, hansomapi.Check(f))
+			}
+			return s.openRuntimes(ctx, false)
+		}
+		if s.cfg.Driver == "linux" {
+			return err
+		}
+		reason = err
+	}
+	if !s.cfg.Dev && !s.cfg.InsecureNoIsolation {
+		if reason == nil {
+			reason = fmt.Errorf("the process driver does not isolate functions")
+		}
+		return hansom.Errorf(hansom.Unsupported, "open driver", "functions cannot be isolated here: %w; "+
+			"run as root on Linux, or accept that functions can read and change all that this user can with --insecure-no-isolation", reason)
+	}
+	config := process.DefaultConfig()
+	config.Dir = filepath.Join(s.cfg.RunDir, "process")
+	driver, err := process.New(config, logger)
+	if err != nil {
+		return err
+	}
+	s.driver = driver
+	s.logger.Warn("functions run without isolation: they can read and change all that this user can", "driver", "process", "reason", reason)
+	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can"})
+	return s.openRuntimes(ctx, true)
+}
+
+func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
+	config := runtimes.DefaultConfig()
+	config.Homes = homes
+	if s.runtimes, err = runtimes.Discover(ctx, config); err != nil {
+		return err
+	}
+	return s.runtimes.Install(ctx, filepath.Join(s.cfg.Data, "runtime"))
+}
+
+// link makes what carries invocations to the runtime in a sandbox.
+func link(sb sandbox.Sandbox, frames bool, log sandbox.LogFunc) (sandbox.Link, error) {
+	if frames {
+		return sandbox.NewFrameLink(sb.Conn(), log), nil
+	}
+	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
+}

@@ -1,0 +1,367 @@
+package server
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/app"
+	"github.com/hansomcloud/hansom/internal/auth"
+	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/iam"
+	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/awsapi/sts"
+	"github.com/hansomcloud/hansom/internal/blob/disk"
+	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/gateway"
+	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/invoke"
+	"github.com/hansomcloud/hansom/internal/pool"
+	"github.com/hansomcloud/hansom/internal/runtimes"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/telemetry"
+)
+
+// Server is a whole Hansom. Make it with New, then call Run once.
+type Server struct {
+	cfg    Config
+	logger *slog.Logger
+	ready  chan struct{}
+
+	edgeListener, apiListener net.Listener
+	edge, api, platform       *http.Server
+
+	lock      *os.File
+	db        *db.DB
+	auth      *auth.Service
+	runtimes  *runtimes.Catalogue
+	functions *function.Service
+	driver    sandbox.Driver
+	pool      *pool.Pool
+	apps      *app.Service
+	gateway   *gateway.Gateway
+	logs      *telemetry.Logs
+	metrics   *telemetry.Metrics
+	checks    []hansomapi.Check
+}
+
+// New opens the data directory and the listeners and wires all parts; nothing is served before Run. What it opened is closed
+// again when it fails.
+func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, logger: logger.With("component", "server"), ready: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
+		return nil, hansom.Errorf(hansom.Invalid, "open data directory", "%w", err)
+	}
+	if err := s.openData(); err != nil {
+		return nil, err
+	}
+	if s.edgeListener, err = listen("edge", cfg.Edge); err != nil {
+		return nil, err
+	}
+	if s.apiListener, err = listen("api", cfg.API); err != nil {
+		return nil, err
+	}
+
+	key, err := auth.LoadMasterKey(s.cfg.Data, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	if s.db, err = s.openDB(ctx, logger); err != nil {
+		return nil, err
+	}
+	authConfig := auth.DefaultConfig()
+	authConfig.Dev = cfg.Dev
+	if authConfig.Root, err = auth.LoadRoot(s.cfg.Data, os.Getenv); err != nil {
+		return nil, err
+	}
+	if s.auth, err = auth.New(ctx, authConfig, s.db, key, logger); err != nil {
+		return nil, err
+	}
+	blobs, err := disk.New(filepath.Join(s.cfg.Data, "blob"))
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openDriver(ctx, logger); err != nil {
+		return nil, err
+	}
+	functionConfig := function.DefaultConfig(s.cfg.Data)
+	functionConfig.Region = cfg.Region
+	if s.functions, err = function.New(ctx, functionConfig, s.db, blobs, runtimeCheck{s.runtimes}, logger); err != nil {
+		return nil, err
+	}
+
+	logConfig := telemetry.DefaultLogsConfig()
+	logConfig.FunctionSize, logConfig.Age = int64(cfg.LogSize)<<20, cfg.LogAge
+	if s.logs, err = telemetry.NewLogs(logConfig, filepath.Join(s.cfg.Data, "logs"), logger); err != nil {
+		return nil, err
+	}
+	s.metrics = telemetry.NewMetrics(telemetry.DefaultMetricsConfig())
+
+	poolConfig := pool.DefaultConfig()
+	poolConfig.Memory, poolConfig.Idle = int64(cfg.Memory)<<20, cfg.Idle
+	if s.pool, err = pool.New(poolConfig, pool.Deps{
+		Driver: s.driver, Runtimes: s.runtimes, Code: s.functions, Credentials: s.auth, Logs: s.logs, Recorder: s.metrics,
+		Link: link, Platform: s.servePlatform,
+	}, logger); err != nil {
+		return nil, err
+	}
+	s.functions.OnRetire(s.pool.Retire)
+	invoker, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
+	if err != nil {
+		return nil, err
+	}
+
+	gatewayConfig := gateway.DefaultConfig()
+	gatewayConfig.Domain = cfg.Domain
+	s.gateway = gateway.New(gatewayConfig, s.functions, s.auth, invoker, logger.With("component", "gateway"))
+	appConfig := app.DefaultConfig()
+	appConfig.Region = cfg.Region
+	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, logger); err != nil {
+		return nil, err
+	}
+	s.publishApps()
+	s.db.Subscribe(func(c db.Change) { s.publishApps() }) // after app's own subscription, which renews what this reads
+
+	lambdaConfig := lambda.DefaultConfig()
+	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, invoker, blobs, logger)
+	if err != nil {
+		return nil, err
+	}
+	iamAPI, err := iam.New(ctx, s.db, logger)
+	if err != nil {
+		return nil, err
+	}
+	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sts": sts.New(logger), "iam": iamAPI})
+	management := hansomapi.New(hansomapi.Deps{
+		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
+		Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL, Instances: s.pool.Instances,
+	}, logger)
+	s.observe()
+	s.edge = httpServer(s.gateway, logger)
+	s.api = httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger)
+	s.platform = httpServer(aws, logger)
+	return s, nil
+}
+
+// Ready is closed when both listeners answer.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// EdgeAddr and APIAddr are the bound addresses, host:port.
+func (s *Server) EdgeAddr() string { return s.edgeListener.Addr().String() }
+func (s *Server) APIAddr() string  { return s.apiListener.Addr().String() }
+
+// maxInvocation is the longest that a running invocation may take: Lambda's 15 minutes.
+const maxInvocation = 15 * time.Minute
+
+// Run serves until ctx ends. Then it stops accepting, lets running invocations end (up to their deadlines), flushes and
+// closes, in this order. It returns nil after such an end.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.close()
+	if err := s.writeAddresses(); err != nil {
+		return err
+	}
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	failed := make(chan error, 8)
+	var wg sync.WaitGroup
+	run := func(name string, f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, context.Canceled) {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	run("functions", func() error { return s.functions.Run(background) })
+	run("pool", func() error { return s.pool.Maintain(background) })
+	run("edge listener", func() error { return s.edge.Serve(s.edgeListener) })
+	run("api listener", func() error { return s.api.Serve(s.apiListener) })
+	close(s.ready)
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.logger.Info("stopping: running invocations may end; a second signal ends at once")
+	case err = <-failed:
+	}
+	drain, cancel := context.WithTimeout(background, maxInvocation)
+	defer cancel()
+	var stopping sync.WaitGroup
+	stopping.Go(func() { err = errors.Join(err, s.edge.Shutdown(drain)) })
+	apiDone := make(chan error, 1)
+	go func() { apiDone <- s.api.Shutdown(drain) }()
+	stopping.Wait()
+	// Log followers and idle long polls would hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
+	if e := s.pool.Drain(drain); e != nil && !errors.Is(e, context.Canceled) {
+		err = errors.Join(err, e)
+	}
+	s.report("logs", s.logs.Close()) // ends those who follow them
+	select {
+	case <-apiDone:
+	case <-time.After(time.Second):
+		_ = s.api.Close()
+	}
+	stopBackground()
+	wg.Wait()
+	return err
+}
+
+// close ends what is still open, in the reverse order of New.
+func (s *Server) close() {
+	if s.pool != nil {
+		s.report("pool", s.pool.Close())
+	}
+	if s.platform != nil {
+		_ = s.platform.Close()
+	}
+	if s.driver != nil {
+		s.report("driver", s.driver.Close())
+	}
+	if s.logs != nil {
+		s.report("logs", s.logs.Close())
+	}
+	if s.db != nil {
+		s.report("database", s.db.Close())
+	}
+	for _, l := range []net.Listener{s.edgeListener, s.apiListener} {
+		if l != nil {
+			_ = l.Close()
+		}
+	}
+	if s.lock != nil {
+		_ = os.Remove(s.addressFile())
+		_ = s.lock.Close()
+	}
+}
+
+func (s *Server) report(what string, err error) {
+	if err != nil {
+		s.logger.Warn("not closed cleanly", "what", what, "error", err)
+	}
+}
+
+func (s *Server) openDB(ctx context.Context, logger *slog.Logger) (*db.DB, error) {
+	url := s.cfg.DB
+	if url == "" {
+		url = "sqlite:" + filepath.Join(s.cfg.Data, "hansom.db")
+	}
+	var opts []db.Option
+	if s.cfg.Sync == "always" {
+		opts = append(opts, db.SyncAlways())
+	}
+	return db.Open(ctx, url, logger, opts...)
+}
+
+func listen(name, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, hansom.Errorf(hansom.Unavailable, "listen", "the %s listener cannot use %s: %w; choose another with --%s", name, addr, err, name)
+	}
+	return l, nil
+}
+
+func httpServer(h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// derive makes a key for one purpose from the master key.
+func derive(key []byte, purpose string) []byte {
+	m := hmac.New(sha256.New, key)
+	m.Write([]byte(purpose))
+	return m.Sum(nil)
+}
+
+// runtimeCheck lets function ask whether a runtime is there.
+type runtimeCheck struct{ *runtimes.Catalogue }
+
+func (c runtimeCheck) CheckRuntime(identifier string) (warning string, err error) {
+	r, err := c.Resolve(identifier)
+	if err != nil {
+		return "", err
+	}
+	return r.Warning, nil
+}
+
+// throttles counts refused invocations; their reason is in the answer.
+type throttles struct{ *telemetry.Metrics }
+
+func (t throttles) Throttled(project, function, _ string) { t.Throttle(project, function) }
+
+// publishApps tells the gateway which apps answer at which hosts.
+func (s *Server) publishApps() {
+	var apps []gateway.App
+	for _, p := range s.auth.Projects() {
+		for _, name := range s.apps.Apps(p.ID) {
+			routes, ok := s.apps.Routes(p.ID, name)
+			if ok {
+				apps = append(apps, gateway.App{Project: p.ID, Slug: p.Slug, Name: name, Routes: routes})
+			}
+		}
+	}
+	s.gateway.SetApps(apps)
+}
+
+// host is a public host with the bound edge port: name.D:port, or D:port when name is "".
+func (s *Server) host(name string) string {
+	host := s.cfg.Domain
+	if name != "" {
+		host = name + "." + host
+	}
+	if _, port, err := net.SplitHostPort(s.EdgeAddr()); err == nil && port != "80" {
+		host = net.JoinHostPort(host, port)
+	}
+	return "http://" + host
+}
+
+func (s *Server) functionURL(id string) string { return s.host(id+".lambda-url") + "/" }
+
+func (s *Server) appURL(project, name string) string {
+	if project != hansom.DefaultProject {
+		if p, err := s.auth.Project(project); err == nil {
+			name += "." + p.Slug
+		}
+	}
+	return s.host(name)
+}
+
+// observe registers what metrics read from other parts.
+func (s *Server) observe() {
+	s.metrics.Gauge("hansom_instances", "Instances by state.", []string{"state"}, func(emit func(float64, ...string)) {
+		st := s.pool.Stats()
+		emit(float64(st.Booting), "booting")
+		emit(float64(st.Idle), "idle")
+		emit(float64(st.Busy), "busy")
+	})
+	s.metrics.Gauge("hansom_instance_memory_bytes", "Memory limits of all instances together.", nil, func(emit func(float64, ...string)) {
+		emit(float64(s.pool.Stats().Reserved))
+	})
+	s.metrics.Gauge("hansom_waiting_invocations", "Invocations that wait for an instance.", nil, func(emit func(float64, ...string)) {
+		emit(float64(s.pool.Stats().Waiting))
+	})
+	s.metrics.Gauge("hansom_goroutines", "Goroutines of the server.", nil, func(emit func(float64, ...string)) {
+		emit(float64(runtime.NumGoroutine()))
+	})
+}
