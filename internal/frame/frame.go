@@ -15,6 +15,7 @@
 //	END     runtime -> server. Body empty: complete. With FlagError: error JSON; the answer broke off. Ends the stream.
 //	ERROR   runtime -> server. Body: error JSON {"errorType","errorMessage","trace"|"stackTrace",...}. Ends the stream. With FlagFatal the runtime exits after it.
 //	LOG     runtime -> server, stream of the invocation or 0. Body: one log message, newlines allowed inside. Comes before the RESULT it belongs to.
+//	        A message over 256 KB may be taken apart.
 //	CANCEL  server -> runtime: the invocation's deadline is over. WINDOW: credit for CHUNK bytes, u32. PING: answered with PING. STOP: end gracefully.
 package frame
 
@@ -29,7 +30,8 @@ const Version = 1
 // HeaderSize is the size of a frame's header in bytes.
 const HeaderSize = 16
 
-// MaxBody is the largest body accepted, in bytes: the 6 MB payload and room for metadata and base64.
+// MaxBody is the largest body accepted, in bytes: the 6 MB payload and room for metadata and base64. A RESULT may announce
+// more: the function is told that its answer is too large, which is no breach of the protocol.
 const MaxBody = 16 << 20
 
 // Kind of a frame.
@@ -50,6 +52,13 @@ const (
 	Stop
 )
 
+func (k Kind) String() string {
+	if k < Init || k > Stop {
+		return fmt.Sprintf("kind %d", uint8(k))
+	}
+	return [...]string{"INIT", "READY", "INVOKE", "RESULT", "ERROR", "CHUNK", "END", "LOG", "CANCEL", "WINDOW", "PING", "STOP"}[k-Init]
+}
+
 // Flags of a frame.
 const (
 	FlagInit   = 1 << iota // READY, ERROR: about loading the handler
@@ -68,6 +77,9 @@ type Header struct {
 
 // ParseHeader reads a header from the first HeaderSize bytes of b. It refuses unknown kinds and bodies over MaxBody.
 func ParseHeader(b []byte) (Header, error) {
+	if len(b) < HeaderSize {
+		return Header{}, fmt.Errorf("frame header of %d bytes; it has %d", len(b), HeaderSize)
+	}
 	h := Header{
 		Length: binary.LittleEndian.Uint32(b),
 		Kind:   Kind(b[4]),
@@ -77,7 +89,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if h.Kind < Init || h.Kind > Stop {
 		return h, fmt.Errorf("frame of unknown kind %d", h.Kind)
 	}
-	if h.Length > MaxBody {
+	if h.Length > MaxBody && h.Kind != Result {
 		return h, fmt.Errorf("frame body of %d bytes is over the limit of %d", h.Length, MaxBody)
 	}
 	return h, nil
@@ -91,19 +103,25 @@ func AppendHeader(dst []byte, h Header) []byte {
 }
 
 // AppendString appends a length and the bytes of s to dst.
-func AppendString(dst []byte, s string) []byte {
+func AppendString[S ~string | ~[]byte](dst []byte, s S) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(len(s)))
 	return append(dst, s...)
 }
 
 // String reads a string from the front of b and returns the rest.
 func String(b []byte) (s string, rest []byte, err error) {
+	p, rest, err := Bytes(b)
+	return string(p), rest, err
+}
+
+// Bytes is String without the copy: p shares memory with b.
+func Bytes(b []byte) (p, rest []byte, err error) {
 	if len(b) < 4 {
-		return "", nil, fmt.Errorf("frame body ends inside a string length")
+		return nil, nil, fmt.Errorf("frame body ends inside a string length")
 	}
 	n := binary.LittleEndian.Uint32(b)
 	if uint64(n) > uint64(len(b)-4) {
-		return "", nil, fmt.Errorf("frame body ends inside a string of %d bytes", n)
+		return nil, nil, fmt.Errorf("frame body ends inside a string of %d bytes", n)
 	}
-	return string(b[4 : 4+n]), b[4+n:], nil
+	return b[4 : 4+n : 4+n], b[4+n:], nil
 }
