@@ -1,0 +1,173 @@
+package telemetry
+
+import (
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// MetricsConfig of the metrics.
+type MetricsConfig struct {
+	// MaxFunctions bounds the functions that have series of their own; the others share the labels project and function "other".
+	MaxFunctions int
+}
+
+// DefaultMetricsConfig holds the defaults.
+func DefaultMetricsConfig() MetricsConfig { return MetricsConfig{MaxFunctions: 2000} }
+
+// Metrics counts what the platform does, in the Prometheus data model. Names begin with "hansom_"; units are base units.
+type Metrics struct {
+	cfg      MetricsConfig
+	registry *prometheus.Registry
+
+	invocations, coldStarts, throttles *prometheus.CounterVec
+	duration, init                     *prometheus.HistogramVec
+
+	functions sync.Map // name -> *functionMetrics
+	known     atomic.Int64
+	other     *functionMetrics
+}
+
+type name struct{ project, function string }
+
+// functionMetrics are the series of one function, looked up once.
+type functionMetrics struct {
+	status     [len(statuses)]prometheus.Counter
+	duration   prometheus.Observer
+	init       prometheus.Observer
+	coldStarts prometheus.Counter
+	throttles  prometheus.Counter
+}
+
+var statuses = [...]string{
+	hansom.StatusOK:          "ok",
+	hansom.StatusError:       "error",
+	hansom.StatusTimeout:     "timeout",
+	hansom.StatusOutOfMemory: "out_of_memory",
+	hansom.StatusCrash:       "crash",
+}
+
+// NewMetrics makes an empty registry with the metrics of the Go runtime and the process in it.
+func NewMetrics(cfg MetricsConfig) *Metrics {
+	labels := []string{"project", "function"}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60}}, labels)
+	}
+	m := &Metrics{
+		cfg:         cfg,
+		registry:    prometheus.NewRegistry(),
+		invocations: counter("hansom_invocations_total", "Finished invocations by status.", "project", "function", "status"),
+		coldStarts:  counter("hansom_cold_starts_total", "Invocations that started an instance.", labels...),
+		throttles:   counter("hansom_throttles_total", "Invocations refused for a concurrency limit.", labels...),
+		duration:    histogram("hansom_invocation_duration_seconds", "Time in the handler."),
+		init:        histogram("hansom_init_duration_seconds", "Time to start an instance and load the function."),
+	}
+	m.registry.MustRegister(m.invocations, m.coldStarts, m.throttles, m.duration, m.init,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.other = m.series(name{"other", "other"})
+	return m
+}
+
+func (m *Metrics) series(n name) *functionMetrics {
+	f := &functionMetrics{
+		duration:   m.duration.WithLabelValues(n.project, n.function),
+		init:       m.init.WithLabelValues(n.project, n.function),
+		coldStarts: m.coldStarts.WithLabelValues(n.project, n.function),
+		throttles:  m.throttles.WithLabelValues(n.project, n.function),
+	}
+	for i, status := range statuses {
+		f.status[i] = m.invocations.WithLabelValues(n.project, n.function, status)
+	}
+	return f
+}
+
+// of returns the series of a function. No lock is taken for one that has been seen.
+func (m *Metrics) of(project, function string) *functionMetrics {
+	n := name{project, function}
+	if f, ok := m.functions.Load(n); ok {
+		return f.(*functionMetrics)
+	}
+	if m.known.Add(1) > int64(m.cfg.MaxFunctions) {
+		m.known.Add(-1)
+		return m.other
+	}
+	f, loaded := m.functions.LoadOrStore(n, m.series(n))
+	if loaded {
+		m.known.Add(-1)
+	}
+	return f.(*functionMetrics)
+}
+
+// Record counts a finished invocation.
+func (m *Metrics) Record(c hansom.Completion) {
+	f := m.of(c.Version.Project, c.Version.Function)
+	if int(c.Status) < len(f.status) {
+		f.status[c.Status].Inc()
+	}
+	f.duration.Observe(c.Duration.Seconds())
+	if c.Cold {
+		f.coldStarts.Inc()
+		f.init.Observe(c.Init.Seconds())
+	}
+}
+
+// Throttle counts an invocation refused for a concurrency limit.
+func (m *Metrics) Throttle(project, function string) { m.of(project, function).throttles.Inc() }
+
+// Forget drops the series of a deleted function.
+func (m *Metrics) Forget(project, function string) {
+	if _, ok := m.functions.LoadAndDelete(name{project, function}); !ok {
+		return
+	}
+	m.known.Add(-1)
+	match := prometheus.Labels{"project": project, "function": function}
+	m.invocations.DeletePartialMatch(match)
+	m.coldStarts.DeletePartialMatch(match)
+	m.throttles.DeletePartialMatch(match)
+	m.duration.DeletePartialMatch(match)
+	m.init.DeletePartialMatch(match)
+}
+
+// Gauge adds a gauge that is read when metrics are asked for: f calls emit once for each combination of label values. The name
+// must be new; it is a defect if it is not.
+func (m *Metrics) Gauge(name, help string, labels []string, f func(emit func(value float64, labelValues ...string))) {
+	m.registry.MustRegister(&gauge{desc: prometheus.NewDesc(name, help, labels, nil), kind: prometheus.GaugeValue, read: f})
+}
+
+// Counter is Gauge for a value that only grows. Its name ends in "_total".
+func (m *Metrics) Counter(name, help string, labels []string, f func(emit func(value float64, labelValues ...string))) {
+	m.registry.MustRegister(&gauge{desc: prometheus.NewDesc(name, help, labels, nil), kind: prometheus.CounterValue, read: f})
+}
+
+type gauge struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(emit func(value float64, labelValues ...string))
+}
+
+func (g *gauge) Describe(ch chan<- *prometheus.Desc) { ch <- g.desc }
+
+func (g *gauge) Collect(ch chan<- prometheus.Metric) {
+	g.read(func(value float64, labelValues ...string) {
+		if metric, err := prometheus.NewConstMetric(g.desc, g.kind, value, labelValues...); err != nil {
+			ch <- prometheus.NewInvalidMetric(g.desc, err)
+		} else {
+			ch <- metric
+		}
+	})
+}
+
+// Handler answers with all metrics in the Prometheus text format (or OpenMetrics, as asked for).
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

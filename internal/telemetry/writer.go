@@ -1,0 +1,377 @@
+package telemetry
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const sweepEvery = time.Hour
+
+// run is the one goroutine that writes. It sleeps while nothing is logged.
+func (l *Logs) run() {
+	defer close(l.done)
+	flush := time.NewTimer(time.Hour)
+	flush.Stop()
+	armed := false
+	sweep := time.NewTimer(time.Minute)
+	defer sweep.Stop()
+	for {
+		select {
+		case <-l.wake:
+			if !armed { // the first line waits longest
+				flush.Reset(l.cfg.Flush)
+				armed = true
+			}
+		case <-flush.C:
+			armed = false
+			l.flush(0)
+		case <-l.kick:
+			l.flush(flushAtOnce)
+		case done := <-l.syncs:
+			l.flush(0)
+			close(done)
+		case <-sweep.C:
+			l.sweep()
+			sweep.Reset(sweepEvery)
+		case <-l.stop:
+			flush.Stop()
+			l.flush(0)
+			for _, s := range l.open {
+				s.file.Close()
+			}
+			return
+		}
+	}
+}
+
+// flush writes the logs that have at least atLeast bytes waiting.
+func (l *Logs) flush(atLeast int) {
+	l.queue.Lock()
+	list := l.queue.list
+	l.queue.list = nil
+	l.queue.Unlock()
+	var later []*stream
+	for _, s := range list {
+		s.mu.Lock()
+		if atLeast > 0 && (s.buf == nil || len(*s.buf) < atLeast) {
+			s.mu.Unlock()
+			later = append(later, s)
+			continue
+		}
+		if s.dropped > 0 {
+			s.note(l, droppedLine(s.dropped))
+			s.dropped = 0
+		}
+		if s.lost > 0 {
+			s.note(l, lostLine(s.lost))
+			s.lost = 0
+		}
+		buf := s.buf
+		end := s.appended
+		l.pending.Add(-s.counted)
+		s.buf, s.counted, s.queued = nil, 0, false
+		s.mu.Unlock()
+		if buf == nil {
+			continue
+		}
+		if err := l.write(s, *buf, end-int64(len(*buf))); err != nil {
+			l.logger.Error("function log could not be written", "project", s.name.project, "function", s.name.function, "err", err)
+			n, _ := countRecords(*buf)
+			l.dropped.Add(int64(n))
+			s.mu.Lock()
+			s.lost += n
+			s.mu.Unlock()
+		}
+		if cap(*buf) <= 2*flushAtOnce {
+			*buf = (*buf)[:0]
+			l.buffers.Put(buf)
+		}
+	}
+	if len(later) > 0 {
+		l.queue.Lock()
+		l.queue.list = append(l.queue.list, later...)
+		l.queue.Unlock()
+	}
+}
+
+// write appends records to the last segment or begins a new one.
+func (l *Logs) write(s *stream, data []byte, base int64) error {
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	if err := s.load(); err != nil {
+		return err
+	}
+	now := l.cfg.Now()
+	limit := max(l.cfg.FunctionSize/segmentsEach, 4<<10)
+	if n := len(s.segments); n == 0 || s.restart || s.segments[n-1].size+int64(len(data)) > limit {
+		if err := l.begin(s, data, base); err != nil {
+			return err
+		}
+	} else if err := l.reopen(s); errors.Is(err, fs.ErrNotExist) { // removed by hand, or aged while it was not loaded
+		if err := l.begin(s, data, base); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	last := &s.segments[len(s.segments)-1]
+	if _, err := s.file.Write(data); err != nil {
+		// What was written of it goes again; logical offsets go on behind the loss.
+		s.restart = true
+		return errors.Join(err, s.file.Truncate(int64(len(segmentHeader))+last.size))
+	}
+	s.restart = false
+	last.size += int64(len(data))
+	last.last = now
+	s.used = now.UnixNano()
+	var total int64
+	for _, seg := range s.segments {
+		total += seg.size
+	}
+	for len(s.segments) > 1 && total > l.cfg.FunctionSize {
+		total -= s.segments[0].size
+		os.Remove(s.segments[0].path)
+		s.segments = s.segments[1:]
+	}
+	return nil
+}
+
+// begin makes a new segment. Its name is the time of its first record in microseconds, moved on where that is taken.
+func (l *Logs) begin(s *stream, data []byte, base int64) error {
+	l.release(s)
+	r, _, err := parseRecord(data)
+	if err != nil {
+		return err
+	}
+	first := max(r.time/1000, 0)
+	if n := len(s.segments); n > 0 {
+		first = max(first, s.segments[n-1].first+1)
+	}
+	path, f, err := create(s.dir, first)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(segmentHeader); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(path))
+	}
+	s.segments = append(s.segments, segment{path: path, base: base, first: first, last: l.cfg.Now()})
+	l.keep(s, f)
+	return nil
+}
+
+// create makes a file named after first, or after the next microsecond that is free.
+func create(dir string, first int64) (string, *os.File, error) {
+	for made := false; ; first++ {
+		path := filepath.Join(dir, segmentName(first))
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			continue
+		case errors.Is(err, fs.ErrNotExist) && !made:
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return "", nil, err
+			}
+			made = true
+			first--
+			continue
+		}
+		return path, f, err
+	}
+}
+
+// reopen makes sure that the last segment's file is open.
+func (l *Logs) reopen(s *stream) error {
+	if s.file != nil {
+		return nil
+	}
+	f, err := os.OpenFile(s.segments[len(s.segments)-1].path, os.O_WRONLY|os.O_APPEND, 0)
+	if err == nil {
+		l.keep(s, f)
+	}
+	return err
+}
+
+// keep notes an open file and closes the one that was not written to for longest when there are too many.
+func (l *Logs) keep(s *stream, f *os.File) {
+	if len(l.open) >= openFiles {
+		l.release(slices.MinFunc(l.open, func(a, b *stream) int { return cmp.Compare(a.used, b.used) }))
+	}
+	s.file = f
+	l.open = append(l.open, s)
+}
+
+func (l *Logs) release(s *stream) {
+	if s.file == nil {
+		return
+	}
+	if err := s.file.Close(); err != nil {
+		l.logger.Warn("function log could not be closed", "project", s.name.project, "function", s.name.function, "err", err)
+	}
+	s.file = nil
+	l.open = slices.DeleteFunc(l.open, func(o *stream) bool { return o == s })
+}
+
+func segmentName(micros int64) string {
+	text := strconv.FormatInt(micros, 10)
+	return strings.Repeat("0", max(0, 16-len(text))) + text + ".log"
+}
+
+// load finds the segments that earlier starts have left and cuts a torn record off the last one. s.disk is held.
+func (s *stream) load() error {
+	if s.loaded {
+		return nil
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var list []segment
+	for _, e := range entries {
+		micros, ok := strings.CutSuffix(e.Name(), ".log")
+		first, err := strconv.ParseInt(micros, 10, 64)
+		info, statErr := e.Info()
+		if !ok || err != nil || statErr != nil {
+			continue
+		}
+		list = append(list, segment{path: filepath.Join(s.dir, e.Name()), first: first, last: info.ModTime(),
+			size: info.Size() - int64(len(segmentHeader))})
+	}
+	slices.SortFunc(list, func(a, b segment) int { return cmp.Compare(a.first, b.first) })
+	if n := len(list); n > 0 {
+		whole, err := repair(list[n-1].path)
+		if err != nil {
+			return err
+		}
+		if list[n-1].size = whole; whole < 0 {
+			list = list[:n-1]
+		}
+	}
+	base := int64(0)
+	for i := len(list) - 1; i >= 0; i-- {
+		base -= list[i].size
+		list[i].base = base
+	}
+	s.segments, s.loaded = list, true
+	return nil
+}
+
+// repair truncates a segment behind its last intact record and returns the length of its records. A file without a whole header
+// is removed; the length is -1 then.
+func repair(path string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	rest, ok := bytes.CutPrefix(b, []byte(segmentHeader))
+	if !ok {
+		return -1, os.Remove(path)
+	}
+	_, whole := countRecords(rest)
+	if whole == len(rest) {
+		return int64(whole), nil
+	}
+	return int64(whole), os.Truncate(path, int64(len(segmentHeader)+whole))
+}
+
+// sweep removes segments whose last line is older than the age limit, also of functions that are gone.
+func (l *Logs) sweep() {
+	cutoff := l.cfg.Now().Add(-l.cfg.Age)
+	projects, err := os.ReadDir(l.dir)
+	if err != nil {
+		l.logger.Warn("old function logs could not be removed", "err", err)
+		return
+	}
+	for _, p := range projects {
+		functions, err := os.ReadDir(filepath.Join(l.dir, p.Name()))
+		if err != nil {
+			continue // not a folder: not ours
+		}
+		for _, f := range functions {
+			l.sweepFunction(name{p.Name(), f.Name()}, cutoff)
+		}
+		os.Remove(filepath.Join(l.dir, p.Name())) // fails unless it is empty
+	}
+}
+
+func (l *Logs) sweepFunction(n name, cutoff time.Time) {
+	dir := filepath.Join(l.dir, n.project, n.function)
+	if s := l.stream(n, false); s != nil {
+		s.disk.Lock()
+		defer s.disk.Unlock()
+		if s.loaded {
+			for len(s.segments) > 0 && s.segments[0].last.Before(cutoff) {
+				if len(s.segments) == 1 {
+					l.release(s)
+				}
+				os.Remove(s.segments[0].path)
+				s.segments = s.segments[1:]
+			}
+			os.Remove(dir)
+			return
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".log") && info.ModTime().Before(cutoff) {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+	os.Remove(dir)
+}
+
+// readSegment calls f for each record of the first n bytes of a segment until f returns false. A record that is not intact ends
+// the segment, and so does a file that has been removed meanwhile.
+func readSegment(path string, n int64, f func(*record) bool) (bool, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	if _, err := file.Seek(int64(len(segmentHeader)), io.SeekStart); err != nil {
+		return false, err
+	}
+	in := io.LimitReader(file, n)
+	buf := make([]byte, 0, 64<<10)
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, cap(buf))
+		}
+		m, err := in.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+m]
+		used := 0
+		for {
+			r, size, torn := parseRecord(buf[used:])
+			if torn != nil {
+				break
+			}
+			used += size
+			if !f(&r) {
+				return false, nil
+			}
+		}
+		buf = append(buf[:0], buf[used:]...)
+		switch {
+		case err == io.EOF:
+			return true, nil
+		case err != nil:
+			return false, err
+		case len(buf) >= maxRecord: // no record is so long: it is broken
+			return true, nil
+		}
+	}
+}
