@@ -1,0 +1,276 @@
+package pool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"maps"
+	mathrand "math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/runtimes"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// boot starts an instance for g, which has reserved its memory, and gives it to the first call that waits. A boot that fails
+// answers one call; the next one boots again, as on Lambda.
+func (p *Pool) boot(g *group) {
+	inst, failure, err := p.bootInstance(g)
+	if inst == nil {
+		p.memory.release(g.bytes)
+	}
+	g.mu.Lock()
+	g.booting--
+	if inst == nil {
+		if w := g.waiters.pop(); w != nil {
+			w.failure, w.err = failure, err
+			close(w.ready)
+		} else if err != nil {
+			p.logger.Error("an instance did not start", "project", g.key.project, "function", g.key.function, "err", err)
+		}
+		g.mu.Unlock()
+		p.reclaim() // whoever waits without a boot waits for memory
+		p.progress()
+		return
+	}
+	g.instances[inst] = struct{}{}
+	g.busy++
+	// In one go with the above: a call that comes meanwhile must not boot for those that wait already. A call gets the instance
+	// even when that has ended by now, or a runtime that always does would be booted for ever.
+	if g.hand(inst) {
+		g.mu.Unlock()
+		return
+	}
+	p.settle(inst, time.Now())
+}
+
+// bootInstance answers with an instance that counts as busy, with a failure inside the function, or with an error of the host.
+func (p *Pool) bootInstance(g *group) (*instance, *failure, error) {
+	v := g.version
+	rt, err := p.deps.Runtimes.Resolve(v.Runtime)
+	if err != nil {
+		return nil, nil, err
+	}
+	code, err := p.deps.Code.Code(p.ctx, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	command, err := rt.Command(v.Memory, code, "")
+	if err != nil {
+		return p.noEntrypoint(v, newID(), err)
+	}
+	inst, failure, err := p.tryInit(g, rt, command, code, "init", p.cfg.InitTimeout)
+	if failure != nil && failure.status == hansom.StatusTimeout {
+		// As on Lambda: an init that takes too long is begun again within the time that an invocation has.
+		return p.tryInit(g, rt, command, code, "invoke", v.Timeout)
+	}
+	return inst, failure, err
+}
+
+// tryInit starts a sandbox and loads the function in it, within limit.
+func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, phase string, limit time.Duration) (*instance, *failure, error) {
+	v := g.version
+	start := time.Now()
+	creds := p.deps.Credentials.IssueFunction(v, p.cfg.Credentials)
+	spec, in := p.spec(v, rt, command, code, creds, start)
+	// Not all of a burst of instances end together.
+	early := v.Timeout + time.Minute + mathrand.N(p.cfg.Credentials/10)
+	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), retireAt: creds.Expires.Add(-early)}
+	inst.busy.Store(true)
+
+	ctx, cancel := context.WithTimeout(p.ctx, limit)
+	defer cancel()
+	var err error
+	if inst.sandbox, err = p.deps.Driver.Start(ctx, spec); err != nil {
+		if p.closed.Load() {
+			return nil, nil, errDraining()
+		}
+		return p.noEntrypoint(v, spec.ID, err)
+	}
+	inst.output, err = newOutput(p.deps.Logs, v, spec.ID, inst.sandbox.Output())
+	if err == nil {
+		inst.link, err = p.deps.Link(inst.sandbox, rt.Frames, inst.output.message)
+	}
+	if err != nil {
+		inst.sandbox.Kill()
+		if f := inst.sandbox.Output(); f != nil {
+			_ = f.Close()
+		}
+		return nil, nil, err
+	}
+	inst.output.event(start, initStartLine(v, rt))
+	if rt.Warning != "" {
+		inst.output.event(start, "WARNING "+rt.Warning)
+	}
+	if l := inst.sandbox.Listener(PlatformPort); l != nil {
+		p.start(func() { p.deps.Platform(l, v) })
+	}
+	watched := p.start(func() { p.watch(inst) })
+	if !watched {
+		close(inst.gone)
+		p.kill(inst)
+		return nil, nil, errDraining()
+	}
+
+	err = inst.link.Init(ctx, in)
+	inst.init = time.Since(start)
+	if err == nil {
+		return inst, nil, nil
+	}
+	if p.closed.Load() {
+		p.kill(inst)
+		return nil, nil, errDraining()
+	}
+	var failed *sandbox.InitError
+	var f *failure
+	switch {
+	case errors.As(err, &failed):
+		f = initFailure(failed.Payload)
+	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
+		f = timedOut(limit)
+	case errors.Is(err, sandbox.ErrClosed):
+		f = exited(inst.sandbox)
+		if err != sandbox.ErrClosed {
+			f.note = err.Error()
+		}
+	default:
+		p.kill(inst)
+		return nil, nil, err
+	}
+	p.kill(inst)
+	f.output, f.init, f.memory = inst.output, inst.init, inst.sandbox.Usage().MemoryPeak
+	inst.output.event(time.Now(), initReportLine(f.init, phase, f))
+	return nil, f, nil
+}
+
+// noEntrypoint is what comes of a command that is not there or cannot be executed, which the driver and the runtime answer with
+// Invalid: it is the function's failure, any other err the host's.
+func (p *Pool) noEntrypoint(v *hansom.Version, id string, err error) (*instance, *failure, error) {
+	if hansom.KindOf(err) != hansom.Invalid {
+		return nil, nil, hansom.Errorf(hansom.KindOf(err), "start instance", "%w", err)
+	}
+	out, _ := newOutput(p.deps.Logs, v, id, nil) // without a file it cannot fail
+	f := &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error(), output: out}
+	out.event(time.Now(), initReportLine(0, "init", f))
+	return nil, f, nil
+}
+
+// kill ends an instance that never became one of its group. Its memory stays reserved.
+func (p *Pool) kill(inst *instance) {
+	inst.once.Do(func() {
+		_ = inst.link.Close()
+		inst.sandbox.Kill()
+		inst.output.close()
+		<-inst.gone
+	})
+}
+
+// answer gives a call the failure of the boot it waited for, and accounts for it.
+func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) hansom.Result {
+	now := time.Now()
+	startLine, endLine := frameLines(inv.ID, v.Number)
+	out := f.output
+	out.begin(now, inv.ID, startLine, inv.LogTail)
+	f.log(out, now, inv.ID)
+	result := hansom.NewResult(f.answer(inv.ID), nil)
+	c := hansom.Completion{
+		ID: inv.ID, Version: v, Source: inv.Source, Start: now.Add(-f.init), Duration: f.init, Billed: billed(f.init),
+		MemoryUsed: f.memory, BytesIn: len(inv.Payload), BytesOut: len(result.Payload), Status: f.status, Cold: true,
+	}
+	out.event(now, endLine)
+	out.event(now, reportLine(&c, f))
+	result.Version, result.FunctionError, result.LogTail, result.Completion = v.Number, "Unhandled", out.finish(), c
+	p.deps.Recorder.Record(c)
+	return result
+}
+
+// newID is 20 letters and digits.
+func newID() string { return strings.ToLower(rand.Text()[:20]) }
+
+// spec composes what runs, and what is loaded into it.
+func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, code string, creds hansom.Credentials, now time.Time) (sandbox.Spec, *sandbox.Init) {
+	id := newID()
+	spec := sandbox.Spec{
+		ID:      id,
+		Command: slices.Clone(command),
+		Dir:     runtimes.TaskRoot,
+		Frames:  rt.Frames,
+		Memory:  int64(v.Memory) << 20,
+		Tmp:     int64(v.Ephemeral) << 20,
+	}
+	for _, b := range rt.Binds {
+		spec.Binds = append(spec.Binds, sandbox.Bind(b))
+	}
+	spec.Binds = append(spec.Binds, sandbox.Bind{Source: code, Target: runtimes.TaskRoot})
+	if !rt.Frames {
+		spec.Listen = append(spec.Listen, sandbox.Listen{Port: RuntimePort, Env: []string{"AWS_LAMBDA_RUNTIME_API"}, Format: "%s"})
+	}
+	if p.deps.Platform != nil {
+		l := sandbox.Listen{Port: PlatformPort, Format: "http://%s"}
+		if _, own := v.Environment["AWS_ENDPOINT_URL"]; !own {
+			l.Env = []string{"AWS_ENDPOINT_URL"}
+		}
+		spec.Listen = append(spec.Listen, l)
+	}
+	paths := func(s string) string { return s }
+	if r, ok := p.deps.Driver.(sandbox.Relocator); ok {
+		paths = func(s string) string {
+			parts := strings.Split(s, ":")
+			for i, part := range parts {
+				if strings.HasPrefix(part, "/") {
+					parts[i] = r.Relocate(spec, part)
+				}
+			}
+			return strings.Join(parts, ":")
+		}
+	}
+	spec.Env = environment(v, rt, id, creds, now, paths)
+	return spec, &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env}
+}
+
+// environment is Lambda's (developer guide, "Defined runtime environment variables"). paths maps what is a path or a list of
+// paths. The function's own variables replace all but the reserved ones, which the API refuses.
+func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hansom.Credentials, now time.Time, paths func(string) string) []string {
+	env := map[string]string{
+		"LANG": "en_US.UTF-8",
+		"TZ":   ":UTC",
+		"PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
+	}
+	for _, e := range rt.Env {
+		name, value, _ := strings.Cut(e, "=")
+		env[name] = value
+	}
+	for name, value := range env {
+		env[name] = paths(value)
+	}
+	maps.Copy(env, v.Environment)
+	maps.Copy(env, map[string]string{
+		"_HANDLER":                        v.Handler,
+		"LAMBDA_TASK_ROOT":                paths(runtimes.TaskRoot),
+		"LAMBDA_RUNTIME_DIR":              paths(runtimes.RuntimeRoot),
+		"AWS_REGION":                      v.Region,
+		"AWS_DEFAULT_REGION":              v.Region,
+		"AWS_LAMBDA_FUNCTION_NAME":        v.Function,
+		"AWS_LAMBDA_FUNCTION_VERSION":     v.Number,
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.Memory),
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_LOG_GROUP_NAME":       v.LogGroup(),
+		"AWS_LAMBDA_LOG_STREAM_NAME":      now.UTC().Format("2006/01/02/") + "[" + v.Number + "]" + id,
+		"AWS_ACCESS_KEY_ID":               creds.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY":           creds.SecretAccessKey,
+		"AWS_SESSION_TOKEN":               creds.SessionToken,
+	})
+	if rt.Family != runtimes.Provided {
+		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + v.Runtime
+	}
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list
+}

@@ -1,0 +1,253 @@
+package pool
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// exitGrace is how long a runtime that hung up may take to exit before it is killed and its exit no longer counts as its own.
+const exitGrace = time.Second
+
+// Reading a cgroup's files costs more than the rest of a warm call. The peak is read at the end of a cold start, of a call that
+// took at least sampleLong, and otherwise at most once in sampleEvery.
+const (
+	sampleLong  = 50 * time.Millisecond
+	sampleEvery = time.Second
+)
+
+// instance is a sandbox bound to a version.
+type instance struct {
+	id       string
+	group    *group
+	sandbox  sandbox.Sandbox
+	link     sandbox.Link
+	output   *output
+	gone     chan struct{} // closed when the tree is gone and all that it wrote is logged
+	once     sync.Once     // of end
+	retireAt time.Time     // no call starts later: the credentials are about to expire
+	init     time.Duration
+
+	busy      atomic.Bool
+	idleSince time.Time // under group.mu, while idle
+
+	freezing sync.Mutex // freeze and thaw; a busy instance is never frozen
+	frozen   atomic.Bool
+
+	// The rest belongs to the call that runs.
+	start   time.Time // of the call
+	used    bool      // the cold start is reported
+	peak    int64
+	sampled time.Time
+	request sandbox.Request
+	sink    counted
+}
+
+// counted counts the bytes of a streamed answer.
+type counted struct {
+	hansom.Sink
+	n       int
+	started bool
+}
+
+func (c *counted) Start(status int, header http.Header) {
+	c.started = true
+	c.Sink.Start(status, header)
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Sink.Write(p)
+	c.n += n
+	return n, err
+}
+
+// usable says whether the instance can take a call.
+func (i *instance) usable(now time.Time) bool {
+	select {
+	case <-i.sandbox.Done():
+		return false
+	default:
+		return now.Before(i.retireAt)
+	}
+}
+
+// freeze stops the processes of an instance that is still idle.
+func (i *instance) freeze(logger *slog.Logger) {
+	f, ok := i.sandbox.(sandbox.Freezer)
+	if !ok {
+		return
+	}
+	i.freezing.Lock()
+	defer i.freezing.Unlock()
+	if i.busy.Load() || i.frozen.Load() {
+		return
+	}
+	if err := f.Freeze(); err != nil {
+		if i.busy.Load() {
+			return // it is being ended meanwhile
+		}
+		logger.Warn("an idle instance was not frozen", "instance", i.id, "err", err)
+		return
+	}
+	i.frozen.Store(true)
+}
+
+// thaw lets the processes of a busy instance go on.
+func (i *instance) thaw(logger *slog.Logger) bool {
+	i.freezing.Lock()
+	defer i.freezing.Unlock()
+	if !i.frozen.Load() {
+		return true
+	}
+	if err := i.sandbox.(sandbox.Freezer).Thaw(); err != nil {
+		logger.Warn("a frozen instance did not thaw and is replaced", "instance", i.id, "err", err)
+		return false
+	}
+	i.frozen.Store(false)
+	return true
+}
+
+// watch follows an instance's output to its end, and the instance's end when it comes unasked.
+func (p *Pool) watch(inst *instance) {
+	inst.output.follow()
+	<-inst.sandbox.Done()
+	close(inst.gone)
+	if inst.group.take(inst) {
+		p.endLater(inst)
+	}
+}
+
+// invoke runs one call on a busy instance and releases or ends it. It answers false when the runtime had gone before it saw
+// the event, so that another instance may have the call, unless this is the last attempt.
+func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, last bool) (hansom.Result, bool) {
+	v, start, out := inst.group.version, inst.start, inst.output
+	startLine, endLine := frameLines(inv.ID, v.Number)
+	out.begin(start, inv.ID, startLine, inv.LogTail)
+
+	inst.request = sandbox.Request{Invocation: inv, Deadline: start.Add(v.Timeout).UnixMilli()}
+	var to hansom.Sink
+	if sink != nil {
+		inst.sink = counted{Sink: sink}
+		to = &inst.sink
+	}
+	resp, err := inst.link.Invoke(&inst.request, to)
+	end := time.Now()
+	if errors.Is(err, sandbox.ErrUndelivered) && !last {
+		out.finish()
+		p.discard(inst)
+		return hansom.Result{}, false
+	}
+	c := hansom.Completion{
+		ID: inv.ID, Version: v, Source: inv.Source, Start: start, Duration: end.Sub(start),
+		BytesIn: len(inv.Payload), Cold: !inst.used,
+	}
+	if c.Cold {
+		inst.used = true
+		c.Init = inst.init
+	}
+	var f *failure
+	var result hansom.Result
+	if err == nil {
+		result = hansom.NewResult(resp.Payload, resp.Release)
+		if resp.Error {
+			c.Status = hansom.StatusError
+		}
+		out.drain()
+	} else {
+		f = p.fail(inst, err)
+		if f.status == hansom.StatusTimeout {
+			c.Duration = v.Timeout
+		}
+		c.Status = f.status
+		result = hansom.NewResult(f.answer(inv.ID), nil)
+		f.log(out, end, inv.ID)
+	}
+	if c.Cold || err != nil || c.Duration >= sampleLong || end.Sub(inst.sampled) >= sampleEvery {
+		inst.peak, inst.sampled = inst.sandbox.Usage().MemoryPeak, end
+	}
+	c.MemoryUsed = inst.peak
+	c.Billed = billed(c.Duration + c.Init)
+	c.BytesOut = len(result.Payload) + inst.sink.n
+	result.Version, result.Completion, result.Streamed = v.Number, c, resp.Streamed || inst.sink.started
+	if c.Status != hansom.StatusOK {
+		result.FunctionError = "Unhandled"
+	}
+	out.event(end, endLine)
+	out.event(end, reportLine(&c, f))
+	result.LogTail = out.finish()
+	inst.request.Invocation, inst.sink = nil, counted{}
+	p.deps.Recorder.Record(c)
+	if err != nil || resp.Fatal {
+		p.discard(inst)
+	} else {
+		p.release(inst, end)
+	}
+	return result, true
+}
+
+// fail ends a runtime that did not answer and says why.
+func (p *Pool) fail(inst *instance, err error) *failure {
+	v := inst.group.version
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		inst.output.drain()
+		p.end(inst)
+		return timedOut(v.Timeout)
+	}
+	f := exited(inst.sandbox)
+	if err != sandbox.ErrClosed {
+		f.note = err.Error() // what it answered that its protocol does not allow
+	}
+	p.end(inst)
+	return f
+}
+
+// exited waits a moment for a tree that hung up to exit, and says how it did.
+func exited(sb sandbox.Sandbox) *failure {
+	timer := time.NewTimer(exitGrace)
+	defer timer.Stop()
+	select {
+	case <-sb.Done():
+		return exitFailure(sb.Exit())
+	case <-timer.C:
+		return exitFailure(sandbox.Exit{})
+	}
+}
+
+// end ends the instance and gives its memory back. Whoever calls it has taken the instance out of idle.
+func (p *Pool) end(inst *instance) {
+	inst.once.Do(func() {
+		p.memory.end(inst.group.bytes)
+		p.ended(inst)
+	})
+}
+
+// endLater is end in the background.
+func (p *Pool) endLater(inst *instance) {
+	inst.once.Do(func() {
+		p.memory.end(inst.group.bytes)
+		if !p.start(func() { p.ended(inst) }) {
+			p.ended(inst)
+		}
+	})
+}
+
+func (p *Pool) ended(inst *instance) {
+	_ = inst.link.Close()
+	inst.sandbox.Kill()
+	inst.output.close()
+	<-inst.gone
+	g := inst.group
+	g.mu.Lock()
+	delete(g.instances, inst)
+	g.mu.Unlock()
+	p.memory.ended(g.bytes)
+	p.reclaim()
+	p.progress()
+}
