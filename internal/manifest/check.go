@@ -1,0 +1,185 @@
+package manifest
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+)
+
+var (
+	namePattern     = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+	managedPattern  = regexp.MustCompile(`^(nodejs\d+\.x|python3\.\d+)$`)
+	variablePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // the Lambda API's EnvironmentVariableName
+	paramPattern    = regexp.MustCompile(`^\{[a-zA-Z0-9._:-]+\+?\}$`)
+	digestPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+	methods = []string{"ANY", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+	// reserved are the variables that Lambda sets itself and refuses to have set.
+	reserved = []string{
+		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME",
+		"AWS_LAMBDA_LOG_STREAM_NAME", "AWS_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+		"AWS_LAMBDA_RUNTIME_API", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR",
+	}
+)
+
+const (
+	maxName         = 40 // an app's name and a function's key
+	maxFunctionName = 64 // as Lambda's
+	maxHandler      = 128
+	maxTimeout      = 15 * time.Minute
+)
+
+func checkName(s string) error { return checkLabel("name", s) }
+func checkKey(s string) error  { return checkLabel("the function's key", s) }
+
+func checkLabel(what, s string) error {
+	if len(s) > maxName || !namePattern.MatchString(s) {
+		return fmt.Errorf("%s %.80q must be 1 to %d lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen", what, s, maxName)
+	}
+	return nil
+}
+
+// FunctionName is the name of an app's function in the Lambda API.
+func FunctionName(app, key string) string { return app + "-" + key }
+
+func checkFunctionName(app, key string) error {
+	if name := FunctionName(app, key); len(name) > maxFunctionName {
+		return fmt.Errorf("the function's name would be %q, %d characters; the limit is %d", name, len(name), maxFunctionName)
+	}
+	return nil
+}
+
+func checkRuntime(s string) error {
+	switch {
+	case managedPattern.MatchString(s), s == "go", s == "provided.al2", s == "provided.al2023":
+		return nil
+	case s == "wasm", s == "http":
+		return fmt.Errorf("runtime %s is not supported yet", s)
+	}
+	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, go or provided.al2023", s)
+}
+
+func needsHandler(runtime string) bool { return managedPattern.MatchString(runtime) }
+
+func checkHandler(runtime, s string) error {
+	if s == "" || len(s) > maxHandler || strings.ContainsAny(s, " \t\r\n") {
+		return fmt.Errorf("handler %.80q must be 1 to %d characters without spaces", s, maxHandler)
+	}
+	if i := strings.LastIndexByte(s, '.'); needsHandler(runtime) && (i <= 0 || i == len(s)-1) {
+		return fmt.Errorf("handler %q must be file.function, such as index.handler", s)
+	}
+	return nil
+}
+
+func checkCode(s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("code is empty; write a folder, such as ./api")
+	case path.IsAbs(s) || strings.Contains(s, `\`):
+		return fmt.Errorf("code %q must be a path relative to the manifest, with forward slashes", s)
+	}
+	return nil
+}
+
+func checkMemory(mb int) error {
+	if mb < 128 || mb > 10240 {
+		return fmt.Errorf("memory %d is out of range: 128 to 10240 (MB)", mb)
+	}
+	return nil
+}
+
+func checkTimeout(d time.Duration) error {
+	if d < time.Second || d > maxTimeout || d%time.Second != 0 {
+		return fmt.Errorf("timeout %s is out of range: 1s to 15m, in whole seconds", d)
+	}
+	return nil
+}
+
+func checkVariable(name string) error {
+	switch {
+	case slices.Contains(reserved, name):
+		return fmt.Errorf("environment variable %s is set by the platform and cannot be changed; choose another name", name)
+	case !variablePattern.MatchString(name):
+		return fmt.Errorf("environment variable %q must begin with a letter and have at least two letters, digits and underscores", name)
+	}
+	return nil
+}
+
+func checkEnvironment(env map[string]string) error {
+	b, err := json.Marshal(env) // Lambda measures the JSON
+	if err != nil {
+		return err
+	}
+	if len(env) > 0 && len(b) > hansom.MaxEnvironment {
+		return fmt.Errorf("environment has %d bytes as JSON; the limit is %d", len(b), hansom.MaxEnvironment)
+	}
+	return nil
+}
+
+// ParseRoute splits an http entry: a method (or ANY), a space and a path. A segment of the path may be a parameter, {id}; the last may
+// be greedy, {rest+}.
+func ParseRoute(s string) (method, pattern string, err error) {
+	method, pattern, ok := strings.Cut(s, " ")
+	if !ok || !strings.HasPrefix(pattern, "/") {
+		return "", "", fmt.Errorf("http %.200q must be a method and a path, such as \"GET /messages/{id}\"", s)
+	}
+	if !slices.Contains(methods, method) {
+		return "", "", fmt.Errorf("http method %q is not one of %s", method, strings.Join(methods, ", "))
+	}
+	if strings.ContainsAny(pattern, " \t?#%") || len(pattern) > 512 {
+		return "", "", fmt.Errorf("http path %q must have no spaces, ?, # or %%, and at most 512 characters", pattern)
+	}
+	seen := map[string]bool{}
+	segments := strings.Split(pattern[1:], "/")
+	for i, segment := range segments {
+		if segment == "" && len(segments) > 1 && i < len(segments)-1 {
+			return "", "", fmt.Errorf("http path %q has an empty segment", pattern)
+		}
+		if !strings.ContainsAny(segment, "{}") {
+			if strings.Contains(segment, "*") {
+				return "", "", fmt.Errorf("http path %q: write {name+} for a path's rest, not *", pattern)
+			}
+			continue
+		}
+		name := strings.Trim(segment, "{+}")
+		switch {
+		case !paramPattern.MatchString(segment):
+			return "", "", fmt.Errorf("http path %q: a parameter is a whole segment, such as /{id}", pattern)
+		case strings.HasSuffix(segment, "+}") && i != len(segments)-1:
+			return "", "", fmt.Errorf("http path %q: %s takes all that remains and must come last", pattern, segment)
+		case seen[name]:
+			return "", "", fmt.Errorf("http path %q has the parameter %s twice", pattern, name)
+		}
+		seen[name] = true
+	}
+	return method, pattern, nil
+}
+
+// routeSet finds routes that match the same requests; it maps method and path shape to the function that has them.
+type routeSet map[string]string
+
+func (r routeSet) add(method, pattern, fn string) error {
+	segments := strings.Split(pattern, "/")
+	for i, s := range segments {
+		if strings.HasPrefix(s, "{") {
+			segments[i] = "{}"
+			if strings.HasSuffix(s, "+}") {
+				segments[i] = "{+}"
+			}
+		}
+	}
+	key := method + " " + strings.Join(segments, "/")
+	if other, ok := r[key]; ok {
+		return fmt.Errorf("http %q matches the same requests as one of functions.%s", method+" "+pattern, other)
+	}
+	r[key] = fn
+	return nil
+}

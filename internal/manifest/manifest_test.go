@@ -1,0 +1,204 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hansomcloud/hansom"
+)
+
+var update = flag.Bool("update", false, "write what Parse answers to testdata; review it")
+
+// cases calls f with each YAML file of a folder of testdata and compares what it returns with the file beside it.
+func cases(t *testing.T, dir, ext string, f func(t *testing.T, data []byte) string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", dir, "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases in %s: %v", dir, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := f(t, data)
+			expected := strings.TrimSuffix(file, ".yaml") + ext
+			if *update {
+				if err := os.WriteFile(expected, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(expected)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestGood(t *testing.T) {
+	cases(t, "good", ".json", func(t *testing.T, data []byte) string {
+		m, err := Parse("hansom.yaml", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests := map[string]string{}
+		for _, f := range m.Functions {
+			digests[f.Key] = strings.Repeat("a", 64)
+		}
+		r, err := m.Resolve(digests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.MarshalIndent(r, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := DecodeResolved(bytes.NewReader(out))
+		if err != nil {
+			t.Fatalf("its own JSON is refused: %v", err)
+		}
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Error(diff)
+		}
+		return string(out) + "\n"
+	})
+}
+
+func TestBad(t *testing.T) {
+	cases(t, "bad", ".txt", func(t *testing.T, data []byte) string {
+		_, err := Parse("hansom.yaml", data)
+		var faults Errors
+		if !errors.As(err, &faults) {
+			t.Fatalf("%v is not Errors", err)
+		}
+		return err.Error() + "\n"
+	})
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(dir); hansom.KindOf(err) != hansom.NotFound || !strings.Contains(err.Error(), "hansom init") {
+		t.Errorf("without a manifest: %v", err)
+	}
+	file := filepath.Join(dir, FileName)
+	if err := os.WriteFile(file, bytes.Repeat([]byte("#"), maxSize+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); hansom.KindOf(err) != hansom.Invalid {
+		t.Errorf("too big: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("name: a\nfunctions: {b: {runtime: go, code: .}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := Load(dir); err != nil || m.Name != "a" || len(m.Functions) != 1 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestDecodeResolvedRefuses(t *testing.T) {
+	const digest = `"codeSha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"`
+	function := func(s string) string { return `{"name":"a","functions":{"b":{` + s + `}}}` }
+	for name, c := range map[string]struct{ in, want string }{
+		"not JSON":      {`{`, "not valid JSON"},
+		"unknown field": {`{"name":"a","site":{}}`, `unknown field "site"`},
+		"trailing":      {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,`+digest) + "{}", "followed by something else"},
+		"no functions":  {`{"name":"a"}`, "functions is empty"},
+		"name":          {`{"name":"../a","functions":{}}`, "must be 1 to 40"},
+		"go":            {function(`"runtime":"go","handler":"bootstrap","memory":128,"timeout":3,` + digest), "must be built"},
+		"digest":        {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"codeSha256":"A"`), "64 hexadecimal digits"},
+		"memory":        {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":1,"timeout":3,` + digest), "memory 1 is out of range"},
+		"timeout":       {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":18446744074,` + digest), "out of range"},
+		"environment":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"environment":{"AWS_REGION":"x"},` + digest), "set by the platform"},
+		"route":         {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":["GET x"],` + digest), "must be a method and a path"},
+		"handler":       {function(`"runtime":"nodejs22.x","handler":"x","memory":128,"timeout":3,` + digest), "file.function"},
+	} {
+		_, err := DecodeResolved(strings.NewReader(c.in))
+		if hansom.KindOf(err) != hansom.Invalid || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	r := &Resolved{Name: "app", Functions: map[string]ResolvedFunction{
+		"b": {HTTP: []string{"GET /b"}},
+		"a": {HTTP: []string{"POST /a/{id}", "ANY /{rest+}"}},
+	}}
+	want := []hansom.Route{
+		{App: "app", Method: "POST", Path: "/a/{id}", Function: "app-a"},
+		{App: "app", Method: "ANY", Path: "/{rest+}", Function: "app-a"},
+		{App: "app", Method: "GET", Path: "/b", Function: "app-b"},
+	}
+	if got := r.Routes(); !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
+
+// FuzzParse: whatever the file, Parse answers with a manifest that resolves, or with faults inside the file.
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*/*.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no seeds: %v", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := Parse("hansom.yaml", data)
+		if err != nil {
+			var faults Errors
+			if !errors.As(err, &faults) {
+				t.Fatalf("%v is not Errors", err)
+			}
+			for _, e := range faults {
+				if e.Line < 1 || e.Column < 1 || e.Message == "" {
+					t.Errorf("fault without a place or message: %+v", e)
+				}
+			}
+			return
+		}
+		digests := map[string]string{}
+		for _, fn := range m.Functions {
+			digests[fn.Key] = strings.Repeat("0", 64)
+		}
+		if _, err := m.Resolve(digests); err != nil {
+			t.Errorf("accepted, but does not resolve: %v", err)
+		}
+	})
+}
+
+// FuzzDecodeResolved: what is accepted is accepted again from its own JSON.
+func FuzzDecodeResolved(f *testing.F) {
+	f.Add([]byte(`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"codeSha256":"` + strings.Repeat("a", 64) + `","http":["GET /{id}"],"environment":{"AB":"c"}}}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := DecodeResolved(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		out, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := DecodeResolved(bytes.NewReader(out)); err != nil {
+			t.Errorf("%s: %v", out, err)
+		}
+	})
+}

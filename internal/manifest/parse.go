@@ -1,0 +1,393 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// Keys that exist, and those whose feature comes later and which are refused by name.
+var (
+	topKeys      = []string{"name", "functions"}
+	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "concurrency"}
+	functionLate = []string{"permissions", "schedule", "queue", "on"}
+)
+
+// Parse parses and validates a manifest; file is its name in errors. What it returns as error is Errors.
+func Parse(file string, data []byte) (*Manifest, error) {
+	p := &reader{file: file}
+	m := p.manifest(data)
+	if len(p.errs) > 0 {
+		sort.SliceStable(p.errs, func(i, j int) bool {
+			a, b := p.errs[i], p.errs[j]
+			return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
+		})
+		return nil, p.errs
+	}
+	return m, nil
+}
+
+// reader walks the syntax tree itself, so that every fault has its place.
+type reader struct {
+	file string
+	errs Errors
+}
+
+// entry of a mapping.
+type entry struct {
+	name  string
+	key   ast.Node
+	value ast.Node
+}
+
+func (p *reader) fail(n ast.Node, format string, args ...any) {
+	p.failAt(n.GetToken(), format, args...)
+}
+
+func (p *reader) failAt(t *token.Token, format string, args ...any) {
+	line, column := 1, 1
+	if t != nil && t.Position != nil {
+		line, column = t.Position.Line, t.Position.Column
+	}
+	p.errs = append(p.errs, &Error{p.file, line, column, fmt.Sprintf(format, args...)})
+}
+
+// check reports err at n and says whether there was none.
+func (p *reader) check(n ast.Node, err error) bool {
+	if err != nil {
+		p.fail(n, "%s", err)
+	}
+	return err == nil
+}
+
+func (p *reader) manifest(data []byte) *Manifest {
+	if len(data) > maxSize {
+		p.failAt(nil, "the manifest has %d bytes; the limit is %d", len(data), maxSize)
+		return nil
+	}
+	tokens := lexer.Tokenize(string(data))
+	if t := tooDeep(tokens); t != nil {
+		p.failAt(t, "this is nested more than %d levels deep; a manifest needs five", maxDepth)
+		return nil
+	}
+	f, err := parser.Parse(tokens, 0)
+	if err != nil {
+		var syntax *yaml.SyntaxError
+		if errors.As(err, &syntax) {
+			p.failAt(syntax.GetToken(), "%s", syntax.GetMessage())
+		} else {
+			p.failAt(nil, "%s", firstLine(err.Error()))
+		}
+		return nil
+	}
+	var docs []ast.Node
+	for _, d := range f.Docs {
+		if d.Body != nil {
+			docs = append(docs, d.Body)
+		}
+	}
+	if len(docs) == 0 {
+		p.failAt(nil, "the manifest is empty; it needs name and functions")
+		return nil
+	}
+	if len(docs) > 1 {
+		p.fail(docs[1], "a manifest is one YAML document")
+		return nil
+	}
+	m := &Manifest{}
+	root := docs[0]
+	entries, ok := p.mapping(root, "the manifest", topKeys, topLater)
+	if !ok {
+		return nil
+	}
+	var functions ast.Node
+	for _, e := range entries {
+		switch e.name {
+		case "name":
+			if s, ok := p.text(e); ok && p.check(e.value, checkName(s)) {
+				m.Name = s
+			}
+		case "functions":
+			functions = e.value
+		}
+	}
+	if len(p.errs) > 0 && functions == nil {
+		return nil // an unknown key is most likely the missing one
+	}
+	if !has(entries, "name") {
+		p.failAt(nil, "name is missing: the app needs one, such as name: guestbook")
+	}
+	if functions == nil {
+		p.failAt(nil, "functions is missing: an app needs at least one")
+		return nil
+	}
+	p.functions(m, functions)
+	return m
+}
+
+func (p *reader) functions(m *Manifest, n ast.Node) {
+	entries, ok := p.mapping(n, "functions", nil, nil)
+	if !ok {
+		return
+	}
+	if len(entries) == 0 {
+		p.fail(n, "functions is empty: an app needs at least one")
+	}
+	routes := routeSet{}
+	for _, e := range entries {
+		if !p.check(e.key, checkKey(e.name)) || m.Name != "" && !p.check(e.key, checkFunctionName(m.Name, e.name)) {
+			continue
+		}
+		if f, ok := p.function(e, routes); ok {
+			m.Functions = append(m.Functions, f)
+		}
+	}
+}
+
+func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
+	f := Function{Key: fn.name, Memory: DefaultMemory, Timeout: DefaultTimeout}
+	before := len(p.errs)
+	entries, ok := p.mapping(fn.value, "functions."+fn.name, functionKeys, functionLate)
+	if !ok {
+		return f, false
+	}
+	var handler ast.Node
+	for _, e := range entries {
+		switch e.name {
+		case "runtime":
+			if s, ok := p.text(e); ok && p.check(e.value, checkRuntime(s)) {
+				f.Runtime = s
+			}
+		case "code":
+			if s, ok := p.text(e); ok && p.check(e.value, checkCode(s)) {
+				f.Code = path.Clean(s)
+			}
+		case "handler":
+			if s, ok := p.text(e); ok {
+				f.Handler, handler = s, e.value
+			}
+		case "memory":
+			if v, ok := p.integer(e); ok && p.check(e.value, checkMemory(v)) {
+				f.Memory = v
+			}
+		case "timeout":
+			p.timeout(e, &f)
+		case "environment":
+			f.Environment = p.environment(e)
+		case "http":
+			f.HTTP = p.http(e, fn.name, routes)
+		case "concurrency":
+			if v, ok := p.integer(e); ok && v != 1 {
+				p.fail(e.value, "concurrency above 1 is not supported yet; leave it out or write 1")
+			}
+		}
+	}
+	for _, name := range []string{"runtime", "code"} {
+		if !has(entries, name) {
+			p.fail(fn.key, "functions.%s has no %s", fn.name, name)
+		}
+	}
+	if f.Runtime != "" {
+		switch {
+		case handler != nil:
+			p.check(handler, checkHandler(f.Runtime, f.Handler))
+		case needsHandler(f.Runtime):
+			if !has(entries, "handler") {
+				p.fail(fn.key, "functions.%s has no handler; %s needs one, such as handler: index.handler", fn.name, f.Runtime)
+			}
+		default:
+			f.Handler = "bootstrap"
+		}
+	}
+	return f, len(p.errs) == before
+}
+
+func (p *reader) timeout(e entry, f *Function) {
+	s, ok := p.text(e)
+	if !ok {
+		return
+	}
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		p.fail(e.value, "timeout needs a unit: write %ss or %sm", s, s)
+		return
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		p.fail(e.value, "timeout %q is not a duration; write one such as 10s or 2m", s)
+		return
+	}
+	if p.check(e.value, checkTimeout(d)) {
+		f.Timeout = d
+	}
+}
+
+func (p *reader) environment(e entry) map[string]string {
+	entries, ok := p.mapping(e.value, "environment", nil, nil)
+	if !ok {
+		return nil
+	}
+	env := map[string]string{}
+	for _, v := range entries {
+		if !p.check(v.key, checkVariable(v.name)) {
+			continue
+		}
+		if _, null := v.value.(*ast.NullNode); null {
+			p.fail(v.key, "%s has no value; write \"\" for an empty one", v.name)
+			continue
+		}
+		if s, ok := p.text(v); ok {
+			env[v.name] = s
+		}
+	}
+	p.check(e.key, checkEnvironment(env))
+	return env
+}
+
+func (p *reader) http(e entry, fn string, routes routeSet) []string {
+	seq, ok := e.value.(*ast.SequenceNode)
+	if !ok {
+		p.fail(e.value, "http is a list, such as [\"GET /messages\"]")
+		return nil
+	}
+	var out []string
+	for _, n := range seq.Values {
+		s, ok := p.text(entry{name: "http", key: n, value: n})
+		if !ok {
+			continue
+		}
+		method, pattern, err := ParseRoute(s)
+		if p.check(n, err) && p.check(n, routes.add(method, pattern, fn)) {
+			out = append(out, method+" "+pattern)
+		}
+	}
+	return out
+}
+
+// mapping returns the entries of a mapping. With known keys, others are refused: by name when they come later, else with
+// the nearest known one.
+func (p *reader) mapping(n ast.Node, what string, known, later []string) ([]entry, bool) {
+	var values []*ast.MappingValueNode
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		p.fail(n, "anchors, aliases and tags are not supported; write the value out")
+		return nil, false
+	default:
+		p.fail(n, "%s must be a mapping (key: value)", what)
+		return nil, false
+	}
+	var out []entry
+	for _, v := range values {
+		name, ok := scalar(v.Key)
+		switch {
+		case v.Key.IsMergeKey():
+			p.fail(v.Key, "merge keys are not supported; write the keys out")
+		case !ok:
+			p.fail(v.Key, "a key of %s must be plain text", what)
+		case has(out, name): // the parser finds those written alike; "a" and a are alike too
+			p.fail(v.Key, "%s is there twice", name)
+		case slices.Contains(later, name):
+			p.fail(v.Key, "%s is not supported yet", name)
+		case known != nil && !slices.Contains(known, name):
+			p.fail(v.Key, "%s", Unknown(name, known))
+		default:
+			out = append(out, entry{name, v.Key, v.Value})
+		}
+	}
+	return out, true
+}
+
+// text returns a scalar as it is written: 1.0 stays "1.0".
+func (p *reader) text(e entry) (string, bool) {
+	switch e.value.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+		p.fail(e.value, "anchors, aliases and tags are not supported; write the value out")
+		return "", false
+	case *ast.NullNode:
+		p.fail(e.key, "%s has no value", e.name)
+		return "", false
+	}
+	s, ok := scalar(e.value)
+	if !ok {
+		p.fail(e.value, "%s must be plain text", e.name)
+	}
+	return s, ok
+}
+
+func (p *reader) integer(e entry) (int, bool) {
+	s, ok := p.text(e)
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.Atoi(s)
+	if err != nil {
+		p.fail(e.value, "%s must be a whole number, not %q", e.name, s)
+	}
+	return v, err == nil
+}
+
+func scalar(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+func has(entries []entry, name string) bool {
+	for _, e := range entries {
+		if e.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// maxDepth of nesting: the parser's time grows with its square.
+const maxDepth = 32
+
+// tooDeep finds where flow collections, or sequences begun on one line, nest too deeply; nil when they do not.
+func tooDeep(tokens token.Tokens) *token.Token {
+	flow, entries, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position.Line != line {
+			line, entries = t.Position.Line, 0
+		}
+		switch t.Type {
+		case token.MappingStartType, token.SequenceStartType:
+			flow++
+		case token.MappingEndType, token.SequenceEndType:
+			flow--
+		case token.SequenceEntryType:
+			entries++
+		}
+		if max(flow, entries) > maxDepth {
+			return t
+		}
+	}
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

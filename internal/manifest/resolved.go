@@ -1,0 +1,138 @@
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// Resolved is what the deployment door takes: a manifest whose code is built and uploaded. Its JSON form is documented in
+// docs/reference/management-api.md.
+type Resolved struct {
+	Name      string                      `json:"name"`
+	Functions map[string]ResolvedFunction `json:"functions"` // by key
+}
+
+// ResolvedFunction is one function of an app, ready to be deployed.
+type ResolvedFunction struct {
+	Runtime     string            `json:"runtime"` // never "go": that is built into provided.al2023
+	Handler     string            `json:"handler"`
+	CodeSHA256  string            `json:"codeSha256"` // hex digest of the zip
+	Memory      int               `json:"memory"`     // MB
+	Timeout     int               `json:"timeout"`    // seconds
+	Environment map[string]string `json:"environment,omitempty"`
+	HTTP        []string          `json:"http,omitempty"`
+}
+
+// Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
+func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
+	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}}
+	for _, f := range m.Functions {
+		runtime := f.Runtime
+		if runtime == "go" {
+			runtime = "provided.al2023"
+		}
+		r.Functions[f.Key] = ResolvedFunction{
+			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
+			Timeout: int(f.Timeout / time.Second), Environment: f.Environment, HTTP: f.HTTP,
+		}
+	}
+	return r, r.Validate()
+}
+
+// DecodeResolved reads the JSON form, strictly, and validates it. Errors are Invalid.
+func DecodeResolved(r io.Reader) (*Resolved, error) {
+	const op = "decode app"
+	dec := json.NewDecoder(io.LimitReader(r, maxSize))
+	dec.DisallowUnknownFields()
+	var out Resolved
+	if err := dec.Decode(&out); err != nil {
+		return nil, hansom.Errorf(hansom.Invalid, op, "the app is not valid JSON of at most %d bytes: %w", maxSize, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, hansom.Errorf(hansom.Invalid, op, "the app is followed by something else")
+	}
+	return &out, out.Validate()
+}
+
+// Validate checks everything that Parse checks, for a door that does not trust its callers. Errors are Invalid.
+func (r *Resolved) Validate() error {
+	if err := r.validate(); err != nil {
+		return hansom.Errorf(hansom.Invalid, "validate app", "%w", err)
+	}
+	return nil
+}
+
+func (r *Resolved) validate() error {
+	if err := checkName(r.Name); err != nil {
+		return err
+	}
+	if len(r.Functions) == 0 {
+		return errors.New("functions is empty: an app needs at least one")
+	}
+	routes := routeSet{}
+	for _, key := range r.Keys() {
+		if err := errors.Join(checkKey(key), checkFunctionName(r.Name, key)); err != nil {
+			return err
+		}
+		f := r.Functions[key]
+		if err := f.validate(key, routes); err != nil {
+			return fmt.Errorf("functions.%s: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func (f *ResolvedFunction) validate(key string, routes routeSet) error {
+	if f.Runtime == "go" {
+		return errors.New("runtime go must be built into provided.al2023 first")
+	}
+	if !digestPattern.MatchString(f.CodeSHA256) {
+		return fmt.Errorf("codeSha256 %q must be 64 hexadecimal digits, lower case", f.CodeSHA256)
+	}
+	for _, err := range []error{
+		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
+		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	for name := range f.Environment {
+		if err := checkVariable(name); err != nil {
+			return err
+		}
+	}
+	for _, s := range f.HTTP {
+		method, pattern, err := ParseRoute(s)
+		if err == nil {
+			err = routes.add(method, pattern, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Keys of the functions, sorted.
+func (r *Resolved) Keys() []string { return slices.Sorted(maps.Keys(r.Functions)) }
+
+// Routes of the app, by function key and in the order of each function's list.
+func (r *Resolved) Routes() []hansom.Route {
+	var out []hansom.Route
+	for _, key := range r.Keys() {
+		for _, s := range r.Functions[key].HTTP {
+			if method, pattern, err := ParseRoute(s); err == nil {
+				out = append(out, hansom.Route{App: r.Name, Method: method, Path: pattern, Function: FunctionName(r.Name, key)})
+			}
+		}
+	}
+	return out
+}
