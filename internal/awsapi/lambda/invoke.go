@@ -1,0 +1,183 @@
+package lambda
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/awsapi"
+)
+
+const (
+	opInvoke = "Invoke"
+	opStream = "InvokeWithResponseStream"
+
+	invokePrefix = "/2015-03-31/functions/"
+	invokeSuffix = "/invocations"
+
+	// maxClientContext is the limit of X-Amz-Client-Context in bytes of base64 (Lambda API, Invoke).
+	maxClientContext = 3583
+)
+
+// invokePath returns the function name of a request to Invoke, without the general router.
+func invokePath(r *http.Request) (string, bool) {
+	path := r.URL.Path
+	if r.Method != http.MethodPost || r.URL.RawPath != "" || len(path) <= len(invokePrefix)+len(invokeSuffix) ||
+		path[:len(invokePrefix)] != invokePrefix || path[len(path)-len(invokeSuffix):] != invokeSuffix {
+		return "", false
+	}
+	name := path[len(invokePrefix) : len(path)-len(invokeSuffix)]
+	return name, strings.IndexByte(name, '/') < 0
+}
+
+// invocation is what a request to Invoke or InvokeWithResponseStream asks for.
+type invocation struct {
+	hansom.Invocation
+	dryRun bool
+}
+
+// readInvocation reads all of a request but its body. Requests that are plainly right do not pass through the validator.
+func (s *Service) readInvocation(r *http.Request, opName, fullName string) (*invocation, error) {
+	ctx := r.Context()
+	n, plain := parseName(fullName)
+	plain = plain && len(fullName) <= 256
+	var query url.Values
+	var qualifier string
+	if r.URL.RawQuery != "" {
+		var err error
+		if query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
+			return nil, unreadable("The query of the request cannot be read: " + err.Error())
+		}
+		if query.Has("Qualifier") {
+			qualifier = query.Get("Qualifier")
+			plain = plain && qualifier != "" && len(qualifier) <= 128 && isWord(qualifier, "$")
+		}
+	}
+	kind, logType := header(r, "X-Amz-Invocation-Type"), header(r, "X-Amz-Log-Type")
+	plain = plain && (kind == "" || kind == "RequestResponse") && (logType == "" || logType == "None" || logType == "Tail") &&
+		header(r, "X-Amz-Durable-Execution-Name") == "" && header(r, "X-Amz-Tenant-Id") == ""
+	if !plain {
+		if err := s.validateInvocation(r, opName, fullName, query); err != nil {
+			return nil, err
+		}
+	}
+	p := awsapi.PrincipalFrom(ctx)
+	function, qualifier, err := s.locate(p, "InvokeFunction", n, qualifier)
+	if err != nil {
+		return nil, err
+	}
+	inv := &invocation{dryRun: kind == "DryRun", Invocation: hansom.Invocation{
+		ID: awsapi.RequestID(ctx), Project: p.Project, Function: function, Qualifier: qualifier,
+		Trace: header(r, "X-Amzn-Trace-Id"), Source: "api", LogTail: logType == "Tail",
+	}}
+	if encoded := header(r, "X-Amz-Client-Context"); encoded != "" {
+		if inv.ClientContext, err = clientContext(encoded); err != nil {
+			return nil, err
+		}
+	}
+	return inv, nil
+}
+
+// header is r.Header.Get for a name in canonical form.
+func header(r *http.Request, name string) string {
+	if v := r.Header[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// validateInvocation holds a request to the model, and refuses by name what the server does not do.
+func (s *Service) validateInvocation(r *http.Request, opName, fullName string, query url.Values) error {
+	var op *operation
+	for i := range operations {
+		if operations[i].name == opName {
+			op = &operations[i]
+		}
+	}
+	in, err := s.validator.decode(op, request{path: map[string]string{"FunctionName": fullName}, query: query, header: r.Header})
+	if err != nil {
+		return err
+	}
+	if in.text("InvocationType") == "Event" {
+		return hansom.Errorf(hansom.Unsupported, opName, "The InvocationType Event is not supported by this server. Use RequestResponse.")
+	}
+	return refuse(opName, in, nil, "DurableExecutionName", "TenantId")
+}
+
+func clientContext(encoded string) ([]byte, error) {
+	if len(encoded) > maxClientContext {
+		return nil, hansom.Errorf(hansom.Invalid, opInvoke, "The client context has %d bytes in base64; the limit is %d.", len(encoded), maxClientContext).
+			WithCode("InvalidRequestContentException")
+	}
+	text, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || !json.Valid(text) {
+		return nil, hansom.Errorf(hansom.Invalid, opInvoke, "Client context must be a valid Base64-encoded JSON object.").WithCode("InvalidRequestContentException")
+	}
+	return text, nil
+}
+
+// invoke serves Invoke.
+func (s *Service) invoke(w http.ResponseWriter, r *http.Request, fullName string) {
+	inv, err := s.readInvocation(r, opInvoke, fullName)
+	if err != nil {
+		drain(r)
+		s.WriteError(w, r, err)
+		return
+	}
+	buf, err := s.buffers.read(r)
+	if err != nil {
+		s.WriteError(w, r, err)
+		return
+	}
+	defer s.buffers.put(buf)
+	inv.Payload = *buf
+	if err := checkPayload(inv.Payload); err != nil {
+		s.WriteError(w, r, err)
+		return
+	}
+	if inv.dryRun {
+		s.dryRun(w, r, inv)
+		return
+	}
+	result, err := s.invoker.Invoke(r.Context(), &inv.Invocation, nil)
+	if err != nil {
+		s.WriteError(w, r, err)
+		return
+	}
+	h := w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(result.Payload))}
+	h["X-Amz-Executed-Version"] = []string{result.Version}
+	if result.FunctionError != "" {
+		h["X-Amz-Function-Error"] = []string{result.FunctionError}
+	}
+	if inv.LogTail {
+		h["X-Amz-Log-Result"] = []string{base64.StdEncoding.EncodeToString(result.LogTail)}
+	}
+	if inv.Trace != "" {
+		h["X-Amzn-Trace-Id"] = []string{inv.Trace}
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(result.Payload) // a caller that has gone needs no answer
+	result.Release()
+}
+
+// dryRun answers 204 when the function is there.
+func (s *Service) dryRun(w http.ResponseWriter, r *http.Request, inv *invocation) {
+	if _, err := s.functions.Resolve(r.Context(), inv.Project, inv.Function, inv.Qualifier); err != nil {
+		s.WriteError(w, r, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func checkPayload(payload []byte) error {
+	if len(payload) > 0 && !json.Valid(payload) {
+		return hansom.Errorf(hansom.Invalid, opInvoke, "%s", syntaxError(payload)).WithCode("InvalidRequestContentException")
+	}
+	return nil
+}
