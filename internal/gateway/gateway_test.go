@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -348,7 +349,7 @@ func FuzzWriteResult(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, result []byte) {
-		valid, text := json.Valid(result), ""
+		valid, text := json.Valid(result) && utf8.Valid(result), ""
 		isString := valid && json.Unmarshal(result, &text) == nil && strings.HasPrefix(strings.TrimSpace(string(result)), `"`)
 		w := httptest.NewRecorder()
 		ok := writeResult(w, append([]byte(nil), result...))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // preludeEnd separates the JSON prelude of a streamed HTTP answer from its body.
@@ -15,6 +16,8 @@ var preludeEnd = make([]byte, 8)
 const (
 	preludeType = "application/vnd.awslambda.http-integration-response"
 	maxPrelude  = 1 << 20 // bytes of status, headers and cookies
+
+	writeTimeout = time.Minute // for one write of a streamed answer
 )
 
 // response is a function's answer: the members of {statusCode, headers, cookies, body, isBase64Encoded} as raw JSON.
@@ -112,7 +115,7 @@ func hopByHop(name string) bool {
 // response, anything else is the body of a 200. It reports false, with nothing written, when the result is no response.
 func writeResult(w http.ResponseWriter, result []byte) bool {
 	// A streaming function behind a buffered URL: the prelude comes first.
-	if i := bytes.Index(result, preludeEnd); i > 0 && result[0] == '{' {
+	if i := preludeLength(result); i > 0 {
 		var p response
 		if p.parse(result[:i]) != nil || p.setHeaders(w.Header(), "application/octet-stream") != nil {
 			return false
@@ -160,6 +163,14 @@ func writeResult(w http.ResponseWriter, result []byte) bool {
 		return false
 	}
 	return write(w, p.status, body)
+}
+
+// preludeLength is where the prelude of a buffered stream ends; 0 when result does not begin with one.
+func preludeLength(result []byte) int {
+	if len(result) == 0 || result[0] != '{' {
+		return 0
+	}
+	return max(bytes.Index(result, preludeEnd), 0)
 }
 
 func write(w http.ResponseWriter, status int, body []byte) bool {
@@ -237,6 +248,8 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.broken || s.gone != nil || len(p) == 0 {
 		return n, s.gone
 	}
+	// A client that reads nothing at all must not hold an instance for ever.
+	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if _, err := s.w.Write(p); err != nil {
 		s.gone = err
 	}
@@ -253,6 +266,7 @@ func (s *stream) Flush() {
 // end completes the answer. It reports false, with nothing written, when the function gave no response. An answer that broke
 // off ends the connection, so that the client does not take it for complete.
 func (s *stream) end(failed bool) bool {
+	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{}) // the connection goes on to the next request
 	switch {
 	case !s.started:
 		return false

@@ -15,6 +15,22 @@ import (
 // ErrClosed is returned by a Link whose runtime has gone away.
 var ErrClosed = errors.New("the runtime closed its connection")
 
+// ErrUndelivered is an ErrClosed of Invoke: the runtime ended before it had taken the whole event, so that no handler saw it and
+// the invocation may be given to another instance.
+var ErrUndelivered = fmt.Errorf("%w before it took the event", ErrClosed)
+
+// ProtocolError is an ErrClosed: the runtime sent what it may not, and its sandbox must be killed.
+type ProtocolError struct{ Reason string }
+
+func (e *ProtocolError) Error() string { return "the runtime broke the protocol: " + e.Reason }
+
+// Is makes errors.Is(err, ErrClosed) true.
+func (e *ProtocolError) Is(target error) bool { return target == ErrClosed }
+
+func protocolError(format string, args ...any) error {
+	return &ProtocolError{Reason: fmt.Sprintf(format, args...)}
+}
+
 // Driver makes sandboxes.
 type Driver interface {
 	// Name is "linux", "process" or "fake".
@@ -141,5 +157,6 @@ type Response struct {
 	Release  func() // may be nil
 }
 
-// LogFunc takes a log message that the runtime attributed to a request ("" when to none).
+// LogFunc takes a log message that the runtime attributed to a request ("" when to none). The message is valid during the call.
+// It is called by the goroutine that is in Init or Invoke.
 type LogFunc func(requestID string, message []byte)

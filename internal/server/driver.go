@@ -58,6 +58,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 	config := runtimes.DefaultConfig()
 	config.Homes = homes
+	config.Cache = filepath.Join(s.cfg.Data, "runtime", "versions.json")
 	if s.runtimes, err = runtimes.Discover(ctx, config); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -140,7 +141,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.publishApps()
-	s.db.Subscribe(func(c db.Change) { s.publishApps() }) // after app's own subscription, which renews what this reads
+	s.db.Subscribe(s.changed) // after the subscriptions of app and function, which renew what this reads
 
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
@@ -215,6 +216,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if e := s.pool.Drain(drain); e != nil && !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, e)
 	}
+	s.report("pool", s.pool.Close())
 	s.report("logs", s.logs.Close()) // ends those who follow them
 	select {
 	case <-apiDone:
@@ -310,6 +312,20 @@ type throttles struct{ *telemetry.Metrics }
 
 func (t throttles) Throttled(project, function, _ string) { t.Throttle(project, function) }
 
+// changed follows the configuration.
+func (s *Server) changed(c db.Change) {
+	s.publishApps()
+	if c.Domain != "function" {
+		return
+	}
+	for _, key := range c.Keys {
+		project, name, _ := strings.Cut(key, "/")
+		if _, err := s.functions.Resolve(context.Background(), project, name, ""); hansom.KindOf(err) == hansom.NotFound {
+			s.metrics.Forget(project, name)
+		}
+	}
+}
+
 // publishApps tells the gateway which apps answer at which hosts.
 func (s *Server) publishApps() {
 	var apps []gateway.App
@@ -360,6 +376,9 @@ func (s *Server) observe() {
 	})
 	s.metrics.Gauge("hansom_waiting_invocations", "Invocations that wait for an instance.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.pool.Stats().Waiting))
+	})
+	s.metrics.Counter("hansom_log_lines_dropped_total", "Log lines of functions that were dropped for their rate.", nil, func(emit func(float64, ...string)) {
+		emit(float64(s.logs.Dropped()))
 	})
 	s.metrics.Gauge("hansom_goroutines", "Goroutines of the server.", nil, func(emit func(float64, ...string)) {
 		emit(float64(runtime.NumGoroutine()))

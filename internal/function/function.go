@@ -1,0 +1,208 @@
+// Package function keeps functions, their versions, aliases, URLs, resource policies, reserved concurrency and code packages.
+// What the Lambda API changes is written to the store in one transaction; what an invocation needs is read from memory alone.
+package function
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// State of a version, and of the last update of $LATEST, as the Lambda API spells them.
+const (
+	StatePending = "Pending"
+	StateActive  = "Active"
+	StateFailed  = "Failed"
+
+	UpdateInProgress = "InProgress"
+	UpdateSuccessful = "Successful"
+	UpdateFailed     = "Failed"
+
+	reasonCreating     = "The function is being created."
+	reasonCodeCreating = "Creating"
+	reasonCodeInternal = "InternalError"
+	reasonCodeZip      = "InvalidZipFileException"
+	reasonCodeRuntime  = "InvalidRuntime"
+)
+
+// Defaults of the Lambda API.
+const (
+	DefaultMemory       = 128 // MB
+	DefaultEphemeral    = 512 // MB
+	DefaultTimeout      = 3 * time.Second
+	DefaultArchitecture = "x86_64"
+	DefaultTracing      = "PassThrough"
+	DefaultLogFormat    = "Text"
+	PackageZip          = "Zip"
+)
+
+// Function is one version of a function as the control plane reports it. A nil Environment was never given; an empty one was.
+type Function struct {
+	hansom.Version
+
+	FunctionARN  string // as the look-up that made this record reports it: unqualified, or with the qualifier that was asked for
+	RevisionID   string // changes with every write, also of state and policy; a version and an alias have their own
+	LastModified time.Time
+
+	State           string // StatePending, StateActive or StateFailed
+	StateReason     string
+	StateReasonCode string
+
+	LastUpdateStatus           string // "" until the function has been active once
+	LastUpdateStatusReason     string
+	LastUpdateStatusReasonCode string
+
+	Architecture string
+	TracingMode  string
+	LogFormat    string
+	Reserved     int // reserved concurrency of the function; -1 when it has none
+}
+
+// PackageType is always "Zip": container images are not supported.
+func (f *Function) PackageType() string { return PackageZip }
+
+// CodeSha256 is the digest of the package as the Lambda API reports it, in base64.
+func (f *Function) CodeSha256() string { return base64Digest(f.CodeSHA256) }
+
+func base64Digest(hexDigest string) string {
+	b, err := hex.DecodeString(hexDigest)
+	if err != nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// Source is where code comes from: the bytes of a zip, or the digest of one that is already in the blob store under
+// BlobKey. One of the two is set.
+type Source struct {
+	Zip    []byte // at most hansom.MaxZipInline
+	SHA256 string // hex
+}
+
+// CreateInput describes a new function. Zero values of the optional fields mean AWS's defaults.
+type CreateInput struct {
+	Name         string // up to 64 letters, digits, - and _
+	Runtime      string
+	Handler      string
+	Role         string
+	Description  string
+	Code         Source
+	Memory       int           // MB; 0 means DefaultMemory
+	Ephemeral    int           // MB; 0 means DefaultEphemeral
+	Timeout      time.Duration // whole seconds; 0 means DefaultTimeout
+	Environment  map[string]string
+	Architecture string // "x86_64" or "arm64"
+	TracingMode  string // "PassThrough" or "Active"
+	LogFormat    string // "Text" or "JSON"
+	Publish      bool   // also publish version 1
+}
+
+// UpdateCodeInput replaces the code of $LATEST.
+type UpdateCodeInput struct {
+	Code         Source
+	Architecture string // "" keeps it
+	DryRun       bool   // check everything, write nothing; the answer carries the digest of the new code
+	Publish      bool
+	RevisionID   string // "" or the RevisionID that $LATEST must have
+}
+
+// UpdateConfigurationInput changes the configuration of $LATEST; nil fields stay as they are.
+type UpdateConfigurationInput struct {
+	Runtime     *string
+	Handler     *string
+	Role        *string
+	Description *string
+	Memory      *int
+	Ephemeral   *int
+	Timeout     *time.Duration
+	Environment map[string]string // nil keeps it; empty removes all variables
+	TracingMode *string
+	LogFormat   *string
+	RevisionID  string // "" or the RevisionID that $LATEST must have
+}
+
+// PublishInput makes a version of $LATEST.
+type PublishInput struct {
+	Description *string // nil: that of $LATEST
+	CodeSha256  string  // "" or the base64 digest that $LATEST must have
+	RevisionID  string  // "" or the RevisionID that $LATEST must have
+}
+
+// Page asks for part of a list. Marker is what the page before returned as next, "" for the first page.
+type Page struct {
+	Marker string
+	Max    int // 0 means the most there can be in a page; more is cut down to it
+}
+
+// MaxPage is the most entries a page holds, as AWS has it.
+const MaxPage = 50
+
+// Alias is a name for a version, or for two with weights.
+type Alias struct {
+	ARN         string
+	Name        string
+	Version     string // "$LATEST" or a number
+	Description string
+	Weights     map[string]float64 // at most one more version: its share of the calls, 0 to 1
+	RevisionID  string
+}
+
+// AliasInput describes a new alias.
+type AliasInput struct {
+	Name        string
+	Version     string
+	Description string
+	Weights     map[string]float64
+}
+
+// UpdateAliasInput changes an alias; nil fields stay as they are. An empty Weights removes the routing.
+type UpdateAliasInput struct {
+	Version     *string
+	Description *string
+	Weights     map[string]float64
+	RevisionID  string
+}
+
+// URLInput describes a function URL. An empty InvokeMode means BUFFERED.
+type URLInput struct {
+	AuthType   string
+	InvokeMode string
+	CORS       *hansom.CORS
+}
+
+// UpdateURLInput changes a function URL; "" and nil stay as they are. A CORS without any field removes the setting.
+type UpdateURLInput struct {
+	AuthType   string
+	InvokeMode string
+	CORS       *hansom.CORS
+}
+
+// PermissionInput is one statement for the resource policy of a function, version or alias.
+type PermissionInput struct {
+	StatementID         string
+	Action              string // e.g. "lambda:InvokeFunction"
+	Principal           string // "*", an account id, an IAM or STS ARN, or a service such as "s3.amazonaws.com"
+	SourceARN           string
+	SourceAccount       string
+	PrincipalOrgID      string
+	EventSourceToken    string
+	FunctionURLAuthType string
+	InvokedViaURL       *bool
+	RevisionID          string
+}
+
+// AccountSettings are the limits of a project and what it uses of them. Sizes are in bytes.
+type AccountSettings struct {
+	TotalCodeSize         int64
+	CodeSizeUnzipped      int64
+	CodeSizeZipped        int64
+	ConcurrentExecutions  int
+	UnreservedConcurrency int
+	UsedCodeSize          int64 // of all versions
+	FunctionCount         int
+}
+
+// BlobKey is where the blob store keeps a package of a project; sha256 is in hex.
+func BlobKey(project, sha256 string) string { return project + "/code/" + sha256 + ".zip" }

@@ -1,0 +1,99 @@
+package function
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/blob"
+	"github.com/hansomcloud/hansom/internal/db"
+)
+
+// domain names this package's tables, migrations and change notices.
+const domain = "function"
+
+//go:embed migrations/*.sql
+var embedded embed.FS
+
+// Config of a Service.
+type Config struct {
+	Region      string // stands in every ARN
+	CodeDir     string // where packages are unpacked: one directory per digest, readable by every uid
+	Activations int    // functions that are activated at a time
+}
+
+// DefaultConfig keeps everything below the data directory.
+func DefaultConfig(dataDir string) Config {
+	return Config{Region: hansom.DefaultRegion, CodeDir: filepath.Join(dataDir, "code"), Activations: 4}
+}
+
+// Runtimes says whether a runtime can run here.
+type Runtimes interface {
+	// CheckRuntime returns a warning to show when identifier runs on another version than asked for, "" when all is well.
+	// Errors: Invalid (InvalidParameterValueException) when it cannot run; the message says what to install.
+	CheckRuntime(identifier string) (warning string, err error)
+}
+
+// Service holds the functions of all projects. Its methods may be called from several goroutines.
+//
+// Every method that takes a project acts in that project only. A function is named by its bare name and a qualifier is "",
+// "$LATEST", a version number or an alias. Errors are *hansom.Error with the Lambda API's wording.
+type Service struct {
+	cfg      Config
+	db       *db.DB
+	blobs    blob.Store
+	runtimes Runtimes
+	log      *slog.Logger
+	code     codeDirs
+	view     view
+	wake     chan struct{} // tells Run that something is to be activated; capacity 1
+
+	retire struct {
+		sync.RWMutex
+		list []func(project, function, revision string)
+	}
+
+	now   func() time.Time
+	newID func() string
+	draw  func() float64 // 0 to 1, for weighted aliases
+}
+
+// New migrates the tables and reads what invocations need into memory. Run must be called for functions to become Active.
+func New(ctx context.Context, cfg Config, database *db.DB, blobs blob.Store, runtimes Runtimes, logger *slog.Logger) (*Service, error) {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	files, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		return nil, hansom.Errorf(hansom.Internal, "open functions", "%w", err)
+	}
+	if err := database.Migrate(ctx, domain, files); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, db: database, blobs: blobs, runtimes: runtimes, log: logger.With("component", "function"),
+		wake: make(chan struct{}, 1), now: time.Now, newID: uuid.NewString, draw: rand.Float64}
+	if err := s.code.open(cfg.CodeDir, bootID()); err != nil {
+		return nil, err
+	}
+	database.Subscribe(s.changed)
+	if err := s.reload(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// OnRetire registers f, which is called when a revision is no longer that of any version, so that its instances can be drained.
+// It is called before the write that retired the revision returns; it must be quick.
+func (s *Service) OnRetire(f func(project, function, revision string)) {
+	s.retire.Lock()
+	defer s.retire.Unlock()
+	s.retire.list = append(s.retire.list, f)
+}
