@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"runtime"
@@ -26,8 +26,13 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 		driver, err := linux.New(config, logger)
 		if err == nil {
 			s.driver = driver
-			for _, f := range driver.Facts() {
-				s.checks = append(s.checks, hansomapi.Check(f))
+			enforced, missing := driver.Facts()
+			for _, fact := range enforced {
+				s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "ok", Detail: fact})
+			}
+			for _, fact := range missing {
+				s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: fact})
+				s.logger.Warn("isolation is incomplete", "missing", fact)
 			}
 			return s.openRuntimes(ctx, false)
 		}
@@ -36,10 +41,10 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 		}
 		reason = err
 	}
+	if reason == nil {
+		reason = errors.New("the process driver does not isolate functions")
+	}
 	if !s.cfg.Dev && !s.cfg.InsecureNoIsolation {
-		if reason == nil {
-			reason = fmt.Errorf("the process driver does not isolate functions")
-		}
 		return hansom.Errorf(hansom.Unsupported, "open driver", "functions cannot be isolated here: %w; "+
 			"run as root on Linux, or accept that functions can read and change all that this user can with --insecure-no-isolation", reason)
 	}

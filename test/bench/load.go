@@ -67,7 +67,7 @@ func closedLoop(addr string, request []byte, until time.Time) ([]time.Duration, 
 	defer conn.Close()
 	r := bufio.NewReaderSize(conn, 16<<10)
 	latencies := make([]time.Duration, 0, 1<<16)
-	for now := time.Now(); now.Before(until); {
+	for now, first := time.Now(), true; first || now.Before(until); first = false {
 		if _, err := conn.Write(request); err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@ const (
 	Eat       Behaviour = "eat"       // uses memory without end; with args[0] "child", in a child, whose end it survives by exiting with 1
 	Fork      Behaviour = "fork"      // starts processes until that fails; prints "N then ERROR", "ready" and holds
 	Fill      Behaviour = "fill"      // fills the file args[0] until that fails, prints the error, removes the file and exits with 0
-	Files     Behaviour = "files"     // prints for each of args "PATH read ERROR" and "PATH write ERROR", and the mounts
+	Files     Behaviour = "files"     // prints for each of args "PATH read ERROR" ("empty" for an empty file) and "PATH write ERROR", and the mounts
 	Identity  Behaviour = "identity"  // prints /proc/self/status and the ids
 	Calls     Behaviour = "calls"     // prints for each forbidden system call "NAME ERROR"
 	Network   Behaviour = "network"   // prints the interfaces, and the errors of dialling args

@@ -1,0 +1,217 @@
+// Package app keeps apps and their deployments: it plans what a manifest changes, applies it all or nothing, and tells the
+// gateway the routes of each app. See "A deployment" in docs/architecture.md.
+package app
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// domain of the store: its version table and its changes.
+const domain = "app"
+
+// Functions is what an app is made of. What it reads is of the last commit, which within db.Write stays the last.
+type Functions interface {
+	// Deploy makes the function v.Function as v says, or changes the one there is. changed is false when it is so already.
+	// Errors: Invalid (the code is not there, the runtime is not known), Conflict (it is not a function of v.App).
+	Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (changed bool, err error)
+	// Undeploy deletes a function with its versions, aliases and URLs; a missing one is no error.
+	Undeploy(ctx context.Context, tx *db.Tx, project, name string) error
+	// Owned returns $LATEST of the functions whose App is app.
+	Owned(ctx context.Context, project, app string) ([]hansom.Version, error)
+	// Resolve returns a function of any origin; its Version.App is "" when it was made through the Lambda API. Errors: NotFound.
+	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
+	// Prepare unpacks code ahead of Deploy. Errors: Invalid when it was not uploaded or is no usable zip.
+	Prepare(ctx context.Context, project, sha256 string) (size int64, err error)
+}
+
+// Config of the service.
+type Config struct {
+	Region  string // stands in the functions' ARNs
+	History int    // deployments kept for each app
+	Now     func() time.Time
+}
+
+// DefaultConfig keeps 100 deployments for each app.
+func DefaultConfig() Config {
+	return Config{Region: hansom.DefaultRegion, History: 100, Now: time.Now}
+}
+
+// App is a manifest's resources as they are applied.
+type App struct {
+	Project    string
+	Name       string
+	Deployment int64 // number of the current deployment
+	Created    time.Time
+	Updated    time.Time // of the current deployment
+	Manifest   *manifest.Resolved
+}
+
+// Deployment is one applied state of an app.
+type Deployment struct {
+	Number   int64 // counts up from 1
+	Actor    string
+	Created  time.Time
+	Manifest *manifest.Resolved
+}
+
+// Service plans and applies apps. Its methods may be called from several goroutines.
+type Service struct {
+	cfg       Config
+	db        *db.DB
+	functions Functions
+	logger    *slog.Logger
+	view      atomic.Pointer[view]
+}
+
+// New migrates the store and reads all routes into memory.
+func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, logger *slog.Logger) (*Service, error) {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	if err := d.Migrate(ctx, domain, sub); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, db: d, functions: functions, logger: logger.With("component", "app")}
+	if err := s.reload(ctx); err != nil {
+		return nil, err
+	}
+	d.Subscribe(func(c db.Change) {
+		if c.Domain == domain {
+			s.refresh()
+		}
+	})
+	return s, nil
+}
+
+// Plan says what Apply would change. Errors: Invalid, Conflict (a function of that name belongs to something else).
+func (s *Service) Plan(ctx context.Context, project string, r *manifest.Resolved) (Plan, error) {
+	if err := r.Validate(); err != nil {
+		return Plan{}, err
+	}
+	current, _, err := find(ctx, s.db.Read(), project, r.Name)
+	if err != nil {
+		return Plan{}, err
+	}
+	return s.plan(ctx, project, current.Manifest, r)
+}
+
+// Apply makes an app as r says, all or nothing, and keeps it as a deployment. What is so already is left alone: the same r
+// twice changes nothing and makes no deployment. actor is the ARN of who asks. Errors as Plan's and Functions.Deploy's.
+func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.Resolved) (Plan, error) {
+	if err := r.Validate(); err != nil {
+		return Plan{}, err
+	}
+	plan, err := s.Plan(ctx, project, r)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, c := range plan.Changes { // outside of the transaction: unpacking takes long
+		if f, ok := r.Functions[c.key]; ok && c.Action != Unchanged {
+			if _, err := s.functions.Prepare(ctx, project, f.CodeSHA256); err != nil {
+				return Plan{}, err
+			}
+		}
+	}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		current, exists, err := find(ctx, tx, project, r.Name)
+		if err != nil {
+			return err
+		}
+		if plan, err = s.plan(ctx, project, current.Manifest, r); err != nil {
+			return err
+		}
+		if exists && !plan.Changed() {
+			plan.Deployment = current.Deployment
+			return nil
+		}
+		for _, c := range plan.Changes {
+			if c.Kind != KindFunction || c.Action == Unchanged {
+				continue
+			}
+			if c.Action == Delete {
+				err = s.functions.Undeploy(ctx, tx, project, c.Name)
+			} else {
+				_, err = s.functions.Deploy(ctx, tx, s.version(project, r, c.key))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		plan.Deployment = current.Deployment + 1
+		return s.store(ctx, tx, project, actor, plan.Deployment, r)
+	})
+	if err != nil {
+		return Plan{}, err
+	}
+	return plan, nil
+}
+
+// Delete removes an app: its functions, routes and history. Errors: NotFound.
+func (s *Service) Delete(ctx context.Context, project, name string) error {
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		_, exists, err := find(ctx, tx, project, name)
+		if err != nil {
+			return err
+		}
+		if !exists {
+			return notFound(name)
+		}
+		owned, err := s.functions.Owned(ctx, project, name)
+		if err != nil {
+			return err
+		}
+		for _, v := range owned {
+			if err := s.functions.Undeploy(ctx, tx, project, v.Function); err != nil {
+				return err
+			}
+		}
+		return remove(ctx, tx, project, name)
+	})
+}
+
+// List returns the apps of a project by name.
+func (s *Service) List(ctx context.Context, project string) ([]App, error) {
+	return list(ctx, s.db.Read(), project)
+}
+
+// Get returns an app. Errors: NotFound.
+func (s *Service) Get(ctx context.Context, project, name string) (App, error) {
+	a, ok, err := find(ctx, s.db.Read(), project, name)
+	if err == nil && !ok {
+		err = notFound(name)
+	}
+	return a, err
+}
+
+// History returns the deployments of an app, the latest first.
+func (s *Service) History(ctx context.Context, project, name string) ([]Deployment, error) {
+	return history(ctx, s.db.Read(), project, name)
+}
+
+func notFound(name string) error {
+	return hansom.Errorf(hansom.NotFound, "get app", "there is no app %q; `hansom ls` lists them", name)
+}
+
+// version is the function that the manifest's entry key asks for.
+func (s *Service) version(project string, r *manifest.Resolved, key string) hansom.Version {
+	f := r.Functions[key]
+	return hansom.Version{
+		Project: project, Region: s.cfg.Region, Function: manifest.FunctionName(r.Name, key), Number: hansom.Latest,
+		Runtime: f.Runtime, Handler: f.Handler, Role: "arn:aws:iam::" + project + ":role/" + r.Name,
+		CodeSHA256: f.CodeSHA256, Memory: f.Memory, Timeout: time.Duration(f.Timeout) * time.Second,
+		Environment: f.Environment, App: r.Name,
+	}
+}

@@ -1,0 +1,185 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+// Action is what a plan does to a resource.
+type Action string
+
+const (
+	Create    Action = "create"
+	Update    Action = "update"
+	Delete    Action = "delete"
+	Unchanged Action = "unchanged"
+)
+
+// Kinds of resource in a plan.
+const (
+	KindFunction = "function"
+	KindRoute    = "route"
+)
+
+// Plan is what a manifest changes: functions by name, then routes by path.
+type Plan struct {
+	App        string   `json:"app"`
+	Deployment int64    `json:"deployment,omitempty"` // the current one after Apply; 0 in a plan alone
+	Changes    []Change `json:"changes"`
+}
+
+// Change of one resource.
+type Change struct {
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"` // "hello-api", "GET /messages"
+	Action  Action   `json:"action"`
+	Details []string `json:"details,omitempty"` // what an update changes; values of environment variables are left out
+
+	key string // of the function in the manifest
+}
+
+// Changed says whether applying the plan would do anything.
+func (p *Plan) Changed() bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Action != Unchanged })
+}
+
+// plan compares what is there with next. Functions are compared with their real state, so that a change made beside the
+// app is found and put right; routes with those of the current deployment, nil when there is none.
+func (s *Service) plan(ctx context.Context, project string, current, next *manifest.Resolved) (Plan, error) {
+	owned, err := s.functions.Owned(ctx, project, next.Name)
+	if err != nil {
+		return Plan{}, err
+	}
+	have := map[string]hansom.Version{}
+	for _, v := range owned {
+		have[v.Function] = v
+	}
+	p := Plan{App: next.Name}
+	for _, key := range next.Keys() {
+		want := s.version(project, next, key)
+		old, ok := have[want.Function]
+		delete(have, want.Function)
+		c := Change{Kind: KindFunction, Name: want.Function, key: key}
+		switch {
+		case !ok:
+			other, err := s.functions.Resolve(ctx, project, want.Function, "")
+			switch {
+			case err == nil:
+				return Plan{}, conflict(want.Function, other.Version.App)
+			case hansom.KindOf(err) != hansom.NotFound:
+				return Plan{}, err
+			}
+			c.Action, c.Details = Create, []string{want.Runtime}
+		default:
+			c.Action, c.Details = Unchanged, differences(&old, &want)
+			if len(c.Details) > 0 {
+				c.Action = Update
+			}
+		}
+		p.Changes = append(p.Changes, c)
+	}
+	for name := range have {
+		p.Changes = append(p.Changes, Change{Kind: KindFunction, Name: name, Action: Delete})
+	}
+	p.Changes = append(p.Changes, planRoutes(current, next)...)
+	slices.SortStableFunc(p.Changes, func(a, b Change) int {
+		return strings.Compare(a.Kind+" "+sortName(a), b.Kind+" "+sortName(b))
+	})
+	return p, nil
+}
+
+// sortName puts the path of a route before its method.
+func sortName(c Change) string {
+	method, path, ok := strings.Cut(c.Name, " ")
+	if !ok {
+		return c.Name
+	}
+	return path + " " + method
+}
+
+func conflict(function, owner string) error {
+	of := "was made through the Lambda API"
+	if owner != "" {
+		of = "belongs to the app " + owner
+	}
+	return hansom.Errorf(hansom.Conflict, "plan app", "the function %s is there already and %s; delete it or rename the app or the function", function, of)
+}
+
+func planRoutes(current, next *manifest.Resolved) []Change {
+	have := map[string]string{} // route -> function
+	if current != nil {
+		for _, r := range current.Routes() {
+			have[r.Method+" "+r.Path] = r.Function
+		}
+	}
+	var out []Change
+	for _, r := range next.Routes() {
+		name := r.Method + " " + r.Path
+		old, ok := have[name]
+		delete(have, name)
+		c := Change{Kind: KindRoute, Name: name, Action: Unchanged}
+		switch {
+		case !ok:
+			c.Action, c.Details = Create, []string{r.Function}
+		case old != r.Function:
+			c.Action, c.Details = Update, []string{"function " + old + " -> " + r.Function}
+		}
+		out = append(out, c)
+	}
+	for name := range have {
+		out = append(out, Change{Kind: KindRoute, Name: name, Action: Delete})
+	}
+	return out
+}
+
+// differences names what a manifest changes in a function. What a manifest cannot say is not compared.
+func differences(old, want *hansom.Version) []string {
+	var out []string
+	diff := func(what, a, b string) {
+		if a != b {
+			out = append(out, fmt.Sprintf("%s %s -> %s", what, a, b))
+		}
+	}
+	diff("code", short(old.CodeSHA256), short(want.CodeSHA256))
+	diff("runtime", old.Runtime, want.Runtime)
+	diff("handler", old.Handler, want.Handler)
+	diff("memory", strconv.Itoa(old.Memory), strconv.Itoa(want.Memory))
+	diff("timeout", seconds(old.Timeout), seconds(want.Timeout))
+	names := map[string]bool{}
+	maps.Copy(names, keysOf(old.Environment))
+	maps.Copy(names, keysOf(want.Environment))
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		a, had := old.Environment[name]
+		b, has := want.Environment[name]
+		switch {
+		case !had:
+			out = append(out, "environment +"+name)
+		case !has:
+			out = append(out, "environment -"+name)
+		case a != b:
+			out = append(out, "environment ~"+name)
+		}
+	}
+	return out
+}
+
+func keysOf(env map[string]string) map[string]bool {
+	out := make(map[string]bool, len(env))
+	for k := range env {
+		out[k] = true
+	}
+	return out
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d/time.Second)) + "s" }
+
+// short is a digest's beginning: enough to tell two apart.
+func short(digest string) string { return digest[:min(12, len(digest))] }

@@ -1,0 +1,296 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+// deployment is the answer of the deployment door.
+type deployment struct {
+	App        string   `json:"app"`
+	Deployment int64    `json:"deployment"`
+	Changes    []change `json:"changes"`
+	URL        string   `json:"url"`
+}
+
+type change struct {
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"`
+	Action  string   `json:"action"`
+	Details []string `json:"details,omitempty"`
+}
+
+func (d *deployment) changed() []change {
+	var out []change
+	for _, c := range d.Changes {
+		if c.Action != "unchanged" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (c *command) deployCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "deploy [DIR]", Short: "Deploy the app of a folder; what is there already is left alone",
+		Long: "Build the app of a folder (default: this one), upload the code that the server lacks, and make the server's app\n" +
+			"what " + manifest.FileName + " says, all or nothing.",
+		Example: "  hansom deploy examples/hello",
+		Args:    atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := c.prepare(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			result, err := d.deploy(cmd.Context())
+			if err != nil {
+				return err
+			}
+			functions, err := d.settle(cmd.Context(), result.App)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(result)
+			}
+			c.printChanges(result)
+			c.printf("%s\n", result.URL)
+			return c.warn(functions)
+		},
+	}
+}
+
+// deployer takes an app's folder to a server.
+type deployer struct {
+	*builder
+	client   *client
+	progress func(format string, args ...any)
+	has      map[string]bool // digests the server is known to have
+}
+
+// prepare checks the manifest of the folder in args before it connects.
+func (c *command) prepare(ctx context.Context, args []string) (*deployer, error) {
+	dir := "."
+	if len(args) > 0 {
+		dir = args[0]
+	}
+	if _, err := manifest.Load(dir); err != nil {
+		return nil, manifestError(err)
+	}
+	cl, err := c.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.newDeployer(ctx, cl, dir)
+}
+
+// manifestError gives errors of a manifest their exit code.
+func manifestError(err error) error {
+	var faults manifest.Errors
+	if errors.As(err, &faults) {
+		return err
+	}
+	return &exitError{ExitManifest, err.Error()}
+}
+
+func (c *command) newDeployer(ctx context.Context, cl *client, dir string) (*deployer, error) {
+	var info struct {
+		Arch string `json:"arch"`
+	}
+	if err := cl.call(ctx, "GET", "/_hansom/v1/info", nil, &info); err != nil {
+		return nil, err
+	}
+	b, err := newBuilder(dir, firstOf(info.Arch, runtime.GOARCH), c.Environ)
+	if err != nil {
+		return nil, err
+	}
+	return &deployer{builder: b, client: cl, progress: c.progress, has: map[string]bool{}}, nil
+}
+
+// resolve builds the app.
+func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]artifact, error) {
+	m, err := manifest.Load(d.dir)
+	if err != nil {
+		return nil, nil, manifestError(err)
+	}
+	artifacts, err := d.build(ctx, m, d.progress)
+	if err != nil {
+		return nil, nil, err
+	}
+	digests := map[string]string{}
+	for key, a := range artifacts {
+		digests[key] = a.digest
+	}
+	r, err := m.Resolve(digests)
+	return r, artifacts, err
+}
+
+func (d *deployer) plan(ctx context.Context) (*deployment, error) {
+	r, _, err := d.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out deployment
+	return &out, d.client.call(ctx, "PUT", "/_hansom/v1/apps/"+r.Name+"?plan=1", r, &out)
+}
+
+func (d *deployer) deploy(ctx context.Context) (*deployment, error) {
+	r, artifacts, err := d.resolve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range r.Keys() {
+		if err := d.upload(ctx, key, artifacts[key]); err != nil {
+			return nil, err
+		}
+	}
+	d.progress("deploying %s", r.Name)
+	defer d.progress("")
+	var out deployment
+	return &out, d.client.call(ctx, "PUT", "/_hansom/v1/apps/"+r.Name, r, &out)
+}
+
+// upload gives the server an artifact that it lacks. Its digest is the hash that the request is signed with.
+func (d *deployer) upload(ctx context.Context, key string, a artifact) error {
+	if d.has[a.digest] {
+		return nil
+	}
+	path := "/_hansom/v1/artifacts/" + a.digest
+	err := d.client.call(ctx, "HEAD", path, nil, nil)
+	var refused *apiError
+	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+		err = d.put(ctx, key, path, a)
+	}
+	if err == nil {
+		d.has[a.digest] = true
+	}
+	return err
+}
+
+func (d *deployer) put(ctx context.Context, key, path string, a artifact) error {
+	f, err := os.Open(a.path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d.progress("uploading %s (%s)", key, bytesText(a.size))
+	defer d.progress("")
+	resp, err := d.client.send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.size, a.digest)
+	if err != nil {
+		return fmt.Errorf("functions.%s: %w", key, err)
+	}
+	return resp.Body.Close()
+}
+
+// settle waits until no function of the app is being made, for at most 30 s, and returns them. One that failed is an error.
+func (d *deployer) settle(ctx context.Context, app string) ([]functionInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		functions, err := d.client.functions(ctx, app)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range functions {
+			if f.State == "Failed" || f.LastUpdateStatus == "Failed" {
+				return nil, fmt.Errorf("%s failed: %s", f.Name, firstOf(f.Reason, "no reason given"))
+			}
+		}
+		if !slices.ContainsFunc(functions, func(f functionInfo) bool { return f.State == "Pending" || f.LastUpdateStatus == "InProgress" }) {
+			return functions, nil
+		}
+		select {
+		case <-ctx.Done():
+			return functions, fmt.Errorf("the functions of %s are deployed but not active yet; see `hansom ls`", app)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// warn shows what the server has to say about functions that work.
+func (c *command) warn(functions []functionInfo) error {
+	for _, f := range functions {
+		if f.Reason != "" {
+			c.note("warning: %s: %s", f.Name, printable(f.Reason))
+		}
+	}
+	return nil
+}
+
+// printChanges shows what changed; what did not is counted.
+func (c *command) printChanges(d *deployment) {
+	changes := d.changed()
+	if len(changes) == 0 {
+		c.printf("%s is up to date (%s)\n", d.App, count(len(d.Changes), "resource"))
+		return
+	}
+	var rows [][]string
+	for _, ch := range changes {
+		rows = append(rows, []string{ch.Action, ch.Kind, ch.Name, strings.Join(ch.Details, ", ")})
+	}
+	table(c.Stdout, []string{"ACTION", "KIND", "NAME", "DETAILS"}, rows)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func bytesText(n int64) string {
+	switch {
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MB", n>>20)
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%d KB", n>>10)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// functionInfo is one entry of the functions list.
+type functionInfo struct {
+	Name             string   `json:"name"`
+	App              string   `json:"app,omitempty"`
+	Runtime          string   `json:"runtime"`
+	Handler          string   `json:"handler"`
+	Memory           int      `json:"memory"`
+	Timeout          int      `json:"timeout"`
+	CodeSize         int64    `json:"codeSize"`
+	CodeSHA256       string   `json:"codeSha256"`
+	State            string   `json:"state"`
+	LastUpdateStatus string   `json:"lastUpdateStatus,omitempty"`
+	Reason           string   `json:"reason,omitempty"`
+	Modified         string   `json:"modified"`
+	Instances        int      `json:"instances"`
+	Busy             int      `json:"busy"`
+	URLs             []string `json:"urls,omitempty"`
+}
+
+// functions of an app; of all when app is "".
+func (cl *client) functions(ctx context.Context, app string) ([]functionInfo, error) {
+	var out struct {
+		Functions []functionInfo `json:"functions"`
+	}
+	path := "/_hansom/v1/functions"
+	if app != "" {
+		path += "?app=" + url.QueryEscape(app)
+	}
+	err := cl.call(ctx, "GET", path, nil, &out)
+	return out.Functions, err
+}

@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/manifest"
+	"github.com/hansomcloud/hansom/internal/server"
+)
+
+func (c *command) devCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "dev [DIR]", Short: "Run an app while you write it: serve, deploy, redeploy on save, show logs",
+		Long: "Run a server on loopback with the app of a folder (default: this one), deploy again what changed whenever a file is\n" +
+			"saved, and print the functions' logs. Data is kept in ./.hansom. AWS clients sign with access key test, secret test.",
+		Example: "  hansom dev examples/hello\n  hansom dev --edge 127.0.0.1:0 --api 127.0.0.1:0",
+		Args:    atMost(1),
+	}
+	config := configFlags(cmd, server.DevConfig())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dir, err := filepath.Abs(strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
+		var faults manifest.Errors
+		if _, err := manifest.Load(dir); err != nil && !errors.As(err, &faults) {
+			return manifestError(err)
+		}
+		cfg, err := config(c.env, c.Environ)
+		if err != nil {
+			return err
+		}
+		srv, err := c.NewServer(cmd.Context(), cfg, c.logger(cfg))
+		if err != nil {
+			return err
+		}
+		return c.run(cmd.Context(), srv, func(ctx context.Context) error {
+			d := &development{command: c, dir: dir}
+			err := d.run(ctx, srv)
+			if ctx.Err() != nil {
+				return nil // Ctrl-C is how it ends
+			}
+			return err
+		})
+	}
+	return cmd
+}
+
+// development is one run of dev.
+type development struct {
+	*command
+	dir      string
+	client   *client
+	deployer *deployer
+	watcher  *watcher
+	manifest *manifest.Manifest // the last one that was good; nil before
+	routes   []string           // as last shown
+	failed   bool               // the last attempt did not get through
+}
+
+func (d *development) run(ctx context.Context, srv Server) (err error) {
+	d.client = &client{
+		base: "http://" + srv.APIAddr(), region: hansom.DefaultRegion, http: &http.Client{Transport: &http.Transport{}},
+		creds: hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, source: "test/test",
+	}
+	defer d.client.http.CloseIdleConnections()
+	if d.deployer, err = d.newDeployer(ctx, d.client, d.dir); err != nil {
+		return err
+	}
+	defer d.deployer.close()
+	if d.watcher, err = newWatcher(); err != nil {
+		return err
+	}
+	defer d.watcher.Close()
+	if err := d.watcher.folder(d.dir); err != nil {
+		return err
+	}
+	if d.json {
+		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr()})
+	} else {
+		d.printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
+	}
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		d.follow(ctx)
+	}()
+	defer func() { <-followed }()
+	for {
+		d.redeploy(ctx)
+		for {
+			paths, err := d.watcher.next(ctx)
+			if err != nil {
+				return err
+			}
+			if d.touched(paths) {
+				break
+			}
+		}
+	}
+}
+
+// redeploy builds and deploys what is stale. What goes wrong is shown; what runs goes on running.
+func (d *development) redeploy(ctx context.Context) {
+	if err := d.watch(); err != nil {
+		d.report(err)
+		return
+	}
+	start := time.Now()
+	result, err := d.deployer.deploy(ctx)
+	if err == nil {
+		var functions []functionInfo
+		if functions, err = d.deployer.settle(ctx, result.App); err == nil {
+			err = d.warn(functions)
+		}
+	}
+	d.failed = err != nil
+	if err != nil {
+		if ctx.Err() == nil {
+			d.report(err)
+		}
+		return
+	}
+	d.show(result, time.Since(start))
+}
+
+// watch reads the manifest and watches the folders that it names.
+func (d *development) watch() error {
+	m, err := manifest.Load(d.dir)
+	if err != nil {
+		d.failed = true
+		return err
+	}
+	d.manifest = m
+	for _, f := range m.Functions {
+		root := d.root(f)
+		if info, err := os.Stat(root); err == nil && !info.IsDir() {
+			root = filepath.Dir(root)
+			if err := d.watcher.folder(root); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := d.watcher.tree(root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// root is what a function is made of: its code or, for Go, the module.
+func (d *development) root(f manifest.Function) string {
+	code := filepath.Join(d.dir, filepath.FromSlash(f.Code))
+	if f.Runtime == "go" {
+		return firstOf(moduleRoot(code), code)
+	}
+	return code
+}
+
+// touched marks the functions that paths belong to and says whether there is anything to deploy.
+func (d *development) touched(paths []string) bool {
+	found := false
+	for _, path := range paths {
+		rel, err := filepath.Rel(d.dir, path)
+		if err != nil {
+			continue
+		}
+		// After a failure anything may be the remedy, such as a folder that was missing.
+		found = found || d.failed || rel == manifest.FileName
+		if d.manifest == nil || rel == manifest.FileName {
+			continue
+		}
+		for _, f := range d.manifest.Functions {
+			if below(path, d.root(f)) {
+				d.deployer.stale(f.Key)
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+func (d *development) report(err error) {
+	if d.json {
+		d.line(map[string]any{"error": map[string]string{"message": err.Error()}})
+		return
+	}
+	d.note("error: %s", err)
+	if d.manifest != nil {
+		d.note("what was deployed last goes on running; save a file to try again")
+	}
+}
+
+// show prints what a deployment changed, and all addresses when they are new.
+func (d *development) show(result *deployment, took time.Duration) {
+	if d.json {
+		d.line(result)
+		return
+	}
+	var changed, routes []string
+	for _, c := range result.Changes {
+		if c.Kind == "route" {
+			if c.Action != "delete" {
+				routes = append(routes, c.Name)
+			}
+			continue
+		}
+		if c.Action != "unchanged" {
+			changed = append(changed, c.Action+" "+c.Name)
+		}
+	}
+	if len(changed) == 0 {
+		changed = []string{result.App + " is up to date"}
+	}
+	d.printf("%s  %s  (%d ms)\n", time.Now().Format("15:04:05"), strings.Join(changed, ", "), took.Milliseconds())
+	if slices.Equal(routes, d.routes) {
+		return
+	}
+	d.routes = routes
+	var text strings.Builder
+	for _, r := range routes {
+		method, path, _ := strings.Cut(r, " ")
+		text.WriteString("  " + method + strings.Repeat(" ", max(0, 8-len(method))) + strings.TrimSuffix(result.URL, "/") + path + "\n")
+	}
+	d.printf("%s", text.String())
+}
+
+// follow prints what functions log until ctx ends.
+func (d *development) follow(ctx context.Context) {
+	from := time.Now()
+	for ctx.Err() == nil {
+		q := url.Values{"follow": {"1"}, "since": {from.Format(time.RFC3339Nano)}}
+		err := d.client.logs(ctx, q, func(e hansom.LogEvent) error {
+			from = e.Time.Add(time.Microsecond)
+			return d.printLog(e)
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		d.note("the log broke off (%v); reading it again", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// line prints one line of JSON: dev never ends, so its output is a stream.
+func (d *development) line(v any) {
+	if b, err := json.Marshal(v); err == nil {
+		d.printf("%s\n", b)
+	}
+}

@@ -1,0 +1,161 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/app"
+	"github.com/hansomcloud/hansom/internal/auth"
+	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/blob/disk"
+	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/telemetry"
+)
+
+// testServer is a server without sandboxes: apps, functions, keys and logs are real, invocations are answered with their event.
+type testServer struct {
+	listener  net.Listener
+	http      *http.Server
+	functions *function.Service
+	apps      *app.Service
+	logs      *telemetry.Logs
+	ready     chan struct{}
+}
+
+// anyRuntime says that every runtime is there.
+type anyRuntime struct{}
+
+func (anyRuntime) CheckRuntime(identifier string) (string, error) {
+	if identifier == "python3.11" {
+		return "python3.11 is not on this machine; python3.12 runs it", nil
+	}
+	return "", nil
+}
+
+// host is what a test server needs of a test or a script.
+type host interface {
+	Helper()
+	Fatal(args ...any)
+	Cleanup(func())
+}
+
+func newTestServer(t host, dir string) *testServer {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, logger := context.Background(), slog.New(slog.DiscardHandler)
+	d, err := db.Open(ctx, "sqlite:"+filepath.Join(dir, "test.db"), logger)
+	must(err)
+	t.Cleanup(func() { must(d.Close()) })
+	cfg := auth.DefaultConfig()
+	cfg.Dev = true
+	cfg.Root = hansom.Credentials{AccessKeyID: "AKIAROOTROOTROOTROOT", SecretAccessKey: "rootrootrootrootrootrootrootrootrootroot"}
+	accounts, err := auth.New(ctx, cfg, d, make([]byte, 32), logger)
+	must(err)
+	blobs, err := disk.New(filepath.Join(dir, "blob"))
+	must(err)
+	s := &testServer{ready: make(chan struct{})}
+	s.functions, err = function.New(ctx, function.DefaultConfig(dir), d, blobs, anyRuntime{}, logger)
+	must(err)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, s.functions, logger)
+	must(err)
+	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
+	must(err)
+	t.Cleanup(func() { must(s.logs.Close()) })
+	s.listener, err = net.Listen("tcp", "127.0.0.1:0")
+	must(err)
+	mux := http.NewServeMux()
+	mux.Handle(hansomapi.Prefix, hansomapi.New(hansomapi.Deps{
+		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
+		Info: func(context.Context) (hansomapi.Info, error) {
+			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
+				Runtimes: []hansomapi.Runtime{{Identifier: "nodejs22.x", HostVersion: "22.1.0"}},
+				Checks:   []hansomapi.Check{{Name: "memory limits", Status: "warning", Detail: "cgroups are read-only"}}}, nil
+		},
+		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080" },
+		FunctionURL: functionURL,
+		Instances:   func(string, string) (int, int) { return 2, 1 },
+	}, logger))
+	lambdaConfig := lambda.DefaultConfig()
+	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s, blobs, logger)
+	must(err)
+	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))
+	s.http = &http.Server{Handler: mux}
+	return s
+}
+
+func functionURL(id string) string { return "http://" + id + ".lambda-url.localhost:8080/" }
+
+// Invoke answers with the event; an event of "fail" is a function error.
+func (s *testServer) Invoke(ctx context.Context, inv *hansom.Invocation, _ hansom.Sink) (hansom.Result, error) {
+	if _, err := s.functions.Resolve(ctx, inv.Project, inv.Function, inv.Qualifier); err != nil {
+		return hansom.Result{}, err
+	}
+	r := hansom.NewResult(slices.Clone(inv.Payload), nil)
+	r.Version = hansom.Latest
+	if inv.LogTail {
+		r.LogTail = []byte("START\nsaid \x1b[31mhello\nEND\n")
+	}
+	if string(inv.Payload) == `"fail"` {
+		r.FunctionError = "Unhandled"
+	}
+	return r, nil
+}
+
+// log writes a line as a function would.
+func (s *testServer) log(function, message string) {
+	s.logs.Append(hansom.LogEvent{Time: time.Now(), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", Message: message})
+}
+
+func (s *testServer) Ready() <-chan struct{} { return s.ready }
+func (s *testServer) EdgeAddr() string       { return "127.0.0.1:8080" }
+func (s *testServer) APIAddr() string        { return s.listener.Addr().String() }
+
+func (s *testServer) Run(ctx context.Context) error {
+	background, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	active := make(chan error, 1)
+	go func() { active <- s.functions.Run(background) }()
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	close(s.ready)
+	<-ctx.Done()
+	err := s.http.Close()
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, e)
+	}
+	cancel()
+	if e := <-active; !errors.Is(e, context.Canceled) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
+// start runs the server until the end of the test.
+func (s *testServer) start(t host) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-s.ready
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}

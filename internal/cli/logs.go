@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom"
+)
+
+func (c *command) logsCommand() *cobra.Command {
+	var follow bool
+	var since, grep, app string
+	cmd := &cobra.Command{
+		Use: "logs [FUNCTION]", Short: "Print the logs of functions",
+		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.",
+		Example: "  hansom logs -f --app hello\n  hansom logs hello-node --since 2h --grep ERROR",
+		Args:    atMost(1),
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is logged from now")
+	cmd.Flags().StringVar(&since, "since", "1h", "how far back: a duration such as 10m, or a time such as 2026-11-23T10:00:00Z")
+	cmd.Flags().StringVar(&grep, "grep", "", "only lines that match this regular expression")
+	cmd.Flags().StringVar(&app, "app", "", "only functions of this app")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		from, err := sinceTime(since)
+		if err != nil {
+			return err
+		}
+		cl, err := c.client(cmd.Context())
+		if err != nil {
+			return err
+		}
+		q := url.Values{"since": {from.Format(time.RFC3339Nano)}}
+		for key, value := range map[string]string{"function": strings.Join(args, ""), "app": app, "grep": grep} {
+			if value != "" {
+				q.Set(key, value)
+			}
+		}
+		if follow {
+			q.Set("follow", "1")
+		}
+		err = cl.logs(cmd.Context(), q, c.printLog)
+		if follow && errors.Is(err, context.Canceled) {
+			return nil // Ctrl-C is how following ends
+		}
+		return err
+	}
+	return cmd
+}
+
+func sinceTime(s string) (time.Time, error) {
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return time.Now().Add(-d), nil
+	}
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	return time.Time{}, usagef("--since %q is neither a duration such as 10m nor a time such as 2026-11-23T10:00:00Z", s)
+}
+
+// logs calls f with each event that q asks for, until the server ends the list, f fails or ctx ends.
+func (cl *client) logs(ctx context.Context, q url.Values, f func(hansom.LogEvent) error) error {
+	resp, err := cl.send(ctx, "hansom", "GET", "/_hansom/v1/logs?"+q.Encode(), http.Header{}, nil, 0, digest(nil))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 4<<20)
+	for lines.Scan() {
+		if len(lines.Bytes()) == 0 {
+			continue // keeps an idle connection open
+		}
+		var e hansom.LogEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return fmt.Errorf("the server's log is not JSON: %w", err)
+		}
+		if err := f(e); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("the server ended the log: %w", err)
+	}
+	return nil
+}
+
+func (c *command) printLog(e hansom.LogEvent) error {
+	if c.json {
+		return json.NewEncoder(c.Stdout).Encode(e)
+	}
+	_, err := fmt.Fprintf(c.Stdout, "%s  %s  %s\n", e.Time.Local().Format("15:04:05.000"), e.Function, printable(strings.TrimRight(e.Message, "\r\n")))
+	return err
+}

@@ -1,0 +1,226 @@
+package cli
+
+import (
+	"archive/zip"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+// write makes files below dir; a path that ends with * is executable.
+func write(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, text := range files {
+		mode := fs.FileMode(0o644)
+		name, executable := strings.CutSuffix(name, "*")
+		if executable {
+			mode = 0o755
+		}
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(file, mode); err != nil { // whatever the umask
+			t.Fatal(err)
+		}
+	}
+}
+
+func pack(t *testing.T, src, single string) artifact {
+	t.Helper()
+	a, err := zipCode(filepath.Join(t.TempDir(), "out.zip"), src, single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// contents of a zip: "mode name" to text.
+func contents(t *testing.T, a artifact) map[string]string {
+	t.Helper()
+	r, err := zip.OpenReader(a.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	out := map[string]string{}
+	for _, f := range r.File {
+		rc, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(rc)
+		rc.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[f.Mode().String()+" "+f.Name] = string(text)
+	}
+	return out
+}
+
+var tree = map[string]string{
+	"index.mjs": "a", "node_modules/x/index.js": "b", "bin/run*": "c", ".env": "d", "hansom.yaml": "left out", "sub/hansom.yaml": "e",
+	".git/HEAD": "left out", "sub/.git/HEAD": "left out", ".hansom/hansom.db": "left out",
+}
+
+func TestPack(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, tree)
+	if err := os.Symlink("../index.mjs", filepath.Join(dir, "bin", "link")); err != nil {
+		t.Fatal(err)
+	}
+	got := contents(t, pack(t, dir, ""))
+	want := map[string]string{
+		"-rw-r--r-- index.mjs": "a", "-rw-r--r-- node_modules/x/index.js": "b", "-rwxr-xr-x bin/run": "c", "-rw-r--r-- .env": "d",
+		"-rw-r--r-- sub/hansom.yaml": "e", "Lrwxrwxrwx bin/link": "../index.mjs",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got := contents(t, pack(t, filepath.Join(dir, "index.mjs"), "")); got["-rw-r--r-- index.mjs"] != "a" || len(got) != 1 {
+		t.Errorf("a single file: %v", got)
+	}
+	if got := contents(t, pack(t, filepath.Join(dir, "index.mjs"), "bootstrap")); got["-rwxr-xr-x bootstrap"] != "a" || len(got) != 1 {
+		t.Errorf("a single program: %v", got)
+	}
+}
+
+// The same content gives the same digest wherever and whenever it is; other content another one.
+func TestPackIsDeterministic(t *testing.T) {
+	one, two := t.TempDir(), t.TempDir()
+	write(t, one, tree)
+	write(t, two, tree)
+	old := time.Now().Add(-1000 * time.Hour)
+	if err := os.Chtimes(filepath.Join(two, "index.mjs"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(two, "index.mjs"), 0o600); err != nil { // another umask
+		t.Fatal(err)
+	}
+	a, b := pack(t, one, ""), pack(t, two, "")
+	if a.digest != b.digest || a.size != b.size {
+		t.Errorf("%+v and %+v", a, b)
+	}
+	info, err := os.Stat(a.path)
+	if err != nil || info.Size() != a.size {
+		t.Errorf("size %d, %v, %v", a.size, info, err)
+	}
+	if c, err := copyArtifact(a.path); err != nil || c.digest != a.digest || c.size != a.size {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for name, change := range map[string]func() error{
+		"mode":    func() error { return os.Chmod(filepath.Join(two, "index.mjs"), 0o755) },
+		"content": func() error { return os.WriteFile(filepath.Join(two, "index.mjs"), []byte("A"), 0o644) },
+		"name":    func() error { return os.Rename(filepath.Join(two, ".env"), filepath.Join(two, ".env2")) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
+		c := pack(t, two, "")
+		if c.digest == b.digest {
+			t.Errorf("a change of %s gives the same digest", name)
+		}
+		b = c
+	}
+}
+
+func TestPackRefuses(t *testing.T) {
+	for name, c := range map[string]struct {
+		make func(dir string) error
+		want string
+	}{
+		"empty":         {func(string) error { return nil }, "has no files"},
+		"link out":      {func(dir string) error { return os.Symlink("../../etc/passwd", filepath.Join(dir, "a")) }, "outside of the code"},
+		"absolute link": {func(dir string) error { return os.Symlink("/etc/passwd", filepath.Join(dir, "a")) }, "outside of the code"},
+		"pipe": {func(dir string) error {
+			return exec.Command("mkfifo", filepath.Join(dir, "a")).Run()
+		}, "neither a file nor a folder"},
+		"too big": {func(dir string) error {
+			f, err := os.Create(filepath.Join(dir, "a"))
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return f.Truncate(251 << 20) // sparse
+		}, "more than 250 MB"},
+	} {
+		dir := t.TempDir()
+		if err := c.make(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := zipCode(filepath.Join(t.TempDir(), "out.zip"), dir, ""); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// A Go function builds to the same bytes wherever its folder is, and is built again only when it is stale.
+func TestBuildGo(t *testing.T) {
+	var digests []string
+	for range 2 {
+		dir := t.TempDir()
+		write(t, dir, map[string]string{"api/go.mod": "module api\n\ngo 1.24\n", "api/main.go": "package main\n\nfunc main() { println(42) }\n"})
+		b, err := newBuilder(dir, runtime.GOARCH, os.Environ())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.close()
+		m := &manifest.Manifest{Name: "a", Functions: []manifest.Function{{Key: "api", Runtime: "go", Code: "api", Handler: "bootstrap"}}}
+		silent := func(string, ...any) {}
+		built, err := b.build(t.Context(), m, silent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, built["api"].digest)
+		files := contents(t, built["api"])
+		if program := files["-rwxr-xr-x bootstrap"]; len(files) != 1 || !strings.HasPrefix(program, "\x7fELF") {
+			t.Errorf("%d files, program begins with %.4q", len(files), program)
+		}
+		write(t, dir, map[string]string{"api/main.go": "package main\n\nfunc main() { println(43) }\n"})
+		for _, stale := range []bool{false, true} {
+			if stale {
+				b.stale("api")
+			}
+			again, err := b.build(t.Context(), m, silent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if changed := again["api"].digest != digests[0]; changed != stale {
+				t.Errorf("stale %v: digest changed %v", stale, changed)
+			}
+		}
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("digests differ: %v", digests)
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	table(&out, []string{"NAME", "WHAT"}, [][]string{{"é", "x"}, {"longer", ""}, {"evil\x1b[2J\n", "y"}})
+	want := "NAME       WHAT\né          x\nlonger\nevil\uFFFD[2J\uFFFD  y\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func checkLeaks(t *testing.T) {
+	t.Helper()
+	ignored := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignored) })
+}

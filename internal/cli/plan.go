@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func (c *command) planCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "plan [DIR]", Short: "Show what deploy would change",
+		Long:    "Build the app of a folder (default: this one) and show what deploying it would change. Nothing is uploaded.",
+		Example: "  hansom plan examples/hello",
+		Args:    atMost(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := c.prepare(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer d.close()
+			plan, err := d.plan(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(plan)
+			}
+			c.printChanges(plan)
+			return nil
+		},
+	}
+}

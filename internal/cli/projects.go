@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type project struct {
+	ID      string    `json:"id"`
+	Slug    string    `json:"slug"`
+	Created time.Time `json:"created"`
+}
+
+func (c *command) projectsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "projects", Short: "List, create and remove projects (root keys only)",
+		Long:    "List, create and remove projects. A project is the unit of tenancy, as an account in AWS; root keys alone manage them.",
+		Example: "  hansom projects ls\n  hansom projects create acme",
+		Args:    exactly(0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(&cobra.Command{
+		Use: "ls", Short: "List projects", Example: "  hansom projects ls", Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cl, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var out struct {
+				Projects []project `json:"projects"`
+			}
+			if err := cl.call(cmd.Context(), "GET", "/_hansom/v1/projects", nil, &out); err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(notNil(out.Projects))
+			}
+			var rows [][]string
+			for _, p := range out.Projects {
+				rows = append(rows, []string{p.ID, p.Slug, ago(p.Created)})
+			}
+			table(c.Stdout, []string{"ID", "SLUG", "CREATED"}, rows)
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "create SLUG", Short: "Create a project", Example: "  hansom projects create acme", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var p project
+			if err := cl.call(cmd.Context(), "POST", "/_hansom/v1/projects", map[string]string{"slug": args[0]}, &p); err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(p)
+			}
+			c.printf("%s  %s\n", p.ID, p.Slug)
+			c.note("`hansom keys create --project %s` makes an access key for it", p.Slug)
+			return nil
+		},
+	}, &cobra.Command{
+		Use: "rm PROJECT", Short: "Remove an empty project and its keys", Example: "  hansom projects rm acme", Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := c.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := cl.call(cmd.Context(), "DELETE", "/_hansom/v1/projects/"+url.PathEscape(args[0]), nil, nil); err != nil {
+				return err
+			}
+			return c.removed("project", args[0])
+		},
+	})
+	return cmd
+}

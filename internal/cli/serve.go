@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hansomcloud/hansom/internal/server"
+)
+
+func (c *command) serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run a server",
+		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
+			"a flag goes before a variable, a variable before the file.",
+		Example: "  hansom serve --data /var/lib/hansom --edge :80 --domain example.com",
+		Args:    exactly(0),
+	}
+	config := configFlags(cmd, server.DefaultConfig())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config(c.env, c.Environ)
+		if err != nil {
+			return err
+		}
+		srv, err := c.NewServer(cmd.Context(), cfg, c.logger(cfg))
+		if err != nil {
+			return err
+		}
+		return c.run(cmd.Context(), srv, func(context.Context) error {
+			if c.json {
+				return c.printJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data})
+			}
+			c.printf("edge  http://%s\napi   http://%s\ndata  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data)
+			return nil
+		})
+	}
+	return cmd
+}
+
+// configFlags gives cmd a flag for each setting, and --config. The function it returns reads file, environment and flags, in
+// this order, over the defaults.
+func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string]string, environ []string) (server.Config, error) {
+	shown := defaults
+	for _, s := range shown.Settings() {
+		f := cmd.Flags().VarPF(s, s.Key, "", s.Usage)
+		if s.Type() == "bool" {
+			f.NoOptDefVal = "true"
+		}
+	}
+	file := cmd.Flags().String("config", "", "YAML file of settings (HANSOM_CONFIG)")
+	return func(env map[string]string, environ []string) (server.Config, error) {
+		cfg := defaults
+		path := *file
+		if path == "" {
+			path = env["HANSOM_CONFIG"]
+		}
+		if err := cfg.Load(path, environ); err != nil {
+			return cfg, usageError{err}
+		}
+		for _, s := range cfg.Settings() {
+			if f := cmd.Flags().Lookup(s.Key); f.Changed {
+				if err := s.Set(f.Value.String()); err != nil {
+					return cfg, usagef("--%s: %v", s.Key, err)
+				}
+			}
+		}
+		if err := cfg.Validate(); err != nil {
+			return cfg, usageError{err}
+		}
+		return cfg, nil
+	}
+}
+
+var _ pflag.Value = (*server.Setting)(nil)
+
+// logger of the server itself, to standard error.
+func (c *command) logger(cfg server.Config) *slog.Logger {
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(c.Stderr, nil))
+	}
+	return slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey && len(groups) == 0 && os.Getenv("JOURNAL_STREAM") != "" {
+			return slog.Attr{} // the journal has the time itself
+		}
+		return a
+	}}))
+}
+
+// run runs srv and, once it is ready, f beside it. It ends when the server does, or f fails.
+func (c *command) run(ctx context.Context, srv Server, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- srv.Run(ctx) }()
+	select {
+	case err := <-served:
+		return err
+	case <-srv.Ready():
+	}
+	beside := make(chan error, 1)
+	go func() { beside <- f(ctx) }()
+	var err error
+	select {
+	case err = <-served:
+		cancel()
+		if e := <-beside; err == nil && !errors.Is(e, context.Canceled) {
+			err = e
+		}
+		return err
+	case err = <-beside:
+	}
+	if err != nil {
+		cancel()
+	}
+	if e := <-served; err == nil {
+		err = e
+	}
+	return err
+}

@@ -1,0 +1,95 @@
+package hansomapi
+
+import (
+	"bytes"
+	"net/http"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/app"
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+type appSummary struct {
+	Name       string    `json:"name"`
+	Deployment int64     `json:"deployment"`
+	Created    time.Time `json:"created"`
+	Updated    time.Time `json:"updated"`
+	URL        string    `json:"url"`
+	Functions  int       `json:"functions"`
+	Routes     int       `json:"routes"`
+}
+
+type deployment struct {
+	Number  int64     `json:"number"`
+	Actor   string    `json:"actor"`
+	Created time.Time `json:"created"`
+}
+
+func (h *Handler) summary(a *app.App) appSummary {
+	return appSummary{a.Name, a.Deployment, a.Created, a.Updated, h.AppURL(a.Project, a.Name), len(a.Manifest.Functions), len(a.Manifest.Routes())}
+}
+
+func (h *Handler) listApps(r *http.Request, p hansom.Principal) (any, error) {
+	list, err := h.Apps.List(r.Context(), p.Project)
+	if err != nil {
+		return nil, err
+	}
+	out := []appSummary{}
+	for i := range list {
+		out = append(out, h.summary(&list[i]))
+	}
+	return map[string]any{"apps": out}, nil
+}
+
+func (h *Handler) getApp(r *http.Request, p hansom.Principal) (any, error) {
+	a, err := h.Apps.Get(r.Context(), p.Project, r.PathValue("app"))
+	if err != nil {
+		return nil, err
+	}
+	past, err := h.Apps.History(r.Context(), p.Project, a.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := struct {
+		appSummary
+		Manifest    *manifest.Resolved `json:"manifest"`
+		Deployments []deployment       `json:"deployments"`
+	}{h.summary(&a), a.Manifest, []deployment{}}
+	for _, d := range past {
+		out.Deployments = append(out.Deployments, deployment{d.Number, d.Actor, d.Created})
+	}
+	return out, nil
+}
+
+// putApp is the deployment door; with ?plan=1 it changes nothing.
+func (h *Handler) putApp(r *http.Request, p hansom.Principal) (any, error) {
+	data, err := body(r)
+	if err != nil {
+		return nil, err
+	}
+	m, err := manifest.DecodeResolved(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	if m.Name != r.PathValue("app") {
+		return nil, hansom.Errorf(hansom.Invalid, "put app", "the path names the app %s, the body %s", r.PathValue("app"), m.Name)
+	}
+	var plan app.Plan
+	switch r.URL.Query().Get("plan") {
+	case "":
+		plan, err = h.Apps.Apply(r.Context(), p.Project, p.ARN, m)
+	case "1":
+		plan, err = h.Apps.Plan(r.Context(), p.Project, m)
+	default:
+		err = hansom.Errorf(hansom.Invalid, "put app", "plan is 1 or left out")
+	}
+	return struct {
+		app.Plan
+		URL string `json:"url"`
+	}{plan, h.AppURL(p.Project, m.Name)}, err
+}
+
+func (h *Handler) deleteApp(r *http.Request, p hansom.Principal) (any, error) {
+	return nil, h.Apps.Delete(r.Context(), p.Project, r.PathValue("app"))
+}

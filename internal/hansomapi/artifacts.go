@@ -1,0 +1,99 @@
+package hansomapi
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"net/http"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/function"
+)
+
+func digestOf(r *http.Request) (string, error) {
+	s := r.PathValue("sha256")
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != sha256.Size || hex.EncodeToString(b) != s {
+		return "", hansom.Errorf(hansom.Invalid, "read digest", "%.80q is not a SHA-256 in lower-case hexadecimal", s)
+	}
+	return s, nil
+}
+
+func (h *Handler) headArtifact(r *http.Request, p hansom.Principal) (any, error) {
+	digest, err := digestOf(r)
+	if err != nil {
+		return nil, err
+	}
+	_, err = h.Blobs.Stat(r.Context(), function.BlobKey(p.Project, digest))
+	return nil, err
+}
+
+// putArtifact stores a zip under its digest and unpacks it, so that a package that is no good is refused here. Nothing is
+// stored unless the body has the digest that the path names.
+func (h *Handler) putArtifact(r *http.Request, p hansom.Principal) (any, error) {
+	digest, err := digestOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if r.ContentLength > hansom.MaxUnpacked {
+		return nil, tooLarge()
+	}
+	key := function.BlobKey(p.Project, digest)
+	size, err := h.Blobs.Put(r.Context(), key, &verifier{r: r.Body, sum: sha256.New(), want: digest})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := h.Functions.Prepare(r.Context(), p.Project, digest); err != nil {
+		if hansom.KindOf(err) == hansom.Invalid { // no function can use it; a full disk is another matter
+			err = errors.Join(err, h.Blobs.Delete(r.Context(), key))
+		}
+		return nil, err
+	}
+	return map[string]any{"sha256": digest, "size": size}, nil
+}
+
+func tooLarge() error {
+	return hansom.Errorf(hansom.TooLarge, "put artifact", "an artifact has at most %d MB", hansom.MaxUnpacked>>20)
+}
+
+// verifier passes a body on and fails at its end unless it has the digest that was announced.
+type verifier struct {
+	r    io.Reader
+	sum  hash.Hash
+	want string
+	n    int64
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.sum.Write(p[:n])
+	v.n += int64(n)
+	switch {
+	case v.n > hansom.MaxUnpacked:
+		return n, tooLarge()
+	case errors.Is(err, io.EOF):
+		if got := hex.EncodeToString(v.sum.Sum(nil)); got != v.want {
+			return n, hansom.Errorf(hansom.Invalid, "put artifact", "the body's SHA-256 is %s, not the one in the path; send it again", got)
+		}
+	case err != nil && hansom.KindOf(err) == hansom.Internal:
+		return n, hansom.Errorf(hansom.Canceled, "put artifact", "the body broke off: %w", err)
+	}
+	return n, err
+}
+
+// strict decodes JSON that has no unknown keys and nothing after it.
+func strict(data []byte, out any) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(out); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something after the JSON")
+	}
+	return nil
+}

@@ -1,0 +1,418 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
+)
+
+// box is a sandbox.
+type box struct {
+	driver    *Driver
+	id        string
+	uid       uint32
+	group     group
+	pid       int      // of the init; 0 before it was cloned
+	pidfd     *os.File // of the init
+	control   *net.UnixConn
+	conn      *net.UnixConn
+	output    *os.File
+	listeners map[int]net.Listener
+
+	done     chan struct{} // the tree is gone
+	released chan struct{} // and so is all that it held on the host
+	exit     sandbox.Exit
+
+	mu    sync.Mutex
+	ended bool          // usage is final
+	usage sandbox.Usage // so far, where there is no cgroup to ask
+}
+
+// freezable is a box in a cgroup that has a freezer.
+type freezable struct{ *box }
+
+var (
+	_ sandbox.Sandbox = (*box)(nil)
+	_ sandbox.Freezer = freezable{}
+)
+
+func newBox(d *Driver, spec sandbox.Spec) *box {
+	return &box{driver: d, id: spec.ID, listeners: map[int]net.Listener{}, done: make(chan struct{}), released: make(chan struct{})}
+}
+
+// start clones the init and waits until it has started the command. What it made remains when it fails; see abandon.
+func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
+	d := b.driver
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if d.uids == nil {
+		b.uid = userUID
+	} else if uid, ok := d.uids.get(); ok {
+		b.uid = uid
+	} else {
+		return hansom.Errorf(hansom.Unavailable, opStart, "all %d user ids of this server are in use", uidRange)
+	}
+	processes := spec.Processes
+	if processes == 0 {
+		processes = 512
+	}
+	var err error
+	if b.group, err = d.groups.make(spec.ID, limits{memory: spec.Memory, processes: processes}); err != nil {
+		return err
+	}
+	message, err := d.plan(spec, b.uid, b.group.freezerFiles() != nil)
+	if err != nil {
+		return err
+	}
+	if err := b.clone(ctx, spec); err != nil {
+		return err
+	}
+	// Whatever the init is at, a signal ends it; then the control socket reads EOF.
+	stop := context.AfterFunc(ctx, b.interrupt)
+	_, err = b.control.Write(message)
+	if err == nil {
+		err = b.ready(spec)
+	}
+	if !stop() {
+		return ctx.Err()
+	}
+	return err
+}
+
+// clone starts the init with its descriptors; see plan.Control.
+func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
+	d := b.driver
+	control, theirs, err := sandbox.Socketpair()
+	if err != nil {
+		return err
+	}
+	b.control = control
+	defer theirs.Close()
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return os.NewSyscallError("pipe2", err)
+	}
+	defer unix.Close(pipe[1])
+	unix.SetNonblock(pipe[0], true)
+	b.output = os.NewFile(uintptr(pipe[0]), "output")
+	if d.uids != nil { // so that the command can open /dev/stdout
+		unix.Fchown(pipe[1], int(b.uid), int(b.uid))
+	}
+	const none = ^uintptr(0)
+	files := []uintptr{d.null.Fd(), uintptr(pipe[1]), uintptr(pipe[1]), theirs.Fd(), none}
+	if spec.Frames {
+		conn, frames, err := sandbox.Socketpair()
+		if err != nil {
+			return err
+		}
+		b.conn = conn
+		defer frames.Close()
+		files[plan.Frames] = frames.Fd()
+	}
+	for _, f := range b.group.freezerFiles() {
+		files = append(files, f.Fd())
+	}
+	pidfd := -1
+	sys := &syscall.SysProcAttr{
+		Setsid: true, // a terminal's interrupt is for the server
+		PidFD:  &pidfd,
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC |
+			syscall.CLONE_NEWUTS,
+	}
+	if d.uids == nil {
+		sys.Cloneflags |= syscall.CLONE_NEWUSER
+		sys.UidMappings = []syscall.SysProcIDMap{{ContainerID: userUID, HostID: os.Geteuid(), Size: 1}}
+		sys.GidMappings = []syscall.SysProcIDMap{{ContainerID: userUID, HostID: os.Getegid(), Size: 1}}
+		sys.AmbientCaps = d.caps
+	}
+	reply := make(chan spawned, 1)
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1", "GOGC=off"}, Files: files, Sys: sys}
+	select {
+	case d.spawns <- spawn{b.group, []string{"hansom-init", b.id}, attr, reply}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s := <-reply
+	if s.err != nil {
+		return fmt.Errorf("cannot start the init of a sandbox: %w", s.err)
+	}
+	b.pid = s.pid
+	if pidfd < 0 {
+		return errors.New("this kernel has no pidfd: Linux 5.4 is the oldest that works")
+	}
+	unix.SetNonblock(pidfd, true) // for the runtime's poller
+	b.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	return nil
+}
+
+// ready waits for the init's answer, which brings the listeners.
+func (b *box) ready(spec sandbox.Spec) error {
+	kind, body, files, err := b.receive()
+	defer func() {
+		for _, f := range files {
+			unix.Close(f)
+		}
+	}()
+	switch {
+	case err != nil:
+		return fmt.Errorf("the init of the sandbox ended before it was ready: %w", err)
+	case kind == plan.Failed:
+		return errors.New(string(body))
+	case kind != plan.Ready || len(files) != len(spec.Listen):
+		return fmt.Errorf("the init of the sandbox answered %q with %d listeners", kind, len(files))
+	}
+	for _, l := range spec.Listen {
+		f := os.NewFile(uintptr(files[0]), "listener")
+		files = files[1:]
+		ln, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+		b.listeners[l.Port] = ln
+	}
+	return nil
+}
+
+// maxAnswer is the largest answer of an init: a command that cannot be started is named in one.
+const maxAnswer = 256 << 10
+
+// receive reads one answer of the init. A function cannot reach this socket, and would gain nothing: what is read is bounded.
+func (b *box) receive() (kind byte, body []byte, files []int, err error) {
+	head := make([]byte, 5)
+	rights := make([]byte, unix.CmsgSpace(4*64))
+	n, rn, _, _, err := b.control.ReadMsgUnix(head, rights)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	if messages, err := unix.ParseSocketControlMessage(rights[:rn]); err == nil {
+		for _, m := range messages {
+			fds, _ := unix.ParseUnixRights(&m)
+			files = append(files, fds...)
+		}
+	}
+	if n == 0 {
+		return 0, nil, files, net.ErrClosed
+	}
+	if err := readFull(b.control, head[n:]); err != nil {
+		return 0, nil, files, err
+	}
+	size := plan.Uint32(head[1:])
+	if size > maxAnswer {
+		return 0, nil, files, fmt.Errorf("the init of the sandbox answered with %d bytes", size)
+	}
+	body = make([]byte, size)
+	return head[0], body, files, readFull(b.control, body)
+}
+
+func readFull(c net.Conn, b []byte) error {
+	for len(b) > 0 {
+		n, err := c.Read(b)
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// interrupt kills the init, and with it the tree, frozen or not. It does not wait.
+func (b *box) interrupt() {
+	if b.pidfd != nil {
+		if raw, err := b.pidfd.SyscallConn(); err == nil {
+			raw.Control(func(fd uintptr) { unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) })
+		}
+	} else if b.pid != 0 {
+		unix.Kill(b.pid, unix.SIGKILL)
+	}
+	if b.group != nil {
+		b.group.freeze(false)
+	}
+}
+
+// wait waits for the end of the init: the kernel lets it end only when all other processes of its pid namespace have.
+func (b *box) wait() (status syscall.WaitStatus) {
+	var used syscall.Rusage
+	reap := func(options int) bool {
+		for {
+			pid, err := syscall.Wait4(b.pid, &status, options, &used)
+			if err != syscall.EINTR {
+				return pid != 0 || err != nil
+			}
+		}
+	}
+	var raw syscall.RawConn
+	var err error = os.ErrInvalid
+	if b.pidfd != nil {
+		raw, err = b.pidfd.SyscallConn()
+	}
+	if err == nil { // no thread waits
+		err = raw.Read(func(uintptr) bool { return reap(syscall.WNOHANG) })
+	}
+	if err != nil {
+		reap(0)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.usage.CPU = max(b.usage.CPU, used.Utime.Nano()+used.Stime.Nano())
+	b.usage.MemoryPeak = max(b.usage.MemoryPeak, used.Maxrss<<10)
+	return status
+}
+
+// watch lives as long as the tree.
+func (b *box) watch() {
+	var reported *syscall.WaitStatus
+	for reported == nil {
+		kind, body, files, err := b.receive()
+		for _, f := range files {
+			unix.Close(f)
+		}
+		if err != nil {
+			break
+		}
+		if kind == plan.Exited && len(body) == 4 {
+			status := syscall.WaitStatus(plan.Uint32(body))
+			reported = &status
+		}
+	}
+	b.interrupt()
+	status := b.wait()
+	if reported != nil {
+		status = *reported
+	}
+	b.end(status)
+}
+
+// end settles the exit and the usage, and releases what the box held.
+func (b *box) end(status syscall.WaitStatus) {
+	b.exit = sandbox.Exit{Code: status.ExitStatus()} // -1 after a signal
+	if status.Signaled() {
+		b.exit.Signal = int(status.Signal())
+	}
+	b.mu.Lock()
+	used, oom := b.group.read()
+	b.usage.CPU = max(b.usage.CPU, used.CPU)
+	if used.MemoryPeak != 0 {
+		b.usage.MemoryPeak = used.MemoryPeak
+	}
+	b.ended = true
+	b.mu.Unlock()
+	b.exit.OOM = oom
+	close(b.done)
+	b.release()
+}
+
+// abandon undoes a start that failed.
+func (b *box) abandon() {
+	if b.pid != 0 {
+		b.interrupt()
+		b.wait()
+	}
+	if b.output != nil {
+		b.output.Close()
+	}
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	close(b.done)
+	b.release()
+}
+
+// release gives back what the box held on the host. Its output stays readable, and what is left in its fd 3.
+func (b *box) release() {
+	for _, ln := range b.listeners {
+		ln.Close()
+	}
+	if b.control != nil {
+		b.control.Close()
+	}
+	if b.pidfd != nil {
+		b.pidfd.Close()
+	}
+	if b.group != nil {
+		if err := b.group.remove(); err != nil {
+			b.driver.log.Error("cannot remove the cgroup of a sandbox; the next start of the server will try again", "sandbox", b.id, "error", err)
+		}
+	}
+	if b.driver.uids != nil && b.uid != 0 {
+		b.driver.uids.put(b.uid)
+	}
+	b.driver.forget(b.id)
+	close(b.released)
+}
+
+// Conn implements sandbox.Sandbox.
+func (b *box) Conn() *net.UnixConn { return b.conn }
+
+// Listener implements sandbox.Sandbox.
+func (b *box) Listener(port int) net.Listener {
+	if ln, ok := b.listeners[port]; ok {
+		return ln
+	}
+	return nil
+}
+
+// Output implements sandbox.Sandbox. The caller closes it.
+func (b *box) Output() *os.File { return b.output }
+
+// Done implements sandbox.Sandbox.
+func (b *box) Done() <-chan struct{} { return b.done }
+
+// Exit implements sandbox.Sandbox.
+func (b *box) Exit() sandbox.Exit {
+	select {
+	case <-b.done:
+		return b.exit
+	default:
+		return sandbox.Exit{}
+	}
+}
+
+// Usage implements sandbox.Sandbox.
+func (b *box) Usage() sandbox.Usage {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return b.usage
+	}
+	if used, _ := b.group.read(); used != (sandbox.Usage{}) {
+		return used
+	}
+	used := treeUsage(b.pid)
+	b.usage.CPU = max(b.usage.CPU, used.CPU)
+	b.usage.MemoryPeak = max(b.usage.MemoryPeak, used.MemoryPeak)
+	return b.usage
+}
+
+// Pid of the sandbox's init on the host, for tests.
+func (b *box) Pid() int { return b.pid }
+
+// Kill implements sandbox.Sandbox. It closes Conn too, but not Output, which may have unread output.
+func (b *box) Kill() {
+	select {
+	case <-b.done:
+	default:
+		b.interrupt()
+	}
+	<-b.released
+	if b.conn != nil {
+		b.conn.Close()
+	}
+}
+
+// Freeze implements sandbox.Freezer. The processes stop a moment later.
+func (f freezable) Freeze() error { return f.group.freeze(true) }
+
+// Thaw implements sandbox.Freezer.
+func (f freezable) Thaw() error { return f.group.freeze(false) }

@@ -1,0 +1,224 @@
+package linux
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// v1 are groups of cgroups version 1: one hierarchy for each controller, or for a few of them.
+//
+// The documented way to place a process is to write its pid to cgroup.procs, which waits for a grace period of the kernel and
+// happens after the process has begun to run. A thread that moves itself waits for nothing, and what it clones is in its group
+// from the start: so the thread that starts sandboxes enters the group, clones and leaves.
+type v1 struct {
+	bases map[string]string // controller to the server's directory
+	home  map[string]string // controller to the tasks file of this process's own group
+}
+
+// v1Controllers in the order in which groups are entered; the freezer is entered by the sandbox's command alone.
+var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
+
+// openV1 returns nil when there is no hierarchy in which this process may make a group.
+func openV1(mounts []cgroupMount, server string, created func(string) error) cgroups {
+	c := &v1{bases: map[string]string{}, home: map[string]string{}}
+	for _, m := range mounts {
+		for _, name := range m.controllers {
+			if !slices.Contains(v1Controllers, name) || c.bases[name] != "" {
+				continue
+			}
+			dir := filepath.Join(m.own, "hansom", server)
+			if created(dir) != nil || os.MkdirAll(dir, 0o755) != nil {
+				continue
+			}
+			c.bases[name] = dir
+			c.home[name] = filepath.Join(m.own, "tasks")
+		}
+	}
+	if len(c.bases) == 0 {
+		return nil
+	}
+	if dir := c.bases["memory"]; dir != "" {
+		writeFile(filepath.Join(filepath.Dir(dir), "memory.use_hierarchy"), "1") // always so in newer kernels
+		writeFile(filepath.Join(dir, "memory.use_hierarchy"), "1")
+	}
+	if dir := c.bases["cpu"]; dir != "" {
+		// All sandboxes together weigh as much as a busy process on each CPU; among themselves they share by memory.
+		all := strconv.Itoa(1024 * runtime.NumCPU())
+		writeFile(filepath.Join(filepath.Dir(dir), "cpu.shares"), all)
+		writeFile(filepath.Join(dir, "cpu.shares"), all)
+	}
+	return c
+}
+
+func (c *v1) dirs() []string {
+	var dirs []string
+	for _, name := range v1Controllers {
+		if dir := c.bases[name]; dir != "" && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func (c *v1) close() { removeBases(c.dirs()) }
+
+// removeBases removes a server's own directories, and "hansom" above them when no other server uses it.
+func removeBases(dirs []string) {
+	for _, dir := range dirs {
+		if removeGroup(dir) == nil {
+			unix.Rmdir(filepath.Dir(dir))
+		}
+	}
+}
+
+func (c *v1) facts() (enforced, missing []string) {
+	for _, name := range v1Controllers {
+		if c.bases[name] != "" {
+			enforced = append(enforced, name)
+		} else if name != "cpuacct" {
+			missing = append(missing, name+" (no cgroup hierarchy in which this user may make groups)")
+		}
+	}
+	return []string{"cgroup version 1: " + strings.Join(enforced, ", ")}, missing
+}
+
+func (c *v1) make(id string, l limits) (group, error) {
+	g := &v1Group{v1: c, id: id}
+	for _, dir := range c.dirs() {
+		if err := unix.Mkdir(filepath.Join(dir, id), 0o755); err != nil && err != unix.EEXIST {
+			g.remove()
+			return nil, &os.PathError{Op: "make", Path: filepath.Join(dir, id), Err: err}
+		}
+	}
+	if err := g.limit(l); err != nil {
+		g.remove()
+		return nil, err
+	}
+	return g, nil
+}
+
+type v1Group struct {
+	*v1
+	id      string
+	freezer []*os.File // tasks and freezer.state
+}
+
+// file is a control file of the group; "" when the controller is not there.
+func (g *v1Group) file(controller, name string) string {
+	if dir := g.bases[controller]; dir != "" {
+		return filepath.Join(dir, g.id, name)
+	}
+	return ""
+}
+
+func (g *v1Group) limit(l limits) error {
+	if f := g.file("memory", "memory.limit_in_bytes"); f != "" {
+		n := strconv.FormatInt(l.memory, 10)
+		if err := writeFile(f, n); err != nil {
+			return err
+		}
+		// Memory and swap together; the file is there when the kernel counts swap.
+		if err := writeFile(g.file("memory", "memory.memsw.limit_in_bytes"), n); err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
+	if f := g.file("cpu", "cpu.shares"); f != "" {
+		if err := writeFile(f, strconv.FormatInt(max(2, 1024*l.memory/cpuMemory), 10)); err != nil {
+			return err
+		}
+	}
+	if f := g.file("pids", "pids.max"); f != "" {
+		if err := writeFile(f, strconv.Itoa(l.processes+initTasks)); err != nil {
+			return err
+		}
+	}
+	if g.bases["freezer"] == "" {
+		return nil
+	}
+	for _, name := range []string{"tasks", "freezer.state"} {
+		f, err := os.OpenFile(g.file("freezer", name), os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		g.freezer = append(g.freezer, f)
+	}
+	return nil
+}
+
+func (g *v1Group) move(path func(controller string) string) error {
+	done := make([]string, 0, len(v1Controllers))
+	for _, name := range v1Controllers {
+		dir := g.bases[name]
+		if dir == "" || name == "freezer" || slices.Contains(done, dir) {
+			continue
+		}
+		if err := writeFile(path(name), "0"); err != nil {
+			return err
+		}
+		done = append(done, dir)
+	}
+	return nil
+}
+
+func (g *v1Group) enter(*syscall.SysProcAttr) (func() error, error) {
+	leave := func() error {
+		return g.move(func(controller string) string { return g.home[controller] })
+	}
+	if err := g.move(func(controller string) string { return g.file(controller, "tasks") }); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
+}
+
+func (g *v1Group) freezerFiles() []*os.File { return g.freezer }
+
+func (g *v1Group) freeze(frozen bool) error {
+	if len(g.freezer) == 0 {
+		return errors.ErrUnsupported
+	}
+	state := "THAWED"
+	if frozen {
+		state = "FROZEN"
+	}
+	_, err := g.freezer[1].WriteString(state)
+	return err
+}
+
+func (g *v1Group) read() (sandbox.Usage, bool) {
+	var u sandbox.Usage
+	var oom bool
+	if f := g.file("memory", "memory.max_usage_in_bytes"); f != "" {
+		u.MemoryPeak = readNumber(f)
+		kills, ok := readField(g.file("memory", "memory.oom_control"), "oom_kill")
+		if !ok { // before Linux 4.13
+			kills = readNumber(g.file("memory", "memory.failcnt"))
+		}
+		oom = kills > 0
+	}
+	if f := g.file("cpuacct", "cpuacct.usage"); f != "" {
+		u.CPU = readNumber(f)
+	}
+	return u, oom
+}
+
+func (g *v1Group) remove() error {
+	for _, f := range g.freezer {
+		f.Close()
+	}
+	var failed error
+	for _, dir := range g.dirs() {
+		failed = errors.Join(failed, removeGroup(filepath.Join(dir, g.id)))
+	}
+	return failed
+}

@@ -1,0 +1,274 @@
+package linux
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// cgroups are the control groups below which a server makes one for each sandbox: <base>/hansom/<server>/<sandbox>, where base is
+// the group of the server itself, so that limits set on it hold for its sandboxes too.
+type cgroups interface {
+	// make makes the group of a sandbox with its limits. It holds no process yet.
+	make(id string, l limits) (group, error)
+	// facts say what is enforced and what is not.
+	facts() (enforced, missing []string)
+	// dirs are the server's own directories, one in each hierarchy.
+	dirs() []string
+	close()
+}
+
+// group is the control group of a sandbox.
+type group interface {
+	// enter makes what the calling thread starts with attr begin its life in the group. leave undoes what that took.
+	enter(attr *syscall.SysProcAttr) (leave func() error, err error)
+	// freezerFiles are handed to the init: tasks and freezer.state of version 1; nil when it needs none.
+	freezerFiles() []*os.File
+	freeze(frozen bool) error
+	// read tells what was used, and whether the kernel killed a process for want of memory.
+	read() (u sandbox.Usage, oom bool)
+	// remove closes the group's files and removes it; its last process has gone.
+	remove() error
+}
+
+type limits struct {
+	memory    int64 // bytes
+	processes int
+}
+
+// cpuMemory is the memory that comes with one CPU, as in AWS Lambda.
+const cpuMemory = 1769 << 20
+
+// initTasks are the threads of a sandbox's init, which come on top of what a Spec allows.
+const initTasks = 8
+
+// cgroupMount is a mounted hierarchy. own is the group that this process has in it, as a directory.
+type cgroupMount struct {
+	unified     bool
+	dir, own    string
+	controllers []string // version 1
+}
+
+// findCgroups reads which hierarchies are mounted (proc_pid_mountinfo(5)) and where this process is in them (cgroups(7)).
+func findCgroups(mountinfo, self io.Reader) []cgroupMount {
+	own := map[string]string{} // by controller, "" is version 2
+	for in := bufio.NewScanner(self); in.Scan(); {
+		// 4:memory:/path
+		if f := strings.SplitN(in.Text(), ":", 3); len(f) == 3 {
+			for c := range strings.SplitSeq(f[1], ",") {
+				own[c] = f[2]
+			}
+		}
+	}
+	var mounts []cgroupMount
+	for in := bufio.NewScanner(mountinfo); in.Scan(); {
+		// 36 35 98:0 /root /mount/point rw,noatime shared:1 - type source options
+		before, after, ok := strings.Cut(in.Text(), " - ")
+		f, g := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 6 || len(g) < 3 || slices.Contains(strings.Split(f[5], ","), "ro") {
+			continue
+		}
+		m := cgroupMount{dir: f[4]}
+		name := ""
+		switch g[0] {
+		case "cgroup2":
+			m.unified = true
+		case "cgroup":
+			for o := range strings.SplitSeq(g[2], ",") {
+				if _, ok := own[o]; ok && o != "" {
+					m.controllers = append(m.controllers, o)
+					name = o
+				}
+			}
+			if name == "" {
+				continue
+			}
+		default:
+			continue
+		}
+		path, ok := own[name]
+		if !ok {
+			continue
+		}
+		// In a container the mount's root is not that of the hierarchy.
+		rel, err := filepath.Rel(f[3], path)
+		if err != nil || strings.HasPrefix(rel, "..") {
+			rel = "."
+		}
+		m.own = filepath.Join(m.dir, rel)
+		mounts = append(mounts, m)
+	}
+	return mounts
+}
+
+// openCgroups takes the unified hierarchy where it has the controllers, else those of version 1, else none. created is told of
+// each directory before it is made.
+func openCgroups(server string, created func(dir string) error) (cgroups, error) {
+	mountinfo, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer mountinfo.Close()
+	self, err := os.Open("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	defer self.Close()
+	mounts := findCgroups(mountinfo, self)
+	for _, m := range mounts {
+		if m.unified {
+			if c := openUnified(m, server, created); c != nil {
+				return c, nil
+			}
+		}
+	}
+	if c := openV1(mounts, server, created); c != nil {
+		return c, nil
+	}
+	return noCgroups{}, nil
+}
+
+// noCgroups is what a server has that is neither root nor has been delegated a group.
+type noCgroups struct{}
+
+func (noCgroups) make(string, limits) (group, error) { return noGroup{}, nil }
+func (noCgroups) dirs() []string                     { return nil }
+func (noCgroups) close()                             {}
+func (noCgroups) facts() (enforced, missing []string) {
+	return nil, []string{"memory, CPU and process limits (no cgroup may be made: run as root, or delegate one, as `systemd-run --user --scope -p Delegate=yes` does)"}
+}
+
+type noGroup struct{}
+
+func (noGroup) enter(*syscall.SysProcAttr) (func() error, error) { return stay, nil }
+func (noGroup) freezerFiles() []*os.File                         { return nil }
+func (noGroup) freeze(bool) error                                { return errors.ErrUnsupported }
+func (noGroup) read() (sandbox.Usage, bool)                      { return sandbox.Usage{}, false }
+func (noGroup) remove() error                                    { return nil }
+
+// stay is the leave of an enter that moved nothing.
+func stay() error { return nil }
+
+// writeFile writes a control file in one write.
+func writeFile(path, value string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		_, err = unix.Write(fd, []byte(value))
+		if err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "write " + value + " to", Path: path, Err: err}
+	}
+	return nil
+}
+
+// readNumber reads a control file that holds a number; 0 when it cannot.
+func readNumber(path string) int64 {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return n
+}
+
+// readField reads the number behind name in a control file of lines "name number".
+func readField(path, name string) (int64, bool) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, name+" "); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}
+
+// removeGroup removes an empty group. The kernel counts a process for a moment longer than its parent does.
+func removeGroup(dir string) error {
+	for wait := 50 * time.Microsecond; ; wait *= 2 {
+		err := unix.Rmdir(dir)
+		if err == nil || err == unix.ENOENT {
+			return nil
+		}
+		if err != unix.EBUSY || wait > time.Second {
+			return &os.PathError{Op: "remove", Path: dir, Err: err}
+		}
+		time.Sleep(wait)
+	}
+}
+
+// clearGroup kills what runs in a group of a dead server and below it, frozen or not, and removes it.
+func clearGroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if os.IsNotExist(err) {
+			return nil
+		}
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := clearGroup(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	procs := filepath.Join(dir, "cgroup.procs")
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		pids := readPids(procs)
+		if len(pids) == 0 || time.Now().After(deadline) {
+			return removeGroup(dir)
+		}
+		for _, pid := range pids {
+			killMember(procs, pid)
+		}
+		// Whichever of the two there is.
+		writeFile(filepath.Join(dir, "freezer.state"), "THAWED")
+		writeFile(filepath.Join(dir, "cgroup.freeze"), "0")
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func readPids(procs string) []int {
+	b, _ := os.ReadFile(procs)
+	var pids []int
+	for f := range strings.FieldsSeq(string(b)) {
+		if pid, err := strconv.Atoi(f); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// killMember kills a process if it is still in the group: its number may belong to another one by now.
+func killMember(procs string, pid int) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	if slices.Contains(readPids(procs), pid) {
+		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+	}
+}

@@ -1,0 +1,332 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
+)
+
+const (
+	opOpen  = "open sandboxes"
+	opStart = "start sandbox"
+)
+
+// userUID is the user id inside a user namespace, where there is only one.
+const userUID = 1000
+
+// minMemory is the least that a Spec may ask for: the kernel's own needs and the init's.
+const minMemory = 16 << 20
+
+// Driver makes sandboxes of namespaces.
+type Driver struct {
+	cfg    Config
+	log    *slog.Logger
+	lease  *lease
+	groups cgroups
+	uids   *uids // nil in a user namespace
+	root   *root
+	filter []byte
+	caps   []uintptr // what an init in a user namespace starts with
+	init   *os.File  // the init program
+	null   *os.File
+	spawns chan spawn
+	idle   chan struct{} // closed when the spawning thread has ended
+
+	mu     sync.Mutex
+	closed bool
+	starts sync.WaitGroup // Starts under way
+	living map[string]*box
+}
+
+var _ sandbox.Driver = (*Driver)(nil)
+
+// New opens the driver: it removes what dead servers left behind, takes an id and a range of user ids and tries a sandbox. An
+// error of kind Unavailable says what this host or this user lacks.
+func New(cfg Config, log *slog.Logger) (*Driver, error) {
+	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), idle: make(chan struct{})}
+	go d.spawner()
+	err := d.open()
+	if err == nil {
+		err = d.try()
+	}
+	if err != nil {
+		d.Close()
+		return nil, hansom.Errorf(hansom.Unavailable, opOpen, "cannot make sandboxes on this host: %w", err)
+	}
+	return d, nil
+}
+
+func (d *Driver) open() (err error) {
+	if d.lease, err = acquire(d.cfg.RunDir, d.log); err != nil {
+		return err
+	}
+	user := os.Geteuid() != 0
+	if user {
+		if d.caps, err = allCapabilities(); err != nil {
+			return err
+		}
+	} else if d.uids, err = acquireUIDs(d.cfg.RunDir, d.lease.id); err != nil {
+		return err
+	}
+	if d.groups, err = openCgroups(d.lease.id, d.lease.noteCgroup); err != nil {
+		return err
+	}
+	if d.root, err = newRoot(user); err != nil {
+		return err
+	}
+	d.filter = filterProgram()
+	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		return err
+	}
+	d.init, err = memoryFile("hansom-init", initProgram)
+	return err
+}
+
+// memoryFile makes an executable file that nobody can change any more.
+func memoryFile(name string, contents []byte) (*os.File, error) {
+	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate(name, flags|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3 all of them were executable
+		fd, err = unix.MemfdCreate(name, flags)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	if _, err := f.Write(contents); err != nil {
+		f.Close()
+		return nil, err
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE); err != nil {
+		f.Close()
+		return nil, os.NewSyscallError("seal", err)
+	}
+	return f, nil
+}
+
+func allCapabilities() ([]uintptr, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return nil, err
+	}
+	last, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, err
+	}
+	caps := make([]uintptr, last+1)
+	for i := range caps {
+		caps[i] = uintptr(i)
+	}
+	return caps, nil
+}
+
+// try makes a sandbox without a command.
+func (d *Driver) try() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	b, err := d.start(ctx, sandbox.Spec{ID: "probe", Memory: 64 << 20, Tmp: 1 << 20})
+	if err != nil {
+		if d.uids == nil && (errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC)) {
+			return fmt.Errorf("%w: this user may not make user namespaces (see sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns); run as root, or allow it", err)
+		}
+		return err
+	}
+	b.Kill()
+	return b.Output().Close()
+}
+
+// Name implements sandbox.Driver.
+func (d *Driver) Name() string { return "linux" }
+
+// Facts say what keeps a sandbox in, for an administrator to read: what is in force, and what this host or user cannot have.
+func (d *Driver) Facts() (enforced, missing []string) {
+	enforced = append(enforced, "namespaces: mount, pid, net, ipc, uts, cgroup")
+	if d.uids == nil {
+		enforced[0] += ", user"
+		missing = append(missing, "a user id of its own for each sandbox (the server is not root)")
+	} else {
+		enforced = append(enforced, fmt.Sprintf("user ids: %d to %d", d.uids.base, d.uids.base+uidRange-1))
+	}
+	enforced = append(enforced, fmt.Sprintf("system calls: %d allowed, the others refused", len(allowed)+len(archAllowed)+len(examined)),
+		"capabilities: none; no new privileges")
+	more, lacking := d.groups.facts()
+	return append(enforced, more...), append(missing, lacking...)
+}
+
+// spawn asks the spawning thread for the clone of an init.
+type spawn struct {
+	group group
+	argv  []string
+	attr  *syscall.ProcAttr
+	reply chan<- spawned
+}
+
+type spawned struct {
+	pid int
+	err error
+}
+
+// spawner clones the inits on one thread, which lives as long as the driver: an init is told to die with the thread that cloned
+// it (PR_SET_PDEATHSIG), and under cgroups version 1 that thread enters the sandbox's groups for a moment.
+func (d *Driver) spawner() {
+	defer close(d.idle)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for s := range d.spawns {
+		leave, err := s.group.enter(s.attr.Sys)
+		if err != nil {
+			s.reply <- spawned{err: err}
+			continue
+		}
+		pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", d.init.Fd()), s.argv, s.attr)
+		s.reply <- spawned{pid, err}
+		if err := leave(); err != nil {
+			d.log.Error("a thread of the server is stuck in a sandbox's cgroup, which cannot be removed", "error", err)
+		}
+	}
+}
+
+// Start implements sandbox.Driver. Errors: Invalid (the spec), Unavailable (closed, or no user id left), Conflict (the id lives),
+// ctx's own, and Internal.
+func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	switch {
+	case len(spec.Command) == 0 || !strings.HasPrefix(spec.Command[0], "/"):
+		return nil, refusal("the command %q is not an absolute path", spec.Command)
+	case spec.ID == "" || len(spec.ID) > 20 || strings.Trim(spec.ID, "abcdefghijklmnopqrstuvwxyz0123456789") != "":
+		return nil, refusal("sandbox id %q is not of 1 to 20 lower-case letters and digits", spec.ID)
+	case spec.Memory < minMemory:
+		return nil, refusal("a sandbox needs at least %d MB of memory, not %d bytes", minMemory>>20, spec.Memory)
+	}
+	b, err := d.start(ctx, spec)
+	if err != nil {
+		var e *hansom.Error
+		if ctx.Err() != nil || errors.As(err, &e) {
+			return nil, err
+		}
+		return nil, hansom.Errorf(hansom.Internal, opStart, "%w", err)
+	}
+	switch g := b.group.(type) {
+	case *v2Group:
+		return freezable{b}, nil
+	case *v1Group:
+		if len(g.freezer) > 0 {
+			return freezable{b}, nil
+		}
+	}
+	return b, nil
+}
+
+func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*box, error) {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil, hansom.Errorf(hansom.Unavailable, opStart, "the linux driver is closed")
+	}
+	if d.living[spec.ID] != nil {
+		d.mu.Unlock()
+		return nil, hansom.Errorf(hansom.Conflict, opStart, "there is a sandbox %s already", spec.ID)
+	}
+	b := newBox(d, spec)
+	d.living[spec.ID] = b
+	d.starts.Add(1)
+	d.mu.Unlock()
+	defer d.starts.Done()
+	if err := b.start(ctx, spec); err != nil {
+		b.abandon()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, err
+	}
+	go b.watch()
+	return b, nil
+}
+
+func (d *Driver) forget(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.living, id)
+}
+
+// plan is what the init of a sandbox is told, encoded.
+func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, error) {
+	steps, err := d.root.own(spec, uid)
+	if err != nil {
+		return nil, err
+	}
+	p := plan.Plan{
+		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: uid, Filter: d.filter,
+		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: freezer, Dir: spec.Dir, Command: spec.Command, Env: spec.Env,
+	}
+	for _, l := range spec.Listen {
+		p.Listen = append(p.Listen, uint32(l.Port))
+		for _, name := range l.Env {
+			p.Env = append(p.Env, name+"="+fmt.Sprintf(l.Format, "127.0.0.1:"+strconv.Itoa(l.Port)))
+		}
+	}
+	for _, s := range append(append([]string{spec.Dir}, spec.Command...), p.Env...) {
+		if strings.ContainsRune(s, 0) {
+			return nil, refusal("the command and its environment cannot contain a NUL byte")
+		}
+	}
+	b := p.Append(make([]byte, 0, 16<<10), d.root.steps)
+	if len(b) > plan.MaxPlan {
+		return nil, refusal("the command and its environment are too large")
+	}
+	return b, nil
+}
+
+// Close implements sandbox.Driver. It may be called more than once.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	d.mu.Unlock()
+	d.starts.Wait()
+	d.mu.Lock()
+	all := make([]*box, 0, len(d.living))
+	for _, b := range d.living {
+		all = append(all, b)
+	}
+	d.mu.Unlock()
+	for _, b := range all {
+		b.interrupt()
+	}
+	for _, b := range all {
+		b.Kill()
+	}
+	close(d.spawns)
+	<-d.idle
+	for _, f := range []*os.File{d.init, d.null} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if d.groups != nil {
+		d.groups.close()
+	}
+	if d.uids != nil {
+		d.uids.release()
+	}
+	if d.lease != nil {
+		return d.lease.release()
+	}
+	return nil
+}
