@@ -382,7 +382,6 @@ func flood(part []byte) func(p *peer) {
 
 // recorder is a Sink.
 type recorder struct {
-	mu      sync.Mutex
 	status  int
 	header  http.Header
 	body    bytes.Buffer

@@ -56,11 +56,12 @@ class Channel:
 
     def after_fork(self):
         """The socket is the parent's: what a child logs goes to its standard output."""
-        self.forked = True
+        if not self.forked:  # a child's child does not have it
+            self.forked = True
+            os.close(self.fd)
         self.lock = RLock()
         self.busy = False
         self.backlog = []
-        os.close(self.fd)
 
     def send(self, kind, flags, stream, body):
         """Sends a frame. A signal handler may come here while its own thread does: its frame follows."""
