@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -79,7 +77,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, blobs blob.Store, run
 		return nil, err
 	}
 	s := &Service{cfg: cfg, db: database, blobs: blobs, runtimes: runtimes, log: logger.With("component", "function"),
-		wake: make(chan struct{}, 1), now: time.Now, newID: uuid.NewString, draw: rand.Float64}
+		wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
 	if err := s.code.open(cfg.CodeDir, bootID()); err != nil {
 		return nil, err
 	}

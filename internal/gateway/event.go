@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"io"
 	"mime"
@@ -19,9 +17,9 @@ import (
 	"github.com/hansomcloud/hansom"
 )
 
-// appendEvent appends the request as an event of payload format 2.0. It reads the body: TooLarge when it is over 6 MB.
+// appendEvent appends the request as an event of payload format 2.0, with the id and the trace of inv. It reads the body: TooLarge when it is over 6 MB.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
-func appendEvent(b []byte, r *http.Request, c *call) ([]byte, error) {
+func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]byte, error) {
 	rawPath, rawQuery, _ := strings.Cut(r.RequestURI, "?")
 	now := time.Now().UTC()
 	ip, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -53,7 +51,7 @@ func appendEvent(b []byte, r *http.Request, c *call) ([]byte, error) {
 	if r.ContentLength > 0 && r.Header["Content-Length"] == nil {
 		b = appendField(b, "content-length", strconv.FormatInt(r.ContentLength, 10))
 	}
-	b = appendField(b, "x-amzn-trace-id", c.trace)
+	b = appendField(b, "x-amzn-trace-id", inv.Trace)
 	b = appendField(b, "x-forwarded-for", ip)
 	b = appendField(b, "x-forwarded-port", port)
 	b = appendField(b, "x-forwarded-proto", scheme)
@@ -89,7 +87,7 @@ func appendEvent(b []byte, r *http.Request, c *call) ([]byte, error) {
 	b = appendField(b, "protocol", r.Proto)
 	b = appendField(b, "sourceIp", ip)
 	b = appendField(b, "userAgent", r.UserAgent())
-	b = appendField(append(b, '}'), "requestId", c.id)
+	b = appendField(append(b, '}'), "requestId", inv.ID)
 	b = appendField(b, "routeKey", c.routeKey)
 	b = appendField(b, "stage", "$default")
 	b = append(b, `,"time":"`...)
@@ -286,19 +284,4 @@ func appendString[T string | []byte](b []byte, s T) []byte {
 		start = i
 	}
 	return append(append(b, s[start:]...), '"')
-}
-
-// trace returns the request's X-Ray trace header, or a new root.
-// https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
-func trace(header string) string {
-	if strings.Contains(header, "Root=") {
-		return header
-	}
-	var id [12]byte
-	_, _ = rand.Read(id[:])
-	b := make([]byte, 0, 40)
-	b = append(b, "Root=1-"...)
-	b = strconv.AppendInt(b, time.Now().Unix(), 16)
-	b = append(b, '-')
-	return string(hex.AppendEncode(b, id[:]))
 }

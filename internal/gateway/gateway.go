@@ -160,7 +160,6 @@ type call struct {
 	routeKey                             string
 	params                               []param
 	principal                            *hansom.Principal // who signed, for AWS_IAM
-	id, trace                            string
 }
 
 const keptBuffer = 1 << 20 // larger event buffers are left to the garbage collector
@@ -172,8 +171,12 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.source == "url" {
 		fail = refuseURL
 	}
-	c.id, c.trace = hansom.NewID(), trace(r.Header.Get("X-Amzn-Trace-Id"))
-	w.Header()["X-Amzn-Requestid"] = []string{c.id}
+	inv := hansom.Invocation{Project: c.project, Function: c.function, Qualifier: c.qualifier, Source: c.source}
+	if t := r.Header.Get("X-Amzn-Trace-Id"); strings.Contains(t, "Root=") {
+		inv.Trace = t
+	}
+	inv.Identify()
+	w.Header()["X-Amzn-Requestid"] = []string{inv.ID}
 
 	event := events.Get().(*[]byte)
 	defer func() {
@@ -182,7 +185,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		}
 	}()
 	var err error
-	*event, err = appendEvent((*event)[:0], r, c)
+	*event, err = appendEvent((*event)[:0], r, c, &inv)
 	if err != nil {
 		if hansom.KindOf(err) == hansom.TooLarge {
 			fail(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
@@ -193,10 +196,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		}
 		return
 	}
-	inv := hansom.Invocation{
-		ID: c.id, Project: c.project, Function: c.function, Qualifier: c.qualifier,
-		Payload: *event, Trace: c.trace, Source: c.source,
-	}
+	inv.Payload = *event
 	var sink hansom.Sink
 	var streamed *stream
 	if c.stream {
@@ -207,7 +207,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	if err != nil {
 		status, message := refusal(err)
 		if status == http.StatusInternalServerError {
-			g.log.Error("invocation failed", "function", c.function, "request", c.id, "error", err)
+			g.log.Error("invocation failed", "function", c.function, "request", inv.ID, "error", err)
 		}
 		fail(w, status, message)
 		return

@@ -75,7 +75,7 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 		return hansom.Result{}, err
 	}
 	inv.ARN, inv.Version = target.ARN, target.Version.Number
-	identify(inv)
+	inv.Identify()
 	if len(inv.Payload) == 0 {
 		inv.Payload = emptyEvent()
 	}

@@ -104,7 +104,7 @@ func TestInvoke(t *testing.T) {
 		if string(res.Payload) != "{}" || i.ARN != "arn:aws:lambda:us-east-1:000000000000:function:f:live" || !uuid.MatchString(i.ID) || !trace.MatchString(i.Trace) {
 			t.Fatalf("%+v", i)
 		}
-		seen[i.ID], seen[i.Trace], seen[NewID()] = true, true, true
+		seen[i.ID], seen[i.Trace], seen[hansom.NewID()] = true, true, true
 	}
 	if len(seen) != 300 {
 		t.Errorf("%d different ids and traces of 300", len(seen))

@@ -2,11 +2,12 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
 // Config of a server. DefaultConfig gives the defaults; Settings lists every key.
@@ -165,15 +167,10 @@ func (c *Config) Load(path string, environ []string) error {
 		if err := yaml.Unmarshal(data, &file); err != nil {
 			return hansom.Errorf(hansom.Invalid, "read config", "%s: %w", path, err)
 		}
-		keys := make([]string, 0, len(file))
-		for k := range file {
-			keys = append(keys, k)
-		}
-		sort.Strings(keys)
-		for _, k := range keys {
+		for _, k := range slices.Sorted(maps.Keys(file)) {
 			s, ok := settings[k]
 			if !ok {
-				return hansom.Errorf(hansom.Invalid, "read config", "%s: unknown key %q; did you mean %q?", path, k, nearest(k, settings))
+				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s", path, manifest.Unknown(k, slices.Sorted(maps.Keys(settings))))
 			}
 			if err := s.Set(fmt.Sprint(file[k])); err != nil {
 				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s: %w", path, k, err)
@@ -242,34 +239,4 @@ func regionForm(s string) bool {
 	}
 	_, err := strconv.Atoi(parts[len(parts)-1])
 	return err == nil
-}
-
-// nearest is the known key with the smallest edit distance.
-func nearest(key string, known map[string]*Setting) string {
-	best, distance := "", len(key)+20
-	for k := range known {
-		if d := editDistance(key, k); d < distance || d == distance && k < best {
-			best, distance = k, d
-		}
-	}
-	return best
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		previous := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := previous
-			if a[i] != b[j] {
-				cost = 1 + min(previous, row[j], row[j+1])
-			}
-			previous, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

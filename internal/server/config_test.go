@@ -21,7 +21,7 @@ func TestLoad(t *testing.T) {
 				return c.Edge == "127.0.0.1:0" && c.Memory == 2048 && c.Idle == 90*time.Second && c.InsecureNoIsolation
 			}},
 		{"environment over file", "region: eu-west-1\n", []string{"HANSOM_REGION=eu-central-1"}, "", func(c Config) bool { return c.Region == "eu-central-1" }},
-		{"unknown key", "regoin: eu-west-1\n", nil, `unknown key "regoin"; did you mean "region"?`, nil},
+		{"unknown key", "regoin: eu-west-1\n", nil, `unknown key "regoin"; did you mean region?`, nil},
 		{"bad number", "memory: much\n", nil, `memory: "much" is not a number`, nil},
 		{"bad variable", "", []string{"HANSOM_IDLE=long"}, `HANSOM_IDLE: "long" is not a duration`, nil},
 		{"not a mapping", "- a\n", nil, "config.yaml", nil},

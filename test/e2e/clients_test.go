@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
+	"github.com/hansomcloud/hansom/internal/server"
 )
 
 // environment is what AWS tools need to reach s.
@@ -32,11 +34,15 @@ func run(t *testing.T, env []string, dir string, argv ...string) (string, error)
 	return string(out), err
 }
 
+// TestBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestBoto3(t *testing.T) {
-	pythons := pythonsWithBoto3(t)
-	for _, python := range pythons {
+	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
-			s := hansomtest.Start(t, nil)
+			s := hansomtest.Start(t, func(c *server.Config) {
+				if i == 0 {
+					c.DB = dbtest.Postgres(t)
+				}
+			})
 			out, err := run(t, environment(s), "testdata", python.path, "boto3_lambda.py")
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)

@@ -120,27 +120,39 @@ func clientContext(encoded string) ([]byte, error) {
 	return text, nil
 }
 
-// invoke serves Invoke.
-func (s *Service) invoke(w http.ResponseWriter, r *http.Request, fullName string) {
-	inv, err := s.readInvocation(r, opInvoke, fullName)
+// accept reads a request to invoke. It returns nil when the request is answered already: refused, or a dry run. done gives the
+// payload's buffer back.
+func (s *Service) accept(w http.ResponseWriter, r *http.Request, op, fullName string) (inv *invocation, done func()) {
+	done = func() {}
+	inv, err := s.readInvocation(r, op, fullName)
 	if err != nil {
 		drain(r)
 		s.WriteError(w, r, err)
-		return
+		return nil, done
 	}
 	buf, err := s.buffers.read(r)
 	if err != nil {
 		s.WriteError(w, r, err)
-		return
+		return nil, done
 	}
-	defer s.buffers.put(buf)
+	done = func() { s.buffers.put(buf) }
 	inv.Payload = *buf
 	if err := checkPayload(inv.Payload); err != nil {
 		s.WriteError(w, r, err)
-		return
+		return nil, done
 	}
 	if inv.dryRun {
 		s.dryRun(w, r, inv)
+		return nil, done
+	}
+	return inv, done
+}
+
+// invoke serves Invoke.
+func (s *Service) invoke(w http.ResponseWriter, r *http.Request, fullName string) {
+	inv, done := s.accept(w, r, opInvoke, fullName)
+	defer done()
+	if inv == nil {
 		return
 	}
 	result, err := s.invoker.Invoke(r.Context(), &inv.Invocation, nil)

@@ -14,25 +14,9 @@ const maxChunk = 64 << 10
 
 // invokeStream serves InvokeWithResponseStream: PayloadChunk events as the function writes, and one InvokeComplete.
 func (s *Service) invokeStream(w http.ResponseWriter, r *http.Request, fullName string) {
-	inv, err := s.readInvocation(r, opStream, fullName)
-	if err != nil {
-		drain(r)
-		s.WriteError(w, r, err)
-		return
-	}
-	buf, err := s.buffers.read(r)
-	if err != nil {
-		s.WriteError(w, r, err)
-		return
-	}
-	defer s.buffers.put(buf)
-	inv.Payload = *buf
-	if err := checkPayload(inv.Payload); err != nil {
-		s.WriteError(w, r, err)
-		return
-	}
-	if inv.dryRun {
-		s.dryRun(w, r, inv)
+	inv, done := s.accept(w, r, opStream, fullName)
+	defer done()
+	if inv == nil {
 		return
 	}
 	sink := &eventSink{w: w, control: http.NewResponseController(w), inv: &inv.Invocation}
