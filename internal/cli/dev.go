@@ -91,12 +91,13 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 	} else {
 		d.printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
 		d.follow(ctx)
 	}()
-	defer func() { <-followed }()
+	defer func() { cancel(); <-followed }()
 	for {
 		d.redeploy(ctx)
 		for {
@@ -243,7 +244,7 @@ func (d *development) follow(ctx context.Context) {
 		q := url.Values{"follow": {"1"}, "since": {from.Format(time.RFC3339Nano)}}
 		err := d.client.logs(ctx, q, func(e hansom.LogEvent) error {
 			from = e.Time.Add(time.Microsecond)
-			return d.printLog(e)
+			return d.showLog(e)
 		})
 		if ctx.Err() != nil {
 			return
@@ -254,6 +255,19 @@ func (d *development) follow(ctx context.Context) {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// showLog prints an event without what matters to machines alone: of an invocation's frame only the report is shown, in short.
+func (d *development) showLog(e hansom.LogEvent) error {
+	if !d.json {
+		if strings.HasPrefix(e.Message, "INIT_START ") || strings.HasPrefix(e.Message, "START RequestId: ") || strings.HasPrefix(e.Message, "END RequestId: ") {
+			return nil
+		}
+		if report, ok := strings.CutPrefix(e.Message, "REPORT RequestId: "+e.RequestID+"\t"); ok && e.RequestID != "" {
+			e.Message = "REPORT " + strings.Join(strings.Split(strings.TrimSpace(report), "\t"), ", ")
+		}
+	}
+	return d.printLog(e)
 }
 
 // line prints one line of JSON: dev never ends, so its output is a stream.

@@ -102,8 +102,11 @@ func TestDev(t *testing.T) {
 	write(t, dir, map[string]string{"other/new/deep.mjs": "2"}) // a folder made later is watched too
 	out.expect(t, "update hello-other")
 
+	srv.log("hello-api", "START RequestId: 1 Version: $LATEST")
 	srv.log("hello-api", "a line from the function")
+	srv.log("hello-api", "REPORT RequestId: 1\tDuration: 2.00 ms\tBilled Duration: 2 ms\t")
 	out.expect(t, "hello-api  a line from the function\n")
+	out.expect(t, "hello-api  REPORT Duration: 2.00 ms, Billed Duration: 2 ms\n")
 
 	write(t, dir, map[string]string{"hansom.yaml": manifest})
 	out.expect(t, "delete hello-other")
@@ -119,7 +122,7 @@ func TestDev(t *testing.T) {
 	if code := <-exit; code != ExitOK {
 		t.Errorf("exit code %d", code)
 	}
-	if text := out.text.String(); strings.Contains(text, "up to date") {
+	if text := out.text.String(); strings.Contains(text, "up to date") || strings.Contains(text, "START") {
 		t.Errorf("something was deployed without need:\n%s", text)
 	}
 }

@@ -119,7 +119,7 @@ func (s *testServer) Invoke(ctx context.Context, inv *hansom.Invocation, _ hanso
 
 // log writes a line as a function would.
 func (s *testServer) log(function, message string) {
-	s.logs.Append(hansom.LogEvent{Time: time.Now(), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", Message: message})
+	s.logs.Append(hansom.LogEvent{Time: time.Now(), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message})
 }
 
 func (s *testServer) Ready() <-chan struct{} { return s.ready }

@@ -63,6 +63,9 @@ func contents(t *testing.T, a artifact) map[string]string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !f.Modified.Equal(epoch) {
+			t.Errorf("%s has the time %v", f.Name, f.Modified)
+		}
 		text, err := io.ReadAll(rc)
 		rc.Close()
 		if err != nil {
@@ -223,4 +226,20 @@ func checkLeaks(t *testing.T) {
 	t.Helper()
 	ignored := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, ignored) })
+}
+
+// The example builds and deploys, and deploying it again changes nothing.
+func TestExample(t *testing.T) {
+	srv := newTestServer(t, t.TempDir())
+	srv.start(t)
+	for _, want := range []string{"create  function  hello-python", "hello is up to date (9 resources)"} {
+		var out, errs strings.Builder
+		code := Run(t.Context(), Options{
+			Args: []string{"deploy", "../../examples/hello"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+			Environ: append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test"),
+		})
+		if code != ExitOK || !strings.Contains(out.String(), want) {
+			t.Errorf("exit code %d, want %q in:\n%s%s", code, want, out.String(), errs.String())
+		}
+	}
 }

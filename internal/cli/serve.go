@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -83,7 +82,7 @@ func (c *command) logger(cfg server.Config) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(c.Stderr, nil))
 	}
 	return slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && len(groups) == 0 && os.Getenv("JOURNAL_STREAM") != "" {
+		if a.Key == slog.TimeKey && len(groups) == 0 && c.env["JOURNAL_STREAM"] != "" {
 			return slog.Attr{} // the journal has the time itself
 		}
 		return a

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -59,7 +58,8 @@ func (w *watcher) folder(dir string) error {
 	return err
 }
 
-// next waits for changes and returns the paths that changed, once they have been quiet for a moment.
+// next waits for changes and returns the paths that changed, once they have been quiet for a moment. A new folder is one; its
+// files are seen only once it is watched.
 func (w *watcher) next(ctx context.Context) ([]string, error) {
 	var paths []string
 	var settled <-chan time.Time
@@ -75,13 +75,6 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 		case e := <-w.Events:
 			if e.Op == fsnotify.Chmod || unwatched[filepath.Base(e.Name)] {
 				continue
-			}
-			if e.Has(fsnotify.Create) {
-				if info, err := os.Stat(e.Name); err == nil && info.IsDir() {
-					if err := w.tree(e.Name); err != nil {
-						return nil, err
-					}
-				}
 			}
 			paths = append(paths, e.Name)
 			settled = time.After(quiet)

@@ -99,7 +99,7 @@ func TestLogsBreakOff(t *testing.T) {
 func TestFollowLogs(t *testing.T) {
 	f := newFixture(t)
 	f.logs.events = events("a", "b")
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	resp := f.send(ctx, root, "GET", "logs?follow=1", "", "")
 	defer resp.Body.Close()
