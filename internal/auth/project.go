@@ -45,6 +45,9 @@ func (s *Service) CreateProject(ctx context.Context, slug string) (Project, erro
 	if !slugForm.MatchString(slug) {
 		return Project{}, hansom.Errorf(hansom.Invalid, op, "%.80q is not a project name: it has 1 to 63 lower-case letters, digits and hyphens and begins with a letter", slug)
 	}
+	if slug == "lambda-url" || slug == "execute-api" {
+		return Project{}, hansom.Errorf(hansom.Invalid, op, "%q stands in the hosts of functions and APIs; choose another name", slug)
+	}
 	p := Project{Slug: slug}
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		n, err := rand.Int(rand.Reader, big.NewInt(900_000_000_000))

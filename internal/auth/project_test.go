@@ -44,7 +44,7 @@ func TestProjectsAndKeys(t *testing.T) {
 		if _, err := s.CreateProject(ctx, "shop"); hansom.KindOf(err) != hansom.Conflict {
 			t.Errorf("a slug taken twice: %v", err)
 		}
-		for _, bad := range []string{"", "Shop", "1shop", "-a", "a-", "a.b", strings.Repeat("a", 64), "123456789012"} {
+		for _, bad := range []string{"lambda-url", "execute-api", "", "Shop", "1shop", "-a", "a-", "a.b", strings.Repeat("a", 64), "123456789012"} {
 			if _, err := s.CreateProject(ctx, bad); hansom.KindOf(err) != hansom.Invalid {
 				t.Errorf("slug %q: %v", bad, err)
 			}

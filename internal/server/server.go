@@ -134,7 +134,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
-	s.gateway = gateway.New(gatewayConfig, s.functions, s.auth, invoker, logger.With("component", "gateway"))
+	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{s.auth}, invoker, logger.With("component", "gateway"))
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
 	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, logger); err != nil {
@@ -305,6 +305,16 @@ func (c runtimeCheck) CheckRuntime(identifier string) (warning string, err error
 		return "", err
 	}
 	return r.Warning, nil
+}
+
+// lambdaOnly refuses signatures for other services, as function URLs do.
+type lambdaOnly struct{ *auth.Service }
+
+func (l lambdaOnly) Authenticate(r *http.Request) (hansom.Principal, error) {
+	if service, _, ok := auth.Scope(r); ok && service != "lambda" {
+		return hansom.Principal{}, hansom.Errorf(hansom.Unauthenticated, "authenticate", "Credential should be scoped to correct service: 'lambda'.")
+	}
+	return l.Service.Authenticate(r)
 }
 
 // throttles counts refused invocations; their reason is in the answer.
