@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -217,6 +218,17 @@ func TestOpenErrors(t *testing.T) {
 }
 
 // A path with characters that mean something in a URL is still one file.
+// What stands in the database is for nobody else.
+func TestSQLiteMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hansom.db")
+	dbtest.Open(t, "sqlite:"+path)
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", filepath.Base(name), info, err)
+		}
+	}
+}
+
 func TestSQLitePath(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?c#d%20.db")
 	for want := range 2 {

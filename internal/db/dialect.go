@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/url"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -41,7 +42,12 @@ func (d *DB) openSQLite(path string, o options) error {
 			"_txlock": {"immediate"}}
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + v.Encode()
 	}
-	var err error
+	// Secrets are in it. SQLite gives the files beside it the mode of this one.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return hansom.Errorf(hansom.Unavailable, "open database", "cannot open %s; check that the folder exists and may be written: %w", path, err)
+	}
+	f.Close()
 	if d.write, err = sql.Open("sqlite", dsn()); err != nil {
 		return hansom.Errorf(hansom.Internal, "open database", "%w", err)
 	}

@@ -87,7 +87,7 @@ func (set *settings) setDefaults() {
 		set.Timeout = DefaultTimeout
 	}
 	if set.Architecture == "" {
-		set.Architecture = DefaultArchitecture
+		set.Architecture = Architecture()
 	}
 	if set.TracingMode == "" {
 		set.TracingMode = DefaultTracing
@@ -127,8 +127,8 @@ func (s *Service) validate(name string, set settings) error {
 		return hansom.Errorf(hansom.Invalid, op, "the ephemeral storage of %d MB is not between 512 and 10240", set.Ephemeral)
 	case set.Timeout < time.Second || set.Timeout > 15*time.Minute || !whole:
 		return hansom.Errorf(hansom.Invalid, op, "the timeout of %s is not a number of whole seconds between 1 and 900", set.Timeout)
-	case set.Architecture != "x86_64" && set.Architecture != "arm64":
-		return hansom.Errorf(hansom.Invalid, op, "the architecture %q is neither x86_64 nor arm64", set.Architecture)
+	case set.Architecture != Architecture():
+		return hansom.Errorf(hansom.Invalid, op, "Functions run on %s here, not on %s: build the code for it and leave Architectures out.", Architecture(), set.Architecture)
 	}
 	if err := validateEnvironment(set.Environment); err != nil {
 		return err

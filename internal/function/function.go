@@ -5,6 +5,7 @@ package function
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"runtime"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -29,14 +30,21 @@ const (
 
 // Defaults of the Lambda API.
 const (
-	DefaultMemory       = 128 // MB
-	DefaultEphemeral    = 512 // MB
-	DefaultTimeout      = 3 * time.Second
-	DefaultArchitecture = "x86_64"
-	DefaultTracing      = "PassThrough"
-	DefaultLogFormat    = "Text"
-	PackageZip          = "Zip"
+	DefaultMemory    = 128 // MB
+	DefaultEphemeral = 512 // MB
+	DefaultTimeout   = 3 * time.Second
+	DefaultTracing   = "PassThrough"
+	DefaultLogFormat = "Text"
+	PackageZip       = "Zip"
 )
+
+// Architecture is that of the machine, which functions run on: "x86_64" or "arm64".
+func Architecture() string {
+	if runtime.GOARCH == "arm64" {
+		return "arm64"
+	}
+	return "x86_64"
+}
 
 // Function is one version of a function as the control plane reports it. A nil Environment was never given; an empty one was.
 type Function struct {
@@ -93,7 +101,7 @@ type CreateInput struct {
 	Ephemeral    int           // MB; 0 means DefaultEphemeral
 	Timeout      time.Duration // whole seconds; 0 means DefaultTimeout
 	Environment  map[string]string
-	Architecture string // "x86_64" or "arm64"
+	Architecture string // "" or Architecture()
 	TracingMode  string // "PassThrough" or "Active"
 	LogFormat    string // "Text" or "JSON"
 	Publish      bool   // also publish version 1

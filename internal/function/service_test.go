@@ -696,6 +696,18 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
+func TestArchitecture(t *testing.T) {
+	s := newHost(t).open(t, dbtest.Open(t, dbtest.SQLite(t)))
+	for _, arch := range []string{"x86_64", "arm64", ""} {
+		in := simple(t, "on-"+arch)
+		in.Architecture = arch
+		f, err := s.Create(t.Context(), project, in)
+		if fits := arch == "" || arch == Architecture(); fits != (err == nil) || fits && f.Architecture != Architecture() {
+			t.Errorf("%q: %s, %v", arch, f.Architecture, err)
+		}
+	}
+}
+
 func TestEnvironmentLimit(t *testing.T) {
 	d := dbtest.Open(t, dbtest.SQLite(t))
 	s := newHost(t).open(t, d)
