@@ -63,12 +63,8 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	} else {
 		return hansom.Errorf(hansom.Unavailable, opStart, "all %d user ids of this server are in use", uidRange)
 	}
-	processes := spec.Processes
-	if processes == 0 {
-		processes = 512
-	}
 	var err error
-	if b.group, err = d.groups.make(spec.ID, limits{memory: spec.Memory, processes: processes}); err != nil {
+	if b.group, err = d.groups.make(spec.ID, limits{memory: spec.Memory, processes: processes(spec)}); err != nil {
 		return err
 	}
 	message, err := d.plan(spec, b.uid, b.group.freezerFiles() != nil)
@@ -110,7 +106,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		unix.Fchown(pipe[1], int(b.uid), int(b.uid))
 	}
 	const none = ^uintptr(0)
-	files := []uintptr{d.null.Fd(), uintptr(pipe[1]), uintptr(pipe[1]), theirs.Fd(), none}
+	files := []uintptr{d.null.Fd(), uintptr(pipe[1]), uintptr(pipe[1]), theirs.Fd(), none, none, none}
 	if spec.Frames {
 		conn, frames, err := sandbox.Socketpair()
 		if err != nil {
@@ -120,8 +116,8 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		defer frames.Close()
 		files[plan.Frames] = frames.Fd()
 	}
-	for _, f := range b.group.freezerFiles() {
-		files = append(files, f.Fd())
+	for i, f := range b.group.freezerFiles() {
+		files[plan.FreezerTasks+i] = f.Fd()
 	}
 	pidfd := -1
 	sys := &syscall.SysProcAttr{
@@ -137,7 +133,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		sys.AmbientCaps = d.caps
 	}
 	reply := make(chan spawned, 1)
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=1", "GOGC=off"}, Files: files, Sys: sys}
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=off"}, Files: files, Sys: sys}
 	select {
 	case d.spawns <- spawn{b.group, []string{"hansom-init", b.id}, attr, reply}:
 	case <-ctx.Done():

@@ -85,7 +85,7 @@ func (c *v1) facts() (enforced, missing []string) {
 	for _, name := range v1Controllers {
 		if c.bases[name] != "" {
 			enforced = append(enforced, name)
-		} else if name != "cpuacct" {
+		} else if name != "cpuacct" && name != "pids" { // one only counts, the other has a substitute
 			missing = append(missing, name+" (no cgroup hierarchy in which this user may make groups)")
 		}
 	}

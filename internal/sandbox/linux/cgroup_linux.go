@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -146,7 +147,18 @@ func (noCgroups) make(string, limits) (group, error) { return noGroup{}, nil }
 func (noCgroups) dirs() []string                     { return nil }
 func (noCgroups) close()                             {}
 func (noCgroups) facts() (enforced, missing []string) {
-	return nil, []string{"memory, CPU and process limits (no cgroup may be made: run as root, or delegate one, as `systemd-run --user --scope -p Delegate=yes` does)"}
+	return nil, []string{"limits of memory and CPU (no cgroup may be made: run as root, or delegate one, as `systemd-run --user --scope -p Delegate=yes` does)"}
+}
+
+// limitsProcesses reports whether a group limits the number of processes.
+func limitsProcesses(c cgroups) bool {
+	switch c := c.(type) {
+	case *v1:
+		return c.bases["pids"] != ""
+	case *v2:
+		return true
+	}
+	return false
 }
 
 type noGroup struct{}
@@ -218,36 +230,40 @@ func removeGroup(dir string) error {
 	}
 }
 
-// clearGroup kills what runs in a group of a dead server and below it, frozen or not, and removes it.
-func clearGroup(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		if os.IsNotExist(err) {
+// clearGroups kills what runs in the groups of a dead server and below them, frozen or not, and removes them. A process is in
+// groups of several hierarchies: it may be killed in one and frozen in another.
+func clearGroups(bases []string) error {
+	var groups []string // each before those below it
+	for _, base := range bases {
+		filepath.WalkDir(base, func(dir string, e fs.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				groups = append(groups, dir)
+			}
 			return nil
-		}
-		return err
+		})
 	}
-	for _, e := range entries {
-		if e.IsDir() {
-			if err := clearGroup(filepath.Join(dir, e.Name())); err != nil {
-				return err
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		members := 0
+		for _, dir := range groups {
+			procs := filepath.Join(dir, "cgroup.procs")
+			for _, pid := range readPids(procs) {
+				members++
+				killMember(procs, pid)
 			}
 		}
-	}
-	procs := filepath.Join(dir, "cgroup.procs")
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		pids := readPids(procs)
-		if len(pids) == 0 || time.Now().After(deadline) {
-			return removeGroup(dir)
+		if members == 0 || time.Now().After(deadline) {
+			break
 		}
-		for _, pid := range pids {
-			killMember(procs, pid)
+		for _, dir := range groups { // whichever of the two there is
+			writeFile(filepath.Join(dir, "freezer.state"), "THAWED")
+			writeFile(filepath.Join(dir, "cgroup.freeze"), "0")
 		}
-		// Whichever of the two there is.
-		writeFile(filepath.Join(dir, "freezer.state"), "THAWED")
-		writeFile(filepath.Join(dir, "cgroup.freeze"), "0")
-		time.Sleep(time.Millisecond)
 	}
+	var failed error
+	for _, dir := range slices.Backward(groups) {
+		failed = errors.Join(failed, removeGroup(dir))
+	}
+	return failed
 }
 
 func readPids(procs string) []int {

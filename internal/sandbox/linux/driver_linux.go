@@ -41,6 +41,7 @@ type Driver struct {
 	root   *root
 	filter []byte
 	caps   []uintptr // what an init in a user namespace starts with
+	nproc  bool      // no cgroup limits processes, but RLIMIT_NPROC can: the sandbox's uid is its own
 	init   *os.File  // the init program
 	null   *os.File
 	spawns chan spawn
@@ -85,6 +86,7 @@ func (d *Driver) open() (err error) {
 	if d.groups, err = openCgroups(d.lease.id, d.lease.noteCgroup); err != nil {
 		return err
 	}
+	d.nproc = !limitsProcesses(d.groups) && (!user || countsPerNamespace())
 	if d.root, err = newRoot(user); err != nil {
 		return err
 	}
@@ -164,7 +166,24 @@ func (d *Driver) Facts() (enforced, missing []string) {
 	enforced = append(enforced, fmt.Sprintf("system calls: %d allowed, the others refused", len(allowed)+len(archAllowed)+len(examined)),
 		"capabilities: none; no new privileges")
 	more, lacking := d.groups.facts()
+	if d.nproc {
+		more = append(more, "processes: limited by RLIMIT_NPROC")
+	} else if !limitsProcesses(d.groups) {
+		lacking = append(lacking, "a limit of processes (no cgroup, and a kernel before 5.14)")
+	}
 	return append(enforced, more...), append(missing, lacking...)
+}
+
+// countsPerNamespace reports whether RLIMIT_NPROC counts the processes of a user namespace apart, as it does since Linux 5.14.
+// Before, the user's other processes would count too.
+func countsPerNamespace() bool {
+	var name unix.Utsname
+	var major, minor int
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	return major > 5 || major == 5 && minor >= 14
 }
 
 // spawn asks the spawning thread for the clone of an init.
@@ -256,6 +275,14 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	return b, nil
 }
 
+// processes that a Spec allows.
+func processes(spec sandbox.Spec) int {
+	if spec.Processes == 0 {
+		return 512
+	}
+	return spec.Processes
+}
+
 func (d *Driver) forget(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -271,6 +298,9 @@ func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, erro
 	p := plan.Plan{
 		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: uid, Filter: d.filter,
 		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: freezer, Dir: spec.Dir, Command: spec.Command, Env: spec.Env,
+	}
+	if d.nproc {
+		p.Processes = uint32(processes(spec) + initTasks)
 	}
 	for _, l := range spec.Listen {
 		p.Listen = append(p.Listen, uint32(l.Port))

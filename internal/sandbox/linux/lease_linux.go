@@ -140,22 +140,19 @@ func sweepServer(dir, id string) error {
 	f, err := os.Open(filepath.Join(dir, "cgroups"))
 	if err == nil {
 		defer f.Close()
-		var failed error
+		var groups []string
 		for in := bufio.NewScanner(f); in.Scan(); {
-			group := in.Text()
 			// The file is ours, but what is killed here is killed for good: believe no path that this driver would not make.
-			if !filepath.IsAbs(group) || !strings.HasSuffix(group, "/hansom/"+id) {
-				failed = errors.Join(failed, fmt.Errorf("%s: %q is not a group of %s", f.Name(), group, id))
-				continue
+			if !filepath.IsAbs(in.Text()) || !strings.HasSuffix(in.Text(), "/hansom/"+id) {
+				return fmt.Errorf("%s: %q is not a group of %s", f.Name(), in.Text(), id)
 			}
-			err := clearGroup(group)
-			failed = errors.Join(failed, err)
-			if err == nil {
-				unix.Rmdir(filepath.Dir(group)) // when no other server uses it
-			}
+			groups = append(groups, in.Text())
 		}
-		if failed != nil {
-			return failed
+		if err := clearGroups(groups); err != nil {
+			return err
+		}
+		for _, g := range groups {
+			unix.Rmdir(filepath.Dir(g)) // when no other server uses it
 		}
 	} else if !os.IsNotExist(err) {
 		return err

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
@@ -28,18 +30,17 @@ var rootFiles = []struct{ path, contents string }{
 // hostPaths of the host's /etc that programs need: where libraries are, which of several programs a name means, and which
 // certificate authorities to trust.
 var hostPaths = []string{
-	"etc/ld.so.cache", "etc/alternatives", "etc/ssl/openssl.cnf",
+	"etc/ld.so.cache", "etc/alternatives",
 	"etc/ssl/certs", "etc/pki/tls/certs", "etc/pki/ca-trust/extracted", "etc/ca-certificates/extracted",
 }
 
 // systemPaths are the host's programs and libraries.
 var systemPaths = []string{"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"}
 
-// maskedProc are files and directories below /proc that tell about the host. Those that the sandbox's user could not read anyway
-// are left alone.
+// maskedProc are files and directories below /proc that tell about the host's hardware, keys and start-up. Those that the sandbox's
+// user could not read anyway are left alone. All of /proc is read-only.
 var maskedProc = []string{
-	"acpi", "asound", "bus", "driver", "fs", "irq", "scsi", "cmdline", "config.gz", "consoles", "interrupts", "kallsyms", "kcore",
-	"key-users", "keys", "latency_stats", "mdstat", "modules", "partitions", "sched_debug", "sysrq-trigger", "timer_list", "timer_stats",
+	"acpi", "asound", "scsi", "cmdline", "interrupts", "kcore", "key-users", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats",
 }
 
 // root is the part of the file system that all sandboxes share, made once.
@@ -80,9 +81,10 @@ func newRoot(deep bool) (*root, error) {
 			return nil, err
 		}
 	}
-	for _, d := range []string{"null", "zero", "full", "random", "urandom"} {
-		r.add(plan.Step{Op: plan.File, Path: "dev/" + d, Mode: 0o666})
-		r.add(plan.Step{Op: plan.Bind, Path: "dev/" + d, Source: "/dev/" + d})
+	for i, d := range []string{3: "null", 5: "zero", 7: "full", 8: "random", 9: "urandom"} {
+		if d != "" {
+			r.add(plan.Step{Op: plan.Device, Path: "dev/" + d, Source: "/dev/" + d, Mode: uint32(unix.Mkdev(1, uint32(i)))})
+		}
 	}
 	for name, target := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
 		r.add(plan.Step{Op: plan.Link, Path: "dev/" + name, Source: target})

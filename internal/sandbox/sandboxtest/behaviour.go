@@ -33,7 +33,7 @@ const (
 	Fork      Behaviour = "fork"      // starts processes until that fails; prints "N then ERROR", "ready" and holds
 	Fill      Behaviour = "fill"      // fills the file args[0] until that fails, prints the error, removes the file and exits with 0
 	Files     Behaviour = "files"     // prints for each of args "PATH read ERROR" ("empty" for an empty file) and "PATH write ERROR", and the mounts
-	Identity  Behaviour = "identity"  // prints /proc/self/status and the ids
+	Identity  Behaviour = "identity"  // prints /proc/self/status, its user, its core limit and inherited descriptors above 2
 	Calls     Behaviour = "calls"     // prints for each forbidden system call "NAME ERROR"
 	Network   Behaviour = "network"   // prints the interfaces, and the errors of dialling args
 	Processes Behaviour = "processes" // prints the processes it sees and holds

@@ -19,7 +19,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,9 +40,10 @@ type Options struct {
 	Escapes bool
 	// Relaxed leaves out what only real processes have: usage and output.
 	Relaxed bool
-	// Isolated adds what isolation promises: own uid, no capabilities, system call filter, own file system, loopback only.
+	// Isolated adds what isolation promises: own uid, no capabilities, system call filter, own file system, loopback only, a
+	// limited number of processes.
 	Isolated bool
-	// Limited adds the limits that cgroups enforce, and that running out of memory is told apart.
+	// Limited adds the limit of memory, and that running out of it is told apart.
 	Limited bool
 	// Freezes says that sandboxes are a sandbox.Freezer.
 	Freezes bool
@@ -110,7 +110,7 @@ func Self(t testing.TB, b Behaviour, args ...string) (sandbox.Spec, bool) {
 	return sandbox.Spec{
 		Command: append([]string{"/var/task/" + filepath.Base(exe), marker, string(b)}, args...),
 		Binds:   []sandbox.Bind{{Source: filepath.Dir(exe), Target: "/var/task"}},
-		Env:     []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=none"},
+		Env:     []string{"PATH=/usr/bin:/bin", "GOTRACEBACK=none", "GORACE=atexit_sleep_ms=0"}, // a race build sleeps a second at its exit
 		Dir:     "/var/task",
 	}, true
 }
@@ -274,23 +274,21 @@ func (s *suite) testListeners(t *testing.T, d sandbox.Driver) {
 		{Port: 4566, Env: []string{"SECOND", "ALIAS"}, Format: "%s"},
 	}
 	sb := start(t, d, spec)
-	for port, names := range map[int][]string{9001: {"FIRST"}, 4566: {"SECOND", "ALIAS"}} {
-		ln := sb.Listener(port)
+	for _, c := range []struct { // in the order of the process
+		port  int
+		names []string
+	}{{9001, []string{"FIRST"}}, {4566, []string{"SECOND", "ALIAS"}}} {
+		ln := sb.Listener(c.port)
 		if ln == nil {
-			t.Fatalf("no listener at port %d", port)
+			t.Fatalf("no listener at port %d", c.port)
 		}
-		var got []string
-		for range names {
+		for _, name := range c.names {
 			conn := accept(t, ln)
-			line := readLine(t, conn)
-			got = append(got, line)
-			fmt.Fprintf(conn, "hello %s\n", line)
+			if got := readLine(t, conn); got != name {
+				t.Errorf("port %d was dialled by %s, want %s", c.port, got, name)
+			}
+			fmt.Fprintf(conn, "hello %s\n", name)
 			conn.Close()
-		}
-		slices.Sort(got)
-		slices.Sort(names)
-		if !slices.Equal(got, names) {
-			t.Errorf("port %d was dialled by %v, want %v", port, got, names)
 		}
 	}
 	if ln := sb.Listener(80); ln != nil {

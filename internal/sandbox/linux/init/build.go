@@ -118,7 +118,8 @@ func (b *builder) fileSystem() {
 		!b.try("enter", "/", syscall.Chdir("/")) {
 		return
 	}
-	b.try("protect", "/", syscall.Mount("", "/", "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY|syscall.MS_NOSUID|syscall.MS_NODEV, ""))
+	// Not nodev: /dev is in it.
+	b.try("protect", "/", syscall.Mount("", "/", "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY|syscall.MS_NOSUID, ""))
 	syscall.Umask(0o022)
 }
 
@@ -137,6 +138,8 @@ func (b *builder) step(s plan.Step) bool {
 		return b.try("make", s.Path, err)
 	case plan.Bind:
 		return b.bind(s)
+	case plan.Device:
+		return b.device(s)
 	case plan.Tmpfs:
 		return b.try("mount", s.Path, syscall.Mount("tmpfs", s.Path, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, s.Source))
 	case plan.Proc:
@@ -144,6 +147,14 @@ func (b *builder) step(s plan.Step) bool {
 			syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC|syscall.MS_RDONLY, ""))
 	}
 	return b.try("understand", "the plan", syscall.EINVAL)
+}
+
+// device makes a device node where that is allowed, and else shows the host's.
+func (b *builder) device(s plan.Step) bool {
+	if !b.plan.User && syscall.Mknod(s.Path, syscall.S_IFCHR|0o666, int(s.Mode)) == nil {
+		return true
+	}
+	return b.step(plan.Step{Op: plan.File, Path: s.Path, Mode: 0o666}) && b.bind(plan.Step{Path: s.Path, Source: s.Source})
 }
 
 // mountAttr is struct mount_attr of mount_setattr(2).
@@ -248,27 +259,30 @@ func (b *builder) dropRights() {
 		}
 	}
 	if b.plan.User {
-		header := struct {
-			version uint32
-			pid     int32
-		}{version: 0x20080522}
-		var none [6]uint32
 		b.call("drop ambient capabilities", syscall.SYS_PRCTL, prCapAmbient, ambientClearAll, 0, 0, 0)
-		_, _, errno := syscall.AllThreadsSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
-		if errno != 0 {
-			b.try("drop", "capabilities", errno)
-		}
 	} else {
-		uid := int(b.plan.UID)
-		// Leaving uid 0 clears the capabilities of all threads.
-		_ = b.try("drop", "groups", syscall.Setgroups(nil)) &&
-			b.try("change", "group", syscall.Setresgid(uid, uid, uid)) &&
-			b.try("change", "user", syscall.Setresuid(uid, uid, uid))
+		uid := uintptr(b.plan.UID)
+		b.call("drop groups", syscall.SYS_SETGROUPS, 0, 0, 0, 0, 0)
+		b.call("change group", syscall.SYS_SETRESGID, uid, uid, uid, 0, 0)
+		b.call("change user", syscall.SYS_SETRESUID, uid, uid, uid, 0, 0)
+	}
+	// The Go runtime's other threads never run anything of the sandbox and never exec; they lose their capabilities all the same.
+	// To change their ids too would cost three more stops of all threads.
+	header := struct {
+		version uint32
+		pid     int32
+	}{version: 0x20080522}
+	var none [6]uint32
+	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0); errno != 0 {
+		b.try("drop", "capabilities", errno)
 	}
 	// Without this the command could write to the memory of this init, which has its uid.
 	b.call("protect init", syscall.SYS_PRCTL, prSetDumpable, 0, 0, 0, 0)
-	// The control socket's end says that the server has died; but to a thread that cgroup v2 has frozen, only a signal gets through.
-	b.call("follow the server", syscall.SYS_PRCTL, prSetPdeathsig, uintptr(syscall.SIGKILL), 0, 0, 0)
+	// The control socket's end says that the server has died; but to threads that cgroup v2 has frozen, only a signal gets through.
+	// Under version 1 it does not, and would end the one thread that can still thaw the others; see leaveWithServer.
+	if !b.plan.Freezer {
+		b.call("follow the server", syscall.SYS_PRCTL, prSetPdeathsig, uintptr(syscall.SIGKILL), 0, 0, 0)
+	}
 	b.call("forbid new rights", syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0)
 	if b.failure != "" || len(b.plan.Filter) == 0 {
 		return

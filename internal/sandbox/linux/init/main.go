@@ -1,5 +1,9 @@
 //go:build linux
 
+// Else the runtime opens the files of the CPU quota at each start, and keeps them open.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // The init of a sandbox: process 1 of its namespaces. The server clones it into fresh namespaces and its cgroup and sends it a
 // plan; it builds the file system, opens the listeners, gives up every right, starts the command and reaps until that exits.
 // It ends, and with it the whole tree, when the command does or when the server closes the control socket.
@@ -19,19 +23,21 @@ import (
 func init() { runtime.LockOSThread() }
 
 func main() {
-	for fd := plan.Control; fd <= plan.FreezerState; fd++ {
-		syscall.CloseOnExec(fd)
-	}
+	closeOthers()
 	p := readPlan()
 	if p == nil {
 		syscall.Exit(1) // the server is gone
 	}
+	started, reading := make(chan struct{}), make(chan struct{})
+	go leaveWithServer(p, started, reading)
 	b := &builder{plan: p}
 	b.run()
 	if b.failure != "" {
 		answer(plan.Failed, []byte(b.failure), nil)
 		syscall.Exit(1)
 	}
+	close(started)
+	<-reading // from here on the server may freeze this thread
 	answer(plan.Ready, plan.AppendUint32(nil, uint32(b.pid)), b.listeners)
 	for _, fd := range b.listeners {
 		syscall.Close(fd)
@@ -40,7 +46,6 @@ func main() {
 		syscall.Exit(0)
 	}
 	ignoreSignals()
-	go leaveWithServer(p)
 	reap(b.pid)
 }
 
@@ -90,34 +95,52 @@ func answer(kind byte, body []byte, files []int) {
 	}
 }
 
-// leaveWithServer ends the sandbox when the server closes the control socket, or dies.
-func leaveWithServer(p *plan.Plan) {
+// leaveWithServer ends the sandbox when the server closes the control socket, or dies. It waits for started, closes reading and
+// then does without the Go runtime: the main thread may be frozen at any time, with locks of the runtime held.
+func leaveWithServer(p *plan.Plan, started <-chan struct{}, reading chan<- struct{}) {
+	runtime.LockOSThread()
+	<-started
 	buf := make([]byte, 1)
+	thaw := []byte("THAWED")
+	close(reading)
 	for {
-		n, err := syscall.Read(plan.Control, buf)
-		if err != syscall.EINTR && n <= 0 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, plan.Control, uintptr(unsafe.Pointer(&buf[0])), 1)
+		if errno != syscall.EINTR && (errno != 0 || n == 0) {
 			break
 		}
 	}
 	if p.Freezer {
 		// Under cgroup v1 a frozen process cannot even be killed. The main thread may be frozen too; this one is not.
-		syscall.Write(plan.FreezerState, []byte("THAWED"))
+		syscall.RawSyscall(syscall.SYS_WRITE, plan.FreezerState, uintptr(unsafe.Pointer(&thaw[0])), uintptr(len(thaw)))
 	}
-	syscall.Exit(0)
+	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
 // reap waits for every child until the first one exits, tells the server and exits, which ends all others.
 func reap(first int) {
 	for {
-		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, 0, nil)
-		if err == syscall.EINTR || err == nil && pid != first {
+		var status int32
+		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
+		if errno == syscall.EINTR || errno == 0 && int(pid) != first {
 			continue
 		}
-		if err == nil {
+		if errno == 0 {
 			answer(plan.Exited, plan.AppendUint32(nil, uint32(status)), nil)
 		}
 		syscall.Exit(0)
+	}
+}
+
+// closeOthers closes what the server inherited from whoever started it, and keeps this init's own descriptors from the command.
+func closeOthers() {
+	const sysCloseRange = 436 // Linux 5.9
+	if _, _, errno := syscall.RawSyscall(sysCloseRange, plan.FreezerState+1, 1<<31-1, 0); errno != 0 {
+		for fd := plan.FreezerState + 1; fd < 4096; fd++ {
+			syscall.Close(fd)
+		}
+	}
+	for fd := plan.Control; fd <= plan.FreezerState; fd++ {
+		syscall.CloseOnExec(fd)
 	}
 }
 

@@ -28,12 +28,13 @@ type Op byte
 
 // Steps build the file system. Paths are relative to the new root.
 const (
-	Dir   Op = iota + 1 // makes the directory Path with Mode
-	Link                // makes the symbolic link Path to Source
-	File                // makes the file Path with the contents Source and Mode
-	Bind                // shows the host's Source at Path; Mode is an or of BindReadOnly and BindDeep
-	Tmpfs               // mounts a tmpfs at Path with the options Source
-	Proc                // mounts a read-only proc at Path
+	Dir    Op = iota + 1 // makes the directory Path with Mode
+	Link                 // makes the symbolic link Path to Source
+	File                 // makes the file Path with the contents Source and Mode
+	Bind                 // shows the host's Source at Path; Mode is an or of BindReadOnly and BindDeep
+	Tmpfs                // mounts a tmpfs at Path with the options Source
+	Proc                 // mounts a read-only proc at Path
+	Device               // makes the character device Path with the number Mode, as mknod(2) wants it, or shows the host's Source
 )
 
 // Modes of a Bind.

@@ -1,0 +1,46 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"testing"
+
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// BenchmarkStart is what the driver adds to a program's own start: until the command runs, and until the sandbox has gone.
+func BenchmarkStart(b *testing.B) {
+	d := openDriver(b, b.TempDir())
+	spec := sandbox.Spec{Command: []string{"/bin/true"}, Dir: "/", Memory: 128 << 20, Tmp: 512 << 20, Frames: true,
+		Listen: []sandbox.Listen{{Port: 9001, Env: []string{"API"}, Format: "%s"}, {Port: 4566, Env: []string{"URL"}, Format: "http://%s"}}}
+	run := func(b *testing.B, whole bool) {
+		i := 0
+		for b.Loop() {
+			spec.ID = fmt.Sprintf("b%d", i)
+			i++
+			sb, err := d.Start(context.Background(), spec)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if !whole {
+				b.StopTimer()
+			}
+			<-sb.Done()
+			sb.Kill()
+			sb.Output().Close()
+			if !whole {
+				b.StartTimer()
+			}
+		}
+	}
+	b.Run("UntilRunning", func(b *testing.B) { run(b, false) })
+	b.Run("UntilGone", func(b *testing.B) { run(b, true) })
+	b.Run("PlainProcess", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command("/bin/true").Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
