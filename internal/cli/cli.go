@@ -101,19 +101,9 @@ func (c *command) root() *cobra.Command {
 			"  hansom invoke hello-api '{\"name\":\"Ada\"}'",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			hint := ""
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				hint = "; did you mean " + near[0] + "?"
-			}
-			return usagef("unknown command %q%s", args[0], hint)
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          subcommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON for machines")
 	root.AddCommand(c.initCommand(), c.devCommand(), c.serveCommand())
@@ -130,6 +120,19 @@ func (c *command) root() *cobra.Command {
 	return root
 }
 
+// subcommand are the arguments of a command that only has others: what comes here is none of them.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	for cmd.SuggestionsMinimumDistance = 1; cmd.SuggestionsMinimumDistance <= 2; cmd.SuggestionsMinimumDistance++ { // the nearest
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			return usagef("unknown command %q; did you mean %s?", args[0], near[0])
+		}
+	}
+	return usagef("unknown command %q; `%s --help` lists them", args[0], cmd.CommandPath())
+}
+
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`
@@ -138,8 +141,10 @@ const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 func (c *command) clientFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.api, "api", "", "address of the server's api listener (HANSOM_API; default http://127.0.0.1:4566)")
-	f.StringVar(&c.project, "project", "", "act on this project, by id or slug (HANSOM_PROJECT; root keys only)")
-	f.StringVar(&c.data, "data", "", "data directory whose credentials file is used (HANSOM_DATA; default ./.hansom, then /var/lib/hansom)")
+	f.StringVar(&c.data, "data", "", "the server's data directory, with its credentials (HANSOM_DATA; default ./.hansom, then /var/lib/hansom)")
+	if cmd.Name() != "projects" { // they are in no project
+		f.StringVar(&c.project, "project", "", "act in this project, by id or slug (HANSOM_PROJECT; root keys only)")
+	}
 }
 
 // usageError is a wrong flag or argument.

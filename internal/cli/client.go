@@ -68,24 +68,8 @@ func (e *apiError) Error() string { return e.message }
 
 // client connects with the settings of flags and environment. A named project is entered with a session of its own.
 func (c *command) client(ctx context.Context) (*client, error) {
-	dirs, running := c.dataDirs()
-	base := firstOf(c.api, c.env["HANSOM_API"], running, defaultAPI)
-	if !strings.Contains(base, "://") {
-		base = "http://" + base
-	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usagef("%q is not a server's address; write one such as %s", base, defaultAPI)
-	}
-	if u.Hostname() == "" || u.Hostname() == "0.0.0.0" || u.Hostname() == "::" {
-		u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // a listener's address, from the server's HANSOM_API
-	}
-	cl := &client{
-		base:   u.Scheme + "://" + u.Host,
-		region: firstOf(c.env["HANSOM_REGION"], c.env["AWS_REGION"], c.env["AWS_DEFAULT_REGION"], hansom.DefaultRegion),
-		http:   &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4}},
-	}
-	if cl.creds, cl.source, err = c.credentials(dirs, loopback(u.Hostname())); err != nil {
+	cl, err := c.connect()
+	if err != nil {
 		return nil, err
 	}
 	if project := firstOf(c.project, c.env["HANSOM_PROJECT"]); project != "" {
@@ -94,6 +78,51 @@ func (c *command) client(ctx context.Context) (*client, error) {
 		}
 	}
 	return cl, nil
+}
+
+// connect is client without a project.
+func (c *command) connect() (*client, error) {
+	dirs, running := c.dataDirs()
+	u, err := address(c.api, c.env["HANSOM_API"], running, defaultAPI)
+	if err != nil {
+		return nil, err
+	}
+	found := false // whether it is the server of the data directory
+	if r, err := address(running); err == nil {
+		found = u.Host == r.Host || u.Port() == r.Port() && loopback(u.Hostname()) && loopback(r.Hostname())
+	}
+	cl := &client{
+		base:   u.Scheme + "://" + u.Host,
+		region: firstOf(c.env["HANSOM_REGION"], c.env["AWS_REGION"], c.env["AWS_DEFAULT_REGION"], hansom.DefaultRegion),
+		http:   &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 4}},
+	}
+	cl.creds, cl.source, err = c.credentials(dirs, found || c.data != "", loopback(u.Hostname()))
+	return cl, err
+}
+
+// address is the first of candidates that can be connected to. They may be what a server listens on, since HANSOM_API is that
+// too: port 0 tells nothing, and a host that stands for all is this machine.
+func address(candidates ...string) (*url.URL, error) {
+	for _, base := range candidates {
+		if base == "" {
+			continue
+		}
+		if !strings.Contains(base, "://") {
+			base = "http://" + base
+		}
+		u, err := url.Parse(base)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, usagef("%q is not a server's address; write one such as %s", base, defaultAPI)
+		}
+		if u.Port() == "0" {
+			continue
+		}
+		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "" || ip != nil && ip.IsUnspecified() {
+			u.Host = strings.TrimSuffix(net.JoinHostPort("127.0.0.1", u.Port()), ":")
+		}
+		return u, nil
+	}
+	return nil, usagef("no server's address is known; write one such as %s", defaultAPI)
 }
 
 // enter changes to credentials of a session in another project.
@@ -146,16 +175,17 @@ func (c *command) dataDirs() (dirs []string, api string) {
 	return dirs, ""
 }
 
-// credentials of the client: Hansom's variables, then AWS's; for a server on this machine also the data directory's file,
-// then those that a dev server accepts.
-func (c *command) credentials(dirs []string, local bool) (hansom.Credentials, string, error) {
-	for _, prefix := range []string{"HANSOM_", "AWS_"} {
-		id, secret := c.env[prefix+"ACCESS_KEY_ID"], c.env[prefix+"SECRET_ACCESS_KEY"]
-		if id != "" && secret != "" {
-			return hansom.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: c.env[prefix+"SESSION_TOKEN"]}, prefix + "ACCESS_KEY_ID", nil
-		}
+// credentials of the client: Hansom's variables, the file in the server's own data directory, AWS's variables; for another
+// server on this machine also a data directory's file, then those that a dev server accepts. AWS's variables come after the
+// server's own file: many have keys of the real AWS in them.
+func (c *command) credentials(dirs []string, own, local bool) (hansom.Credentials, string, error) {
+	if creds := c.variables("HANSOM_"); creds.AccessKeyID != "" {
+		return creds, "HANSOM_ACCESS_KEY_ID", nil
 	}
-	unreadable := ""
+	aws, unreadable := c.variables("AWS_"), ""
+	if aws.AccessKeyID != "" && !own {
+		return aws, "AWS_ACCESS_KEY_ID", nil
+	}
 	for _, dir := range dirs {
 		file := filepath.Join(dir, "credentials")
 		data, err := os.ReadFile(file)
@@ -165,7 +195,7 @@ func (c *command) credentials(dirs []string, local bool) (hansom.Credentials, st
 		case errors.Is(err, fs.ErrPermission):
 			unreadable = "; " + file + " cannot be read by this user"
 			continue
-		case err != nil, !local && c.data == "": // the keys of a server here are not for one elsewhere
+		case err != nil, !local && !own: // the keys of a server here are not for one elsewhere
 			continue
 		}
 		creds, err := parseCredentials(string(data))
@@ -174,10 +204,22 @@ func (c *command) credentials(dirs []string, local bool) (hansom.Credentials, st
 		}
 		return creds, file, nil
 	}
+	if aws.AccessKeyID != "" {
+		return aws, "AWS_ACCESS_KEY_ID" + unreadable, nil
+	}
 	if local {
 		return hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, "test/test, the default of a dev server" + unreadable, nil
 	}
 	return hansom.Credentials{}, "", &exitError{ExitDenied, "no credentials; set HANSOM_ACCESS_KEY_ID and HANSOM_SECRET_ACCESS_KEY (`hansom keys create` makes them)"}
+}
+
+// variables are the credentials in the environment under a prefix; none when a part is missing.
+func (c *command) variables(prefix string) hansom.Credentials {
+	id, secret := c.env[prefix+"ACCESS_KEY_ID"], c.env[prefix+"SECRET_ACCESS_KEY"]
+	if id == "" || secret == "" {
+		return hansom.Credentials{}
+	}
+	return hansom.Credentials{AccessKeyID: id, SecretAccessKey: secret, SessionToken: c.env[prefix+"SESSION_TOKEN"]}
 }
 
 // parseCredentials reads the default profile of an AWS credentials file.
@@ -288,6 +330,14 @@ func (cl *client) refusal(resp *http.Response) error {
 		e.message += " (credentials: " + cl.source + ")"
 	}
 	return e
+}
+
+// missing says in our words what is not there, where the Lambda API answers with an ARN or less.
+func missing(err error, format string, args ...any) error {
+	if refused, ok := errors.AsType[*apiError](err); ok && refused.status == http.StatusNotFound {
+		return &apiError{refused.status, refused.code, fmt.Sprintf(format, args...)}
+	}
+	return err
 }
 
 func digest(b []byte) string {

@@ -205,7 +205,7 @@ func (d *deployer) settle(ctx context.Context, app string) ([]functionInfo, erro
 			return nil, err
 		}
 		for _, f := range functions {
-			if f.State == "Failed" || f.LastUpdateStatus == "Failed" {
+			if f.failed() {
 				return nil, fmt.Errorf("%s failed: %s", f.Name, firstOf(f.Reason, "no reason given"))
 			}
 		}
@@ -281,6 +281,8 @@ type functionInfo struct {
 	Busy             int      `json:"busy"`
 	URLs             []string `json:"urls,omitempty"`
 }
+
+func (f *functionInfo) failed() bool { return f.State == "Failed" || f.LastUpdateStatus == "Failed" }
 
 // functions of an app; of all when app is "".
 func (cl *client) functions(ctx context.Context, app string) ([]functionInfo, error) {

@@ -23,7 +23,8 @@ func (c *command) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dev [DIR]", Short: "Run an app while you write it: serve, deploy, redeploy on save, show logs",
 		Long: "Run a server on loopback with the app of a folder (default: this one), deploy again what changed whenever a file is\n" +
-			"saved, and print the functions' logs. Data is kept in ./.hansom. AWS clients sign with access key test, secret test.",
+			"saved, and print the functions' logs, until Ctrl-C ends it. Data is kept in ./.hansom. AWS clients sign with access\n" +
+			"key test, secret test.",
 		Example: "  hansom dev examples/hello\n  hansom dev --edge 127.0.0.1:0 --api 127.0.0.1:0",
 		Args:    atMost(1),
 	}

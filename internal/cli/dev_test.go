@@ -102,9 +102,9 @@ func TestDev(t *testing.T) {
 	write(t, dir, map[string]string{"other/new/deep.mjs": "2"}) // a folder made later is watched too
 	out.expect(t, "update hello-other")
 
-	srv.log("hello-api", "START RequestId: 1 Version: $LATEST")
-	srv.log("hello-api", "a line from the function")
-	srv.log("hello-api", "REPORT RequestId: 1\tDuration: 2.00 ms\tBilled Duration: 2 ms\t")
+	srv.log("hello-api", "START RequestId: 1 Version: $LATEST", 0)
+	srv.log("hello-api", "a line from the function", 0)
+	srv.log("hello-api", "REPORT RequestId: 1\tDuration: 2.00 ms\tBilled Duration: 2 ms\t", 0)
 	out.expect(t, "hello-api  a line from the function\n")
 	out.expect(t, "hello-api  REPORT Duration: 2.00 ms, Billed Duration: 2 ms\n")
 
@@ -167,13 +167,13 @@ func TestFollowLogs(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	exit := make(chan int, 1)
-	srv.log("f", "first")
+	srv.log("f", "first", 0)
 	go func() {
 		exit <- Run(ctx, Options{Args: []string{"logs", "-f", "f"}, Stdin: strings.NewReader(""), Stdout: out, Stderr: newScreen(),
 			Environ: []string{"HANSOM_API=" + srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test"}})
 	}()
 	out.expect(t, "f  first\n")
-	srv.log("f", "second")
+	srv.log("f", "second", 0)
 	out.expect(t, "f  second\n")
 	interrupt()
 	if code := <-exit; code != ExitOK {

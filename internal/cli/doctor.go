@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,23 +18,25 @@ import (
 
 // serverInfo is what a server tells about itself.
 type serverInfo struct {
-	Version  string `json:"version"`
-	Commit   string `json:"commit"`
-	Arch     string `json:"arch"`
-	Region   string `json:"region"`
-	Domain   string `json:"domain"`
-	Edge     string `json:"edge"`
-	API      string `json:"api"`
-	Database string `json:"database"`
-	Sync     string `json:"sync"`
-	Driver   string `json:"driver"`
-	Memory   int64  `json:"memory"`
-	Runtimes []struct {
-		Identifier  string `json:"identifier"`
-		HostVersion string `json:"hostVersion"`
-		Warning     string `json:"warning,omitempty"`
-	} `json:"runtimes"`
-	Checks []check `json:"checks"`
+	Version  string        `json:"version"`
+	Commit   string        `json:"commit"`
+	Arch     string        `json:"arch"`
+	Region   string        `json:"region"`
+	Domain   string        `json:"domain"`
+	Edge     string        `json:"edge"`
+	API      string        `json:"api"`
+	Database string        `json:"database"`
+	Sync     string        `json:"sync"`
+	Driver   string        `json:"driver"`
+	Memory   int64         `json:"memory"`
+	Runtimes []runtimeInfo `json:"runtimes"`
+	Checks   []check       `json:"checks"`
+}
+
+type runtimeInfo struct {
+	Identifier  string `json:"identifier"`
+	HostVersion string `json:"hostVersion"`
+	Warning     string `json:"warning,omitempty"`
 }
 
 type check struct {
@@ -98,6 +103,7 @@ func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
 	}
 	checks = append(checks, server,
 		check{"durability", "ok", fmt.Sprintf("%s, sync %s: %s", info.Database, info.Sync, durability)})
+	slices.SortFunc(info.Runtimes, func(a, b runtimeInfo) int { return byVersion(a.Identifier, b.Identifier) })
 	for _, r := range info.Runtimes {
 		k := check{"runtime " + r.Identifier, "ok", firstOf(r.HostVersion, "ready")}
 		if r.Warning != "" {
@@ -106,6 +112,22 @@ func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
 		checks = append(checks, k)
 	}
 	return append(checks, info.Checks...), &info, nil
+}
+
+// byVersion orders identifiers of runtimes by family, then by version as numbers: python3.9 before python3.11.
+func byVersion(a, b string) int {
+	split := func(id string) (family string, version []int) {
+		family = strings.TrimRight(id, "0123456789.x")
+		for part := range strings.SplitSeq(id[len(family):], ".") {
+			if n, err := strconv.Atoi(part); err == nil {
+				version = append(version, n)
+			}
+		}
+		return family, version
+	}
+	familyA, versionA := split(a)
+	familyB, versionB := split(b)
+	return cmp.Or(strings.Compare(familyA, familyB), slices.Compare(versionA, versionB))
 }
 
 func goCheck(ctx context.Context) check {

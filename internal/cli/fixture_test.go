@@ -83,10 +83,13 @@ func newTestServer(t host, dir string) *testServer {
 		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
 		Info: func(context.Context) (hansomapi.Info, error) {
 			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
-				Runtimes: []hansomapi.Runtime{{Identifier: "nodejs22.x", HostVersion: "22.1.0"}},
-				Checks:   []hansomapi.Check{{Name: "memory limits", Status: "warning", Detail: "cgroups are read-only"}}}, nil
+				Runtimes: []hansomapi.Runtime{
+					{Identifier: "python3.11", HostVersion: "3.11.2"}, {Identifier: "nodejs22.x", HostVersion: "22.1.0"},
+					{Identifier: "python3.9", HostVersion: "3.9.1"}, {Identifier: "provided.al2023"}, {Identifier: "provided.al2"},
+				},
+				Checks: []hansomapi.Check{{Name: "memory limits", Status: "warning", Detail: "cgroups are read-only"}}}, nil
 		},
-		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080" },
+		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
 	}, logger))
@@ -117,9 +120,9 @@ func (s *testServer) Invoke(ctx context.Context, inv *hansom.Invocation, _ hanso
 	return r, nil
 }
 
-// log writes a line as a function would.
-func (s *testServer) log(function, message string) {
-	s.logs.Append(hansom.LogEvent{Time: time.Now(), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message})
+// log writes a line as a function would have some time ago.
+func (s *testServer) log(function, message string, ago time.Duration) {
+	s.logs.Append(hansom.LogEvent{Time: time.Now().Add(-ago), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message})
 }
 
 func (s *testServer) Ready() <-chan struct{} { return s.ready }

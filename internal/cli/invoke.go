@@ -45,7 +45,10 @@ func (c *command) invokeCommand() *cobra.Command {
 		}
 		resp, err := cl.send(cmd.Context(), "lambda", "POST", path, header, bytes.NewReader(payload), int64(len(payload)), digest(payload))
 		if err != nil {
-			return err
+			if qualifier != "" {
+				return missing(err, "there is no function %q with a version or alias %q", args[0], qualifier)
+			}
+			return missing(err, "there is no function %q; `hansom ls` lists them", args[0])
 		}
 		defer resp.Body.Close()
 		result, err := io.ReadAll(resp.Body)

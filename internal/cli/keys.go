@@ -15,10 +15,11 @@ type accessKey struct {
 }
 
 func (c *command) keysCommand() *cobra.Command {
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "keys", Short: "List, create and remove access keys of a project",
 		Example: "  hansom keys ls\n  hansom keys create ci --project acme",
-		Args:    exactly(0),
+		Args:    subcommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -71,10 +72,14 @@ func (c *command) keysCommand() *cobra.Command {
 			c.printf("aws_access_key_id = %s\naws_secret_access_key = %s\n", k.AccessKeyID, k.SecretAccessKey)
 			return nil
 		},
-	}, &cobra.Command{
+	})
+	rm := &cobra.Command{
 		Use: "rm ACCESSKEY", Short: "Remove an access key; requests signed with it are refused at once",
 		Example: "  hansom keys rm AKIAIOSFODNN7EXAMPLE", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.sure(yes, "key", args[0]); err != nil {
+				return err
+			}
 			cl, err := c.client(cmd.Context())
 			if err != nil {
 				return err
@@ -84,6 +89,8 @@ func (c *command) keysCommand() *cobra.Command {
 			}
 			return c.removed("key", args[0])
 		},
-	})
+	}
+	yesFlag(rm, &yes)
+	cmd.AddCommand(rm)
 	return cmd
 }

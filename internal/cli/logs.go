@@ -47,7 +47,14 @@ func (c *command) logsCommand() *cobra.Command {
 		if follow {
 			q.Set("follow", "1")
 		}
-		err = cl.logs(cmd.Context(), q, c.printLog)
+		lines := 0
+		err = cl.logs(cmd.Context(), q, func(e hansom.LogEvent) error {
+			lines++
+			return c.printLog(e)
+		})
+		if err == nil && lines == 0 {
+			c.note("no lines since %s; --since 24h looks further back", localTime(from, time.DateTime))
+		}
 		if follow && errors.Is(err, context.Canceled) {
 			return nil // Ctrl-C is how following ends
 		}
@@ -100,6 +107,12 @@ func (c *command) printLog(e hansom.LogEvent) error {
 	if c.json {
 		return json.NewEncoder(c.Stdout).Encode(e)
 	}
-	_, err := fmt.Fprintf(c.Stdout, "%s  %s  %s\n", e.Time.Local().Format("15:04:05.000"), e.Function, printable(strings.TrimRight(e.Message, "\r\n")))
+	_, err := fmt.Fprintf(c.Stdout, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, printable(strings.TrimRight(e.Message, "\r\n\t ")))
 	return err
+}
+
+// localTime formats t with a layout that begins with the date, which is left out for today's.
+func localTime(t time.Time, layout string) string {
+	text, today := t.Local().Format(layout), time.Now().Format(time.DateOnly)
+	return strings.TrimPrefix(text, today+" ")
 }

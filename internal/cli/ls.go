@@ -21,7 +21,8 @@ type appInfo struct {
 func (c *command) lsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ls [APP]", Short: "List apps and functions",
-		Long:    "List the apps of the project and its functions, or the functions of one app. INSTANCES counts those that run, busy ones in brackets.",
+		Long: "List the apps of the project and its functions, or the functions of one app. INSTANCES counts those that run,\n" +
+			"busy ones in brackets. Below a function are its URL and what is wrong with it, if anything.",
 		Example: "  hansom ls\n  hansom ls hello --json",
 		Args:    atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,9 +68,19 @@ func (c *command) lsCommand() *cobra.Command {
 				var rows [][]string
 				for _, f := range functions {
 					rows = append(rows, []string{f.Name, f.Runtime, strconv.Itoa(f.Memory) + " MB", strconv.Itoa(f.Timeout) + "s",
-						bytesText(f.CodeSize), state(f), instances(f), strings.Join(f.URLs, " ")})
+						bytesText(f.CodeSize), state(f), instances(f)})
+					for _, u := range f.URLs {
+						rows = append(rows, []string{"  " + u})
+					}
+					if f.Reason != "" {
+						label := "warning"
+						if f.failed() {
+							label = "error"
+						}
+						rows = append(rows, []string{"  " + label + ": " + f.Reason})
+					}
 				}
-				table(c.Stdout, []string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES", "URL"}, rows)
+				table(c.Stdout, []string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
 			}
 			return nil
 		},
@@ -83,10 +94,13 @@ func notNil[T any](s []T) []T {
 	return s
 }
 
-// state is the one word that matters: a failed or running update goes before the state.
+// state is what matters of a function's states: a failed or running update goes before the state.
 func state(f functionInfo) string {
-	if f.LastUpdateStatus == "Failed" || f.LastUpdateStatus == "InProgress" {
-		return "update " + f.LastUpdateStatus
+	switch f.LastUpdateStatus {
+	case "Failed":
+		return "update failed"
+	case "InProgress":
+		return "updating"
 	}
 	return f.State
 }

@@ -174,6 +174,7 @@ func TestPackRefuses(t *testing.T) {
 
 // A Go function builds to the same bytes wherever its folder is, and is built again only when it is stale.
 func TestBuildGo(t *testing.T) {
+	t.Parallel()
 	var digests []string
 	for range 2 {
 		dir := t.TempDir()
@@ -215,8 +216,8 @@ func TestBuildGo(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	var out strings.Builder
-	table(&out, []string{"NAME", "WHAT"}, [][]string{{"é", "x"}, {"longer", ""}, {"evil\x1b[2J\n", "y"}})
-	want := "NAME       WHAT\né          x\nlonger\nevil\uFFFD[2J\uFFFD  y\n"
+	table(&out, []string{"NAME", "WHAT"}, [][]string{{"é", "x"}, {"  a line of its own"}, {"longer", ""}, {"evil\x1b[2J\n", "y"}})
+	want := "NAME       WHAT\né          x\n  a line of its own\nlonger\nevil\uFFFD[2J\uFFFD  y\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
@@ -230,6 +231,7 @@ func checkLeaks(t *testing.T) {
 
 // The example builds and deploys, and deploying it again changes nothing.
 func TestExample(t *testing.T) {
+	t.Parallel()
 	srv := newTestServer(t, t.TempDir())
 	srv.start(t)
 	for _, want := range []string{"create  function  hello-python", "hello is up to date (9 resources)"} {

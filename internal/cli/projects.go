@@ -14,17 +14,18 @@ type project struct {
 }
 
 func (c *command) projectsCommand() *cobra.Command {
+	var yes bool
 	cmd := &cobra.Command{
 		Use: "projects", Short: "List, create and remove projects (root keys only)",
 		Long:    "List, create and remove projects. A project is the unit of tenancy, as an account in AWS; root keys alone manage them.",
 		Example: "  hansom projects ls\n  hansom projects create acme",
-		Args:    exactly(0),
+		Args:    subcommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use: "ls", Short: "List projects", Example: "  hansom projects ls", Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.connect()
 			if err != nil {
 				return err
 			}
@@ -47,7 +48,7 @@ func (c *command) projectsCommand() *cobra.Command {
 	}, &cobra.Command{
 		Use: "create SLUG", Short: "Create a project", Example: "  hansom projects create acme", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.connect()
 			if err != nil {
 				return err
 			}
@@ -62,10 +63,14 @@ func (c *command) projectsCommand() *cobra.Command {
 			c.note("`hansom keys create --project %s` makes an access key for it", p.Slug)
 			return nil
 		},
-	}, &cobra.Command{
+	})
+	rm := &cobra.Command{
 		Use: "rm PROJECT", Short: "Remove an empty project and its keys", Example: "  hansom projects rm acme", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			if err := c.sure(yes, "project", args[0]); err != nil {
+				return err
+			}
+			cl, err := c.connect()
 			if err != nil {
 				return err
 			}
@@ -74,6 +79,8 @@ func (c *command) projectsCommand() *cobra.Command {
 			}
 			return c.removed("project", args[0])
 		},
-	})
+	}
+	yesFlag(rm, &yes)
+	cmd.AddCommand(rm)
 	return cmd
 }

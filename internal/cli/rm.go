@@ -18,28 +18,29 @@ func (c *command) rmCommand() *cobra.Command {
 	var fn, yes bool
 	cmd := &cobra.Command{
 		Use: "rm APP", Short: "Remove an app with its functions, or one function",
-		Long:    "Remove an app with its functions, routes and history; with --function, one function. On a terminal it asks first.",
+		Long: "Remove an app with its functions, routes and history; with --function, one function.\n" +
+			"On a terminal it asks first; elsewhere it needs --yes.",
 		Example: "  hansom rm hello\n  hansom rm --function my-function --yes",
 		Args:    exactly(1),
 	}
 	cmd.Flags().BoolVar(&fn, "function", false, "the name is that of a function")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	yesFlag(cmd, &yes)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		cl, err := c.client(cmd.Context())
-		if err != nil {
-			return err
-		}
 		what := "app"
 		if fn {
 			what = "function"
 		}
-		if !yes && isTerminal(c.Stdin) && !c.confirm("remove the %s %s?", what, args[0]) {
-			return &exitError{ExitFailure, "nothing was removed"}
+		if err := c.sure(yes, what, args[0]); err != nil {
+			return err
+		}
+		cl, err := c.client(cmd.Context())
+		if err != nil {
+			return err
 		}
 		if fn {
 			resp, err := cl.send(cmd.Context(), "lambda", "DELETE", functionPath(args[0]), http.Header{}, nil, 0, digest(nil))
 			if err != nil {
-				return err
+				return missing(err, "there is no function %q; `hansom ls` lists them", args[0])
 			}
 			resp.Body.Close()
 		} else if err := cl.call(cmd.Context(), "DELETE", appPath(args[0]), nil, nil); err != nil {
@@ -58,9 +59,22 @@ func (c *command) removed(what, name string) error {
 	return nil
 }
 
-func (c *command) confirm(format string, args ...any) bool {
-	fmt.Fprintf(c.Stderr, format+" [y/N] ", args...)
+func yesFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
+}
+
+// sure asks before something is removed. Where there is nobody to ask, --yes is the answer.
+func (c *command) sure(yes bool, what, name string) error {
+	switch {
+	case yes:
+		return nil
+	case !isTerminal(c.Stdin):
+		return usagef("there is no terminal to ask on; add --yes to remove the %s %s", what, name)
+	}
+	fmt.Fprintf(c.Stderr, "remove the %s %s? [y/N] ", what, printable(name))
 	line, _ := bufio.NewReader(c.Stdin).ReadString('\n') // an end without an answer is a no
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
+	if answer := strings.ToLower(strings.TrimSpace(line)); answer == "y" || answer == "yes" {
+		return nil
+	}
+	return &exitError{ExitFailure, "nothing was removed"}
 }

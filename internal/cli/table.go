@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// table prints rows in aligned columns; the last column has no padding. Cells are cleaned of control characters: they may
+// table prints rows in aligned columns; the last column has no padding. A row of one cell is a line of its own. Cells are cleaned of control characters: they may
 // come from anywhere.
 func table(w io.Writer, header []string, rows [][]string) {
 	widths := make([]int, len(header))
@@ -14,7 +14,9 @@ func table(w io.Writer, header []string, rows [][]string) {
 	for _, row := range all {
 		for i, cell := range row {
 			row[i] = printable(cell)
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			if len(row) > 1 {
+				widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			}
 		}
 	}
 	var text strings.Builder

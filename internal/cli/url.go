@@ -16,8 +16,8 @@ func (c *command) urlCommand() *cobra.Command {
 	var authType string
 	cmd := &cobra.Command{
 		Use: "url NAME", Short: "Print the address of an app or of a function",
-		Long: "Print the address of an app, or the function URL of a function. --create gives a function a URL;\n" +
-			"AuthType NONE is open to everybody, AWS_IAM takes signed requests.",
+		Long: "Print the address of an app, or the function URL of a function. --create gives a function a URL, or changes the\n" +
+			"--auth of the one it has: NONE is open to everybody, AWS_IAM takes signed requests.",
 		Example: "  hansom url hello\n  hansom url hello-node --create --auth NONE",
 		Args:    exactly(1),
 	}
@@ -30,6 +30,9 @@ func (c *command) urlCommand() *cobra.Command {
 		}
 		if authType != "NONE" && authType != "AWS_IAM" {
 			return usagef("--auth is NONE or AWS_IAM, not %q", authType)
+		}
+		if !create && cmd.Flags().Changed("auth") {
+			return usagef("--auth goes with --create")
 		}
 		cl, err := c.client(cmd.Context())
 		if err != nil {
@@ -57,9 +60,23 @@ func (c *command) urlCommand() *cobra.Command {
 			method = "DELETE"
 		}
 		path := strings.Replace(functionPath(name), "2015-03-31", "2021-10-31", 1) + "/url"
-		resp, err := cl.send(cmd.Context(), "lambda", method, path, http.Header{}, bytes.NewReader(body), int64(len(body)), digest(body))
-		if refused, ok := errors.AsType[*apiError](err); ok && refused.status == http.StatusNotFound && method == "GET" {
-			return &exitError{ExitFailure, fmt.Sprintf("there is no app %s and no function %s with a URL; `hansom url %s --create` gives a function one", name, name, name)}
+		send := func() (*http.Response, error) {
+			return cl.send(cmd.Context(), "lambda", method, path, http.Header{}, bytes.NewReader(body), int64(len(body)), digest(body))
+		}
+		resp, err := send()
+		if refused, ok := errors.AsType[*apiError](err); ok && create && refused.status == http.StatusConflict { // it has one
+			if method = "PUT"; !cmd.Flags().Changed("auth") {
+				method, body = "GET", nil
+			}
+			resp, err = send()
+		}
+		switch {
+		case create:
+			err = missing(err, "there is no function %q; `hansom ls` lists them", name)
+		case remove:
+			err = missing(err, "there is no function %q with a URL", name)
+		default:
+			err = missing(err, "there is no app %q and no function %q with a URL; `hansom url %s --create` gives a function one", name, name, name)
 		}
 		if err != nil {
 			return err

@@ -247,7 +247,7 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 	} else {
 		id := rand.Text()
 		message = "something broke in the server; its log says what, under " + id
-		h.logger.Error("request failed", "id", id, "method", r.Method, "path", r.URL.Path, "err", err)
+		h.logger.Error("request failed", "id", id, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": code, "message": message}})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/app"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
@@ -44,13 +45,13 @@ func TestLogs(t *testing.T) {
 	f.functions.list = []function.Function{
 		{Version: hansom.Version{Function: "x-a", App: "x"}}, {Version: hansom.Version{Function: "x-b", App: "x"}}, {Version: hansom.Version{Function: "x-y-a", App: "x-y"}},
 	}
+	f.apps.apps = []app.App{{Name: "x"}, {Name: "x-y"}}
 	f.logs.events = events("x-a", "x-y-a", "x-b", "x-gone", "x-a")
 	for query, want := range map[string][]string{
 		"":                {"<x-a>", "<x-y-a>", "<x-b>", "<x-gone>", "<x-a>"},
 		"app=x":           {"<x-a>", "<x-b>", "<x-a>"},
 		"app=x&limit=2":   {"<x-b>", "<x-a>"},
 		"app=x&limit=1":   {"<x-a>"},
-		"app=nope":        {},
 		"app=x-y&limit=9": {"<x-y-a>"},
 	} {
 		a := f.do(root, "GET", "logs?"+query, "")
@@ -79,6 +80,18 @@ func TestLogs(t *testing.T) {
 		"app=x&follow=1&limit=1": "limit does not go together",
 	} {
 		f.refused(root, "GET", "logs?"+query, "", 400, "Invalid", want)
+	}
+	f.logs.events = nil
+	for query, want := range map[string]string{
+		"function=nope":          `there is no function "nope" and no log of one`,
+		"function=nope&follow=1": `there is no function "nope" and no log of one`,
+		"function=x":             "x is an app, not a function",
+		"app=nope":               `there is no app "nope"`,
+	} {
+		f.refused(root, "GET", "logs?"+query, "", 404, "NotFound", want)
+	}
+	if a := f.do(root, "GET", "logs?function=x-a", ""); a.status != http.StatusOK || a.body != "" {
+		t.Errorf("a function that has not logged: %+v", a)
 	}
 	f.refused(hansom.Credentials{}, "GET", "logs", "", 403, "MissingAuthenticationTokenException", "")
 }

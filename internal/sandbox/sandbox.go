@@ -68,11 +68,12 @@ type Listen struct {
 
 // Sandbox is one isolated process tree. Its methods may be called from several goroutines.
 type Sandbox interface {
-	// Conn is the server's end of fd 3; nil without Spec.Frames.
+	// Conn is the server's end of fd 3; nil without Spec.Frames. Kill closes it.
 	Conn() *net.UnixConn
 	// Listener is the one asked for with Spec.Listen; nil when the port was not asked for. It is closed when the sandbox ends.
 	Listener(port int) net.Listener
-	// Output is the read end of the pipe behind stdout and stderr. It reads EOF when the tree is gone.
+	// Output is the read end of the pipe behind stdout and stderr. It reads EOF when the tree is gone. The caller closes it, also
+	// after Kill, which leaves what was printed to be read.
 	Output() *os.File
 	// Done is closed when the tree is gone; Exit is valid then.
 	Done() <-chan struct{}

@@ -133,7 +133,13 @@ func (s *Setting) String() string {
 	case *int:
 		return strconv.Itoa(*t)
 	case *time.Duration:
-		return t.String()
+		text := t.String()
+		for _, zero := range []string{"m0s", "h0m"} { // 336h0m0s is 336h
+			if strings.HasSuffix(text, zero) {
+				text = text[:len(text)-2]
+			}
+		}
+		return text
 	}
 	return ""
 }

@@ -72,6 +72,13 @@ func TestValidate(t *testing.T) {
 }
 
 func TestSettingsAreStrings(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		14 * 24 * time.Hour: "336h", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", 10*time.Hour + 10*time.Second: "10h0m10s", 90 * time.Second: "1m30s",
+	} {
+		if got := (&Setting{target: &d}).String(); got != want {
+			t.Errorf("%v is shown as %s, want %s", d, got, want)
+		}
+	}
 	cfg := DefaultConfig()
 	for _, s := range cfg.Settings() {
 		if err := s.Set(s.String()); err != nil {

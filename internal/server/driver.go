@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
@@ -28,10 +29,12 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 			s.driver = driver
 			enforced, missing := driver.Facts()
 			for _, fact := range enforced {
-				s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "ok", Detail: fact})
+				name, detail := splitFact(fact)
+				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "ok", Detail: detail})
 			}
 			for _, fact := range missing {
-				s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: fact})
+				name, detail := splitFact(fact)
+				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "warning", Detail: "missing: " + detail})
 				s.logger.Warn("isolation is incomplete", "missing", fact)
 			}
 			return s.openRuntimes(ctx, false)
@@ -58,6 +61,19 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	s.logger.Warn("functions run without isolation: they can read and change all that this user can", "driver", "process", "reason", reason)
 	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can"})
 	return s.openRuntimes(ctx, true)
+}
+
+// splitFact takes a driver's fact apart: "name: detail" or "name (detail)".
+func splitFact(fact string) (name, detail string) {
+	i := strings.IndexAny(fact, ":(")
+	if i < 0 {
+		return "isolation", fact
+	}
+	name, detail = strings.TrimSpace(fact[:i]), strings.TrimSpace(fact[i+1:])
+	if fact[i] == '(' {
+		detail = strings.TrimSuffix(detail, ")")
+	}
+	return name, detail
 }
 
 func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {

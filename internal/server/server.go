@@ -370,7 +370,7 @@ func (s *Server) appURL(project, name string) string {
 			name += "." + p.Slug
 		}
 	}
-	return s.host(name)
+	return s.host(name) + "/"
 }
 
 // observe registers what metrics read from other parts.

@@ -98,7 +98,7 @@ func (b *box) wait() {
 	}
 	state, err := b.process.Wait()
 	if err != nil {
-		b.driver.logger.Warn("how a sandbox ended is not known", "sandbox", b.marker, "err", err)
+		b.driver.logger.Warn("how a sandbox ended is not known", "sandbox", b.marker, "error", err)
 		b.exit = sandbox.Exit{Code: -1, Signal: int(syscall.SIGKILL)}
 	} else {
 		b.account(state)
@@ -135,7 +135,7 @@ func (b *box) release() {
 	}
 	if b.tmp != "" {
 		if err := os.RemoveAll(b.tmp); err != nil {
-			b.driver.logger.Warn("temporary files of a sandbox are left behind", "err", err)
+			b.driver.logger.Warn("temporary files of a sandbox are left behind", "error", err)
 		}
 	}
 }
