@@ -46,7 +46,7 @@ func (s *Service) refresh() {
 		if err == nil {
 			return
 		}
-		s.logger.Error("routes could not be read again", "attempt", attempt, "err", err)
+		s.logger.Error("routes could not be read again", "attempt", attempt, "error", err)
 		select {
 		case <-ctx.Done():
 			return // what was in memory stays until the next change

@@ -50,7 +50,7 @@ func (s *Service) changed(c db.Change) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := s.reload(ctx); err != nil {
-		s.logger.Error("projects and keys could not be read again; requests are refused until they can", "err", err)
+		s.logger.Error("projects and keys could not be read again; requests are refused until they can", "error", err)
 	}
 }
 

@@ -156,7 +156,7 @@ func (d *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 		if attempt == 8 || !d.dialect.transient(err) {
 			return err
 		}
-		d.log.Debug("transaction is run again", "attempt", attempt+1, "err", err)
+		d.log.Debug("transaction is run again", "attempt", attempt+1, "error", err)
 		select {
 		case <-time.After(time.Duration(1<<attempt) * time.Millisecond):
 		case <-ctx.Done():

@@ -50,7 +50,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer group.Wait()
 	group.Go(func() error {
 		if err := s.code.clean(); err != nil {
-			s.log.Warn("old unpacked code could not be removed", "err", err)
+			s.log.Warn("old unpacked code could not be removed", "error", err)
 		}
 		return nil
 	})
@@ -60,7 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 			group.Go(func() error {
 				project, name := noted(key)
 				if err := s.activate(ctx, project, name); err != nil && ctx.Err() == nil {
-					s.log.Error("activation is tried again", "function", s.arn(project, name, ""), "err", err)
+					s.log.Error("activation is tried again", "function", s.arn(project, name, ""), "error", err)
 					sleep(ctx, retryDelay)
 					s.activateSoon(key)
 				}
@@ -86,7 +86,7 @@ func (s *Service) rereadStale(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		s.log.Error("functions could not be read; it is tried again", "err", err)
+		s.log.Error("functions could not be read; it is tried again", "error", err)
 		sleep(ctx, retryDelay)
 	}
 }
@@ -128,7 +128,7 @@ func (s *Service) activate(ctx context.Context, project, name string) error {
 		outcomes[r.RevisionID] = o
 		switch {
 		case o.failure != nil:
-			s.log.Error("function cannot be activated", "function", r.ARN(), "err", o.failure)
+			s.log.Error("function cannot be activated", "function", r.ARN(), "error", o.failure)
 		case o.warning != "":
 			s.log.Warn(o.warning, "function", r.ARN())
 		}

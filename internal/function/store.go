@@ -78,7 +78,7 @@ func versionName(number int64) string {
 }
 
 func failed(op string, err error) error {
-	return hansom.Errorf(hansom.Internal, op, "%w", err)
+	return hansom.Errorf(hansom.KindOf(err), op, "%w", err)
 }
 
 const selectRecords = `SELECT v.project, v.name, v.number, v.revision, v.revision_id, v.code_sha256, v.code_size, v.settings, v.origin,

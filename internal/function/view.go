@@ -142,7 +142,7 @@ func (s *Service) changed(c db.Change) {
 	}
 	if err != nil {
 		v.stale = true // Run reads again
-		s.log.Error("a change of functions could not be read; it is tried again", "err", err)
+		s.log.Error("a change of functions could not be read; it is tried again", "error", err)
 		s.wakeUp()
 	}
 }

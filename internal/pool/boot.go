@@ -31,7 +31,7 @@ func (p *Pool) boot(g *group) {
 			w.failure, w.err = failure, err
 			close(w.ready)
 		} else if err != nil {
-			p.logger.Error("an instance did not start", "project", g.key.project, "function", g.key.function, "err", err)
+			p.logger.Error("an instance did not start", "project", g.key.project, "function", g.key.function, "error", err)
 		}
 		g.mu.Unlock()
 		p.reclaim() // whoever waits without a boot waits for memory

@@ -93,7 +93,7 @@ func (i *instance) freeze(logger *slog.Logger) {
 		if i.busy.Load() {
 			return // it is being ended meanwhile
 		}
-		logger.Warn("an idle instance was not frozen", "instance", i.id, "err", err)
+		logger.Warn("an idle instance was not frozen", "instance", i.id, "error", err)
 		return
 	}
 	i.frozen.Store(true)
@@ -107,7 +107,7 @@ func (i *instance) thaw(logger *slog.Logger) bool {
 		return true
 	}
 	if err := i.sandbox.(sandbox.Freezer).Thaw(); err != nil {
-		logger.Warn("a frozen instance did not thaw and is replaced", "instance", i.id, "err", err)
+		logger.Warn("a frozen instance did not thaw and is replaced", "instance", i.id, "error", err)
 		return false
 	}
 	i.frozen.Store(false)

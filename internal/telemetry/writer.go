@@ -84,7 +84,7 @@ func (l *Logs) flush(atLeast int) {
 			continue
 		}
 		if err := l.write(s, *buf, end-int64(len(*buf))); err != nil {
-			l.logger.Error("function log could not be written", "project", s.name.project, "function", s.name.function, "err", err)
+			l.logger.Error("function log could not be written", "project", s.name.project, "function", s.name.function, "error", err)
 			n, _ := countRecords(*buf)
 			l.dropped.Add(int64(n))
 			s.mu.Lock()
@@ -214,7 +214,7 @@ func (l *Logs) release(s *stream) {
 		return
 	}
 	if err := s.file.Close(); err != nil {
-		l.logger.Warn("function log could not be closed", "project", s.name.project, "function", s.name.function, "err", err)
+		l.logger.Warn("function log could not be closed", "project", s.name.project, "function", s.name.function, "error", err)
 	}
 	s.file = nil
 	l.open = slices.DeleteFunc(l.open, func(o *stream) bool { return o == s })
@@ -287,7 +287,7 @@ func (l *Logs) sweep() {
 	cutoff := l.cfg.Now().Add(-l.cfg.Age)
 	projects, err := os.ReadDir(l.dir)
 	if err != nil {
-		l.logger.Warn("old function logs could not be removed", "err", err)
+		l.logger.Warn("old function logs could not be removed", "error", err)
 		return
 	}
 	for _, p := range projects {
