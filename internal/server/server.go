@@ -207,17 +207,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	drain, cancel := context.WithTimeout(background, maxInvocation)
 	defer cancel()
-	var stopping sync.WaitGroup
-	stopping.Go(func() { err = errors.Join(err, s.edge.Shutdown(drain)) })
 	apiDone := make(chan error, 1)
 	go func() { apiDone <- s.api.Shutdown(drain) }()
-	stopping.Wait()
-	// Log followers and idle long polls would hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
-	if e := s.pool.Drain(drain); e != nil && !errors.Is(e, context.Canceled) {
-		err = errors.Join(err, e)
-	}
+	err = errors.Join(err, s.edge.Shutdown(drain), s.pool.Drain(drain))
+	// Those who follow logs hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
 	s.report("pool", s.pool.Close())
-	s.report("logs", s.logs.Close()) // ends those who follow them
+	s.report("logs", s.logs.Close())
 	select {
 	case <-apiDone:
 	case <-time.After(time.Second):
