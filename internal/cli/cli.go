@@ -61,9 +61,17 @@ type Options struct {
 // Main runs the program and returns its exit code. SIGINT and SIGTERM end a command in good order; a second one ends the
 // process at once.
 func Main(opts Options) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // from here on a signal has its default effect
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		second := (<-signals).(syscall.Signal)
+		signal.Reset(second)
+		_ = syscall.Kill(os.Getpid(), second) // its default effect
+	}()
 	return Run(ctx, opts)
 }
 
