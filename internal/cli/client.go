@@ -190,6 +190,8 @@ func (c *command) credentials(dirs []string, own, local bool) (hansom.Credential
 		file := filepath.Join(dir, "credentials")
 		data, err := os.ReadFile(file)
 		switch {
+		case errors.Is(err, fs.ErrNotExist) && exists(filepath.Join(dir, "server.json")): // its root keys come from its environment
+			continue
 		case err != nil && c.data != "":
 			return hansom.Credentials{}, "", fmt.Errorf("no credentials in the data directory: %w", err)
 		case errors.Is(err, fs.ErrPermission):
@@ -211,6 +213,11 @@ func (c *command) credentials(dirs []string, own, local bool) (hansom.Credential
 		return hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, "test/test, the default of a dev server" + unreadable, nil
 	}
 	return hansom.Credentials{}, "", &exitError{ExitDenied, "no credentials; set HANSOM_ACCESS_KEY_ID and HANSOM_SECRET_ACCESS_KEY (`hansom keys create` makes them)"}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // variables are the credentials in the environment under a prefix; none when a part is missing.
