@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+
+	_ "github.com/hansomcloud/hansom/internal/cli" // the program is built from it: a change must not find a cached result
 )
 
 // rootKey are the root credentials of the programs that tests start.
