@@ -66,7 +66,25 @@ type Version struct {
 	Ephemeral   int // MB of /tmp, 512 to 10,240
 	Timeout     time.Duration
 	Environment map[string]string
+	Layers      []Layer // in the order in which they are laid over each other at /opt
+	Logging     Logging
+	Concurrency int    // most invocations at once in one instance; 0 means the runtime's default
 	App         string // app that owns the function; "" when it was made through the Lambda API
+}
+
+// Layer is a version of a layer as a function uses it.
+type Layer struct {
+	ARN    string // of the layer's version
+	SHA256 string // hex digest of its zip
+	Size   int64  // bytes of the zip
+}
+
+// Logging says how a function logs, as Lambda's LoggingConfig has it. The zero value is text in the default group.
+type Logging struct {
+	Format      string // "Text", which "" means too, or "JSON"
+	Application string // least level of the function's own lines, "TRACE" to "FATAL"; "" with Text
+	System      string // least level of the platform's lines, "DEBUG", "INFO" or "WARN"; "" with Text
+	Group       string // "" means /aws/lambda/<function>
 }
 
 // ARN of the version, qualified unless it is $LATEST.
@@ -78,8 +96,13 @@ func (v *Version) ARN() string {
 	return FunctionARN(v.Region, v.Project, v.Function, q)
 }
 
-// LogGroup and the default log stream prefix follow Lambda's naming.
-func (v *Version) LogGroup() string { return "/aws/lambda/" + v.Function }
+// LogGroup is where the version logs to.
+func (v *Version) LogGroup() string {
+	if v.Logging.Group != "" {
+		return v.Logging.Group
+	}
+	return "/aws/lambda/" + v.Function
+}
 
 // Target is what a function name and qualifier resolve to at one moment.
 type Target struct {

@@ -96,6 +96,7 @@ type Completion struct {
 type LogEvent struct {
 	Time      time.Time `json:"time"`
 	Project   string    `json:"project"`
+	Group     string    `json:"-"` // log group; "" means /aws/lambda/<function>
 	Function  string    `json:"function"`
 	Version   string    `json:"version"`
 	Instance  string    `json:"instance"`            // the log stream is YYYY/MM/DD/[version]instance

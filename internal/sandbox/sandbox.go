@@ -50,6 +50,8 @@ type Spec struct {
 	Binds     []Bind   // read-only, nosuid, nodev
 	Listen    []Listen // listeners on 127.0.0.1 inside the sandbox
 	Frames    bool     // give the process a socket as fd 3
+	Serve     *Serve   // a port on which the process will listen itself
+	Extend    []string // programs, as seen inside, that start before Command with the same Env, each as first argument its own path
 	Memory    int64    // bytes of the whole tree, swap excluded
 	Tmp       int64    // bytes of /tmp
 	Processes int      // most tasks; 0 means 512
@@ -64,6 +66,13 @@ type Listen struct {
 	Port   int
 	Env    []string
 	Format string
+}
+
+// Serve asks for a port of the sandbox's loopback that Dialer reaches. A driver whose sandboxes share the host's loopback picks
+// another port than Port. Env is set to the port.
+type Serve struct {
+	Port int
+	Env  string
 }
 
 // Sandbox is one isolated process tree. Its methods may be called from several goroutines.
@@ -90,6 +99,18 @@ type Freezer interface {
 	Thaw() error
 }
 
+// Dialer is the ability of a Sandbox to connect to what listens on its loopback.
+type Dialer interface {
+	// Dial connects to 127.0.0.1:port inside; port 0 means that of Spec.Serve. Errors are those of net.Dial: syscall.ECONNREFUSED
+	// while nothing listens; ErrClosed when the tree is gone.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+}
+
+// Gate is the ability of a Sandbox with Spec.Extend to start Command, which waits until Open is called. Open is idempotent.
+type Gate interface {
+	Open() error
+}
+
 // Relocator is the optional ability of a Driver that shows host paths as they are: it maps a path as seen inside a sandbox
 // of the linux driver to the host's path, e.g. "/var/task" to Binds[i].Source.
 type Relocator interface {
@@ -101,6 +122,8 @@ type Exit struct {
 	Code   int // exit code of the first process; -1 when a signal ended it
 	Signal int // 0 when no signal ended it
 	OOM    bool
+
+	Extension string // path of the program of Spec.Extend whose end ended the tree; "" when it was another's
 }
 
 func (e Exit) String() string {
