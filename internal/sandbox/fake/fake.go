@@ -24,11 +24,13 @@ package fake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/hansomcloud/hansom"
@@ -38,12 +40,13 @@ import (
 // Script is what the runtime of one sandbox does. The zero Script boots at once and answers each event with itself.
 // The contexts given to its functions end when the sandbox does.
 type Script struct {
-	Start   func(ctx context.Context) error                       // inside Driver.Start, with the caller's context: takes its time, or fails
-	Process func(ctx context.Context, s *Sandbox) error           // in place of a runtime: any process; the error is how it ends, nil is Exit(0)
-	Boot    func(ctx context.Context)                             // before the runtime reports that it has booted
-	Init    func(ctx context.Context, in *sandbox.Init) error     // loads the function; with the Runtime API, in is empty
-	Handler func(ctx context.Context, call *Call) ([]byte, error) // answers one event; see Call for streams, logs and garbage
-	Usage   sandbox.Usage                                         // what Usage reports until Sandbox.SetUsage
+	Start   func(ctx context.Context) error                          // inside Driver.Start, with the caller's context: takes its time, or fails
+	Process func(ctx context.Context, s *Sandbox) error              // in place of a runtime: any process; the error is how it ends, nil is Exit(0)
+	Boot    func(ctx context.Context)                                // before the runtime reports that it has booted
+	Init    func(ctx context.Context, in *sandbox.Init) error        // loads the function; with the Runtime API, in is empty
+	Handler func(ctx context.Context, call *Call) ([]byte, error)    // answers one event; see Call for streams, logs and garbage
+	Extend  func(ctx context.Context, s *Sandbox, path string) error // a program of Spec.Extend; the error is how it ends, as for Process; nil: they run on
+	Usage   sandbox.Usage                                            // what Usage reports until Sandbox.SetUsage
 }
 
 // FunctionError is an error that a Script's Init and Handler return to report it as a runtime does. Other errors are reported
@@ -86,6 +89,8 @@ type Driver struct {
 var (
 	_ sandbox.Driver  = (*Driver)(nil)
 	_ sandbox.Freezer = (*Sandbox)(nil)
+	_ sandbox.Dialer  = (*Sandbox)(nil)
+	_ sandbox.Gate    = (*Sandbox)(nil)
 )
 
 // New returns a driver. script is called for each sandbox.
@@ -121,7 +126,7 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{Spec: spec, driver: d, script: script, usage: script.Usage, done: make(chan struct{}), listeners: map[int]net.Listener{}, env: map[string]string{}}
+	s := &Sandbox{Spec: spec, driver: d, script: script, usage: script.Usage, done: make(chan struct{}), gate: make(chan struct{}), listeners: map[int]net.Listener{}, env: map[string]string{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		s.release()
@@ -136,7 +141,19 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	d.started++
 	d.living = append(d.living, s)
 	d.mu.Unlock()
-	go s.run()
+	if len(spec.Extend) == 0 {
+		s.Open()
+	}
+	for _, path := range spec.Extend {
+		go s.extend(path)
+	}
+	go func() {
+		select {
+		case <-s.gate:
+			s.run()
+		case <-s.ctx.Done():
+		}
+	}()
 	return s, nil
 }
 
@@ -172,6 +189,9 @@ type Sandbox struct {
 	cancel    context.CancelFunc
 	done      chan struct{}
 	ended     sync.Once
+	gate      chan struct{} // closed by Open
+	opening   sync.Once
+	port      int // of the host, for that of Spec.Serve
 	exit      sandbox.Exit
 
 	mu    sync.Mutex
@@ -203,7 +223,58 @@ func (s *Sandbox) open() (err error) {
 			s.env[name] = fmt.Sprintf(l.Format, ln.Addr())
 		}
 	}
+	if s.Spec.Serve != nil {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return hansom.Errorf(hansom.Internal, "start sandbox", "%w", err)
+		}
+		s.port = ln.Addr().(*net.TCPAddr).Port
+		ln.Close()
+		s.env[s.Spec.Serve.Env] = strconv.Itoa(s.port)
+	}
 	return nil
+}
+
+// Open implements sandbox.Gate.
+func (s *Sandbox) Open() error {
+	s.opening.Do(func() { close(s.gate) })
+	if s.ctx.Err() != nil {
+		return sandbox.ErrClosed
+	}
+	return nil
+}
+
+// extend is a program of Spec.Extend.
+func (s *Sandbox) extend(path string) {
+	if s.script.Extend == nil {
+		return
+	}
+	err := s.script.Extend(s.ctx, s, path)
+	exit := exitOf(err)
+	if err == nil {
+		exit = sandbox.Exit{}
+	}
+	exit.Extension = path
+	s.end(exit)
+}
+
+// exitOf is how a process ends with err.
+func exitOf(err error) sandbox.Exit {
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.exit
+	}
+	return sandbox.Exit{Code: 1}
+}
+
+// Dial implements sandbox.Dialer. What the script listens on is the host's loopback: Getenv(Spec.Serve.Env) is the port.
+func (s *Sandbox) Dial(ctx context.Context, port int) (net.Conn, error) {
+	if s.ctx.Err() != nil {
+		return nil, sandbox.ErrClosed
+	}
+	if serve := s.Spec.Serve; serve != nil && (port == 0 || port == serve.Port) {
+		port = s.port
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 }
 
 // end makes the sandbox's process end with exit, unless it has ended already.

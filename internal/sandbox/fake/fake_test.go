@@ -1,6 +1,7 @@
 package fake_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,27 @@ func show(spec sandbox.Spec) fake.Script {
 				}
 			}
 			return fake.Exit(0)
+		}
+	case sandboxtest.Serve:
+		run = func(ctx context.Context, s *fake.Sandbox) error {
+			ln, err := net.Listen("tcp", "127.0.0.1:"+s.Getenv(args[0]))
+			if err != nil {
+				return err
+			}
+			context.AfterFunc(ctx, func() { ln.Close() })
+			s.Print("ready\n")
+			for {
+				conn, err := ln.Accept()
+				if err != nil {
+					return fake.Signal(9)
+				}
+				go func() {
+					defer conn.Close()
+					if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+						fmt.Fprint(conn, "hello ", line)
+					}
+				}()
+			}
 		}
 	case sandboxtest.Hold:
 		run = func(ctx context.Context, s *fake.Sandbox) error {
@@ -176,6 +198,45 @@ func TestInitFails(t *testing.T) {
 	<-box.Done()
 	if box.Exit() != (sandbox.Exit{Code: 1}) {
 		t.Errorf("exit %+v", box.Exit())
+	}
+}
+
+func TestExtend(t *testing.T) {
+	d := fake.New(func(sandbox.Spec) fake.Script {
+		return fake.Script{
+			Process: func(_ context.Context, s *fake.Sandbox) error { s.Print("command\n"); return fake.Exit(4) },
+			Extend: func(ctx context.Context, s *fake.Sandbox, path string) error {
+				if path == "/ends" {
+					return fake.Exit(3)
+				}
+				<-ctx.Done()
+				return nil
+			},
+		}
+	})
+	t.Cleanup(func() { d.Close() })
+	for _, c := range []struct {
+		path string
+		want sandbox.Exit
+	}{{"/ends", sandbox.Exit{Code: 3, Extension: "/ends"}}, {"/stays", sandbox.Exit{Code: 4}}} {
+		box, err := d.Start(t.Context(), sandbox.Spec{ID: "a", Extend: []string{c.path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.path == "/stays" {
+			if err := box.(sandbox.Gate).Open(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-box.Done()
+		if box.Exit() != c.want {
+			t.Errorf("%s: exit %+v, want %+v", c.path, box.Exit(), c.want)
+		}
+		out, _ := io.ReadAll(box.Output())
+		if (string(out) == "command\n") != (c.path == "/stays") {
+			t.Errorf("%s: output %q", c.path, out)
+		}
+		box.Output().Close()
 	}
 }
 

@@ -64,13 +64,10 @@ func (s *Sandbox) run() {
 	default:
 		err = s.poll()
 	}
-	exit := sandbox.Exit{Code: 1}
-	if e, ok := errors.AsType[*exitError](err); ok {
-		exit = e.exit
-	} else if err != nil && s.ctx.Err() == nil {
+	if _, exits := errors.AsType[*exitError](err); err != nil && !exits && s.ctx.Err() == nil {
 		fmt.Fprintln(s.stdout, err)
 	}
-	s.end(exit)
+	s.end(exitOf(err))
 }
 
 func (s *Sandbox) load(in *sandbox.Init) error {

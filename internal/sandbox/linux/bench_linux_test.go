@@ -3,10 +3,12 @@ package linux
 import (
 	"context"
 	"fmt"
+	"io"
 	"os/exec"
 	"testing"
 
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/sandboxtest"
 )
 
 // BenchmarkStart is what the driver adds to a program's own start: until the command runs, and until the sandbox has gone.
@@ -43,4 +45,30 @@ func BenchmarkStart(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkDial is a new connection to a server inside, up to its answer to one line.
+func BenchmarkDial(b *testing.B) {
+	d := openDriver(b, b.TempDir())
+	spec := show(b, "dial", sandboxtest.Serve, "PORT")
+	spec.Serve = &sandbox.Serve{Port: 8080, Env: "PORT"}
+	sb := startReady(b, d, spec)
+	if _, err := io.ReadFull(sb.Output(), make([]byte, len("ready\n"))); err != nil {
+		b.Fatal(err)
+	}
+	for _, answered := range []bool{false, true} {
+		b.Run(fmt.Sprintf("Answered=%t", answered), func(b *testing.B) {
+			for b.Loop() {
+				conn, err := sb.(sandbox.Dialer).Dial(b.Context(), 0)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if answered {
+					fmt.Fprintln(conn, "you")
+					io.ReadAll(conn)
+				}
+				conn.Close()
+			}
+		})
+	}
 }

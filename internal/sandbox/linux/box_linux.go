@@ -28,6 +28,10 @@ type box struct {
 	conn      *net.UnixConn
 	output    *os.File
 	listeners map[int]net.Listener
+	serve     int      // Spec.Serve's port
+	extend    []string // Spec.Extend
+	gated     bool     // the command waits for Open
+	requests  requests
 
 	done     chan struct{} // the tree is gone
 	released chan struct{} // and so is all that it held on the host
@@ -43,11 +47,18 @@ type freezable struct{ *box }
 
 var (
 	_ sandbox.Sandbox = (*box)(nil)
+	_ sandbox.Dialer  = (*box)(nil)
+	_ sandbox.Gate    = (*box)(nil)
 	_ sandbox.Freezer = freezable{}
 )
 
 func newBox(d *Driver, spec sandbox.Spec) *box {
-	return &box{driver: d, id: spec.ID, listeners: map[int]net.Listener{}, done: make(chan struct{}), released: make(chan struct{})}
+	b := &box{driver: d, id: spec.ID, listeners: map[int]net.Listener{}, extend: spec.Extend, gated: len(spec.Extend) > 0,
+		done: make(chan struct{}), released: make(chan struct{}), requests: requests{opened: make(chan error, 1)}}
+	if spec.Serve != nil {
+		b.serve = spec.Serve.Port
+	}
+	return b
 }
 
 // start clones the init and waits until it has started the command. What it made remains when it fails; see abandon.
@@ -133,7 +144,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		sys.AmbientCaps = d.caps
 	}
 	reply := make(chan spawned, 1)
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=off"}, Files: files, Sys: sys}
+	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=off", "GODEBUG=asyncpreemptoff=1"}, Files: files, Sys: sys}
 	select {
 	case d.spawns <- spawn{b.group, []string{"hansom-init", b.id}, attr, reply}:
 	case <-ctx.Done():
@@ -155,16 +166,12 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 // ready waits for the init's answer, which brings the listeners.
 func (b *box) ready(spec sandbox.Spec) error {
 	kind, body, files, err := b.receive()
-	defer func() {
-		for _, f := range files {
-			unix.Close(f)
-		}
-	}()
+	defer func() { closeAll(files) }()
 	switch {
 	case err != nil:
 		return fmt.Errorf("the init of the sandbox ended before it was ready: %w", err)
-	case kind == plan.Failed:
-		return errors.New(string(body))
+	case kind == plan.Failed || kind == plan.Refused:
+		return failure(kind, body)
 	case kind != plan.Ready || len(files) != len(spec.Listen):
 		return fmt.Errorf("the init of the sandbox answered %q with %d listeners", kind, len(files))
 	}
@@ -271,15 +278,17 @@ func (b *box) watch() {
 	var reported *syscall.WaitStatus
 	for reported == nil {
 		kind, body, files, err := b.receive()
-		for _, f := range files {
-			unix.Close(f)
-		}
 		if err != nil {
+			closeAll(files)
 			break
 		}
-		if kind == plan.Exited && len(body) == 4 {
+		b.requests.take(kind, body, files, b.control)
+		if kind == plan.Exited && len(body) == 8 {
 			status := syscall.WaitStatus(plan.Uint32(body))
 			reported = &status
+			if i := int(plan.Uint32(body[4:])); i > 0 && i <= len(b.extend) {
+				b.exit.Extension = b.extend[i-1]
+			}
 		}
 	}
 	b.interrupt()
@@ -292,7 +301,7 @@ func (b *box) watch() {
 
 // end settles the exit and the usage, and releases what the box held.
 func (b *box) end(status syscall.WaitStatus) {
-	b.exit = sandbox.Exit{Code: status.ExitStatus()} // -1 after a signal
+	b.exit.Code = status.ExitStatus() // -1 after a signal
 	if status.Signaled() {
 		b.exit.Signal = int(status.Signal())
 	}

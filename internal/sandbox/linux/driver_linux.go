@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -230,6 +231,11 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	case spec.Memory < minMemory:
 		return nil, refusal("a sandbox needs at least %d MB of memory, not %d bytes", minMemory>>20, spec.Memory)
 	}
+	for _, path := range spec.Extend {
+		if !strings.HasPrefix(path, "/") {
+			return nil, refusal("the program %q is not an absolute path", path)
+		}
+	}
 	b, err := d.start(ctx, spec)
 	if err != nil {
 		var e *hansom.Error
@@ -297,7 +303,8 @@ func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, erro
 	}
 	p := plan.Plan{
 		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: uid, Filter: d.filter,
-		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: freezer, Dir: spec.Dir, Command: spec.Command, Env: spec.Env,
+		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: freezer, Dir: spec.Dir, Command: spec.Command,
+		Extend: spec.Extend, Env: spec.Env,
 	}
 	if d.nproc {
 		p.Processes = uint32(processes(spec) + initTasks)
@@ -308,7 +315,10 @@ func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, erro
 			p.Env = append(p.Env, name+"="+fmt.Sprintf(l.Format, "127.0.0.1:"+strconv.Itoa(l.Port)))
 		}
 	}
-	for _, s := range append(append([]string{spec.Dir}, spec.Command...), p.Env...) {
+	if spec.Serve != nil {
+		p.Env = append(p.Env, spec.Serve.Env+"="+strconv.Itoa(spec.Serve.Port))
+	}
+	for _, s := range slices.Concat([]string{spec.Dir}, spec.Command, spec.Extend, p.Env) {
 		if strings.ContainsRune(s, 0) {
 			return nil, refusal("the command and its environment cannot contain a NUL byte")
 		}

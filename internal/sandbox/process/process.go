@@ -1,6 +1,6 @@
 // Package process is the sandbox driver without isolation, for macOS and for Linux without the rights: plain processes of the
 // server's own user, on the host's own paths and network. It keeps the rest of the contract: output, listeners, fd 3, and that
-// the whole tree ends with its first process, with Kill and with the server. Spec.Memory, Tmp and Processes are not enforced.
+// the whole tree ends with the first of its programs, with Kill and with the server. Spec.Memory, Tmp and Processes are not enforced.
 //
 // A tree is its process group and every process that carries the tree's marker in its environment; one that has left the
 // group and dropped the marker escapes.
@@ -19,11 +19,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
+
+const opStart = "start sandbox"
 
 // Config of the driver.
 type Config struct {
@@ -118,17 +119,16 @@ func (d *Driver) relocateList(spec sandbox.Spec, list string) string {
 // Start implements sandbox.Driver. Paths below a bind's target in Command, Dir and the values of Env (lists as PATH included)
 // become the host's own. TMPDIR is set, unless Env has it, to a directory that is removed with the sandbox.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	const op = "start sandbox"
 	if len(spec.Command) == 0 {
-		return nil, hansom.Errorf(hansom.Internal, op, "the sandbox has no command")
+		return nil, hansom.Errorf(hansom.Internal, opStart, "the sandbox has no command")
 	}
 	if spec.ID == "" || strings.Trim(spec.ID, "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
-		return nil, hansom.Errorf(hansom.Internal, op, "sandbox id %q has other characters than lower-case letters and digits", spec.ID)
+		return nil, hansom.Errorf(hansom.Internal, opStart, "sandbox id %q has other characters than lower-case letters and digits", spec.ID)
 	}
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
-		return nil, hansom.Errorf(hansom.Unavailable, op, "the process driver is closed")
+		return nil, hansom.Errorf(hansom.Unavailable, opStart, "the process driver is closed")
 	}
 	d.starts.Add(1)
 	d.mu.Unlock()
@@ -136,10 +136,15 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	b := &box{driver: d, marker: d.home.id + "/" + spec.ID + "/", tmp: filepath.Join(d.home.path, spec.ID),
-		listeners: map[int]net.Listener{}, done: make(chan struct{})}
+	b := &box{driver: d, spec: spec, marker: d.home.id + "/" + spec.ID + "/", tmp: filepath.Join(d.home.path, spec.ID),
+		listeners: map[int]net.Listener{}, ended: make(chan int), done: make(chan struct{})}
 	if err := b.start(spec); err != nil {
-		b.release()
+		b.interrupt()
+		if len(b.programs) > 0 {
+			b.wait()
+		} else {
+			b.release()
+		}
 		if b.output != nil {
 			b.output.Close()
 		}
@@ -147,7 +152,7 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 		if errors.As(err, &e) {
 			return nil, err
 		}
-		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
+		return nil, hansom.Errorf(hansom.Internal, opStart, "%w", err)
 	}
 	d.mu.Lock()
 	d.living[b] = struct{}{}
@@ -189,10 +194,11 @@ func (b *box) start(spec sandbox.Spec) error {
 	if err := os.Mkdir(b.tmp, 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			b.tmp = "" // another sandbox's
-			return hansom.Errorf(hansom.Conflict, "start sandbox", "there is a sandbox %s already", spec.ID)
+			return hansom.Errorf(hansom.Conflict, opStart, "there is a sandbox %s already", spec.ID)
 		}
 		return err
 	}
+	var err error
 	env := []string{"TMPDIR=" + b.tmp}
 	for _, e := range spec.Env {
 		name, value, _ := strings.Cut(e, "=")
@@ -208,45 +214,46 @@ func (b *box) start(spec sandbox.Spec) error {
 			env = append(env, name+"="+fmt.Sprintf(l.Format, ln.Addr()))
 		}
 	}
+	if spec.Serve != nil {
+		if b.port, err = freePort(); err != nil {
+			return err
+		}
+		env = append(env, spec.Serve.Env+"="+strconv.Itoa(b.port))
+	}
+	b.env = append(env, markerName+"="+b.marker)
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err
 	}
-	defer null.Close()
-	var stdout *os.File
-	if b.output, stdout, err = os.Pipe(); err != nil {
+	b.files = []*os.File{null}
+	output, stdout, err := os.Pipe()
+	if err != nil {
 		return err
 	}
-	defer stdout.Close()
-	files := []*os.File{null, stdout, stdout}
+	b.output, b.files = output, []*os.File{null, stdout, stdout}
 	if spec.Frames {
 		conn, f, err := sandbox.Socketpair()
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		b.conn = conn
-		files = append(files, f)
+		b.conn, b.files = conn, append(b.files, f)
 	}
-	argv := make([]string, len(spec.Command))
-	for i, a := range spec.Command {
-		argv[i] = d.Relocate(spec, a)
-	}
-	reply := make(chan spawned)
-	d.spawn <- spawn{argv[0], argv, &os.ProcAttr{
-		Dir:   d.Relocate(spec, spec.Dir),
-		Env:   append(env, markerName+"="+b.marker),
-		Files: files,
-		Sys:   sysProcAttr(),
-	}, reply}
-	got := <-reply
-	if err := got.err; err != nil {
-		kind := hansom.Internal
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.ENOEXEC) {
-			kind = hansom.Invalid
+	for _, path := range spec.Extend {
+		if err := b.run(path); err != nil {
+			return err
 		}
-		return hansom.Errorf(kind, "start sandbox", "cannot start %s in directory %q: %w", spec.Command[0], spec.Dir, err)
 	}
-	b.process = got.process
-	return nil
+	if len(spec.Extend) > 0 {
+		return nil
+	}
+	return b.Open()
+}
+
+// freePort is one of the host's loopback on which nothing listens now.
+func freePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
 }

@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,9 @@ const (
 	Daemon      Behaviour = "daemon"      // a daemon dials os.Getenv(args[0]), writes the line "daemon" and holds; the first process then holds, or on args[1] "exit" exits with 3 when the daemon has read a line
 	Work        Behaviour = "work"        // uses 50 ms of CPU and 32 MB of memory, prints "ready" and holds
 	Tick        Behaviour = "tick"        // dials os.Getenv(args[0]) and writes a byte each millisecond
+	Serve       Behaviour = "serve"       // listens on 127.0.0.1 at port os.Getenv(args[0]), prints "ready" and answers the line X of each connection with "hello X"
+	Deaf        Behaviour = "deaf"        // as Serve, but accepts nothing
+	Obey        Behaviour = "obey"        // dials os.Getenv(args[0]), writes its last argument and prints each line it reads, but exits with 3 on "exit"
 
 	Eat       Behaviour = "eat"       // uses memory without end; with args[0] "child", in a child, whose end it survives by exiting with 1
 	Fork      Behaviour = "fork"      // starts processes until that fails; prints "N then ERROR", "ready" and holds
@@ -120,6 +124,50 @@ func behave(b Behaviour, args []string) int {
 				return failed(err)
 			}
 		}
+	case Serve:
+		ln, err := net.Listen("tcp", "127.0.0.1:"+os.Getenv(args[0]))
+		if err != nil {
+			return failed(err)
+		}
+		fmt.Println("ready")
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return failed(err)
+			}
+			go func() {
+				defer conn.Close()
+				if line, err := bufio.NewReader(conn).ReadString('\n'); err == nil {
+					fmt.Fprint(conn, "hello ", line)
+				}
+			}()
+		}
+	case Deaf:
+		port, _ := strconv.Atoi(os.Getenv(args[0]))
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+		if err == nil {
+			err = syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
+		}
+		if err == nil {
+			err = syscall.Listen(fd, 1)
+		}
+		if err != nil {
+			return failed(err)
+		}
+		ready()
+	case Obey:
+		conn, err := net.Dial("tcp", os.Getenv(args[0]))
+		if err != nil {
+			return failed(err)
+		}
+		fmt.Fprintln(conn, args[len(args)-1])
+		for in := bufio.NewScanner(conn); in.Scan(); {
+			if in.Text() == "exit" {
+				return 3
+			}
+			fmt.Println(in.Text())
+		}
+		hold()
 	default:
 		return isolated(b, args)
 	}

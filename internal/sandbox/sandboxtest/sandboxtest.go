@@ -63,31 +63,40 @@ func Run(t *testing.T, newDriver func(testing.TB) sandbox.Driver, opts Options) 
 		s.Command = Self
 	}
 	for name, test := range map[string]func(*testing.T, sandbox.Driver){
-		"Output":         s.testOutput,
-		"Exit":           s.testExit,
-		"Environment":    s.testEnvironment,
-		"Conn":           s.testConn,
-		"Listeners":      s.testListeners,
-		"Kill":           s.testKill,
-		"KillTree":       s.testKillTree,
-		"KillAtOnce":     s.testKillAtOnce,
-		"DaemonEnds":     s.testDaemonEnds,
-		"Usage":          s.testUsage,
-		"StartFails":     s.testStartFails,
-		"Close":          s.testClose,
-		"Concurrent":     s.testConcurrent,
-		"FreezeThaw":     s.testFreezeThaw,
-		"KillFrozen":     s.testKillFrozen,
-		"OutOfMemory":    s.testOutOfMemory,
-		"ProcessLimit":   s.testProcessLimit,
-		"FullTmp":        s.testFullTmp,
-		"ReadOnly":       s.testReadOnly,
-		"HostFiles":      s.testHostFiles,
-		"Identity":       s.testIdentity,
-		"OwnUsers":       s.testOwnUsers,
-		"SystemCalls":    s.testSystemCalls,
-		"Network":        s.testNetwork,
-		"OtherProcesses": s.testOtherProcesses,
+		"Output":               s.testOutput,
+		"Exit":                 s.testExit,
+		"Environment":          s.testEnvironment,
+		"Conn":                 s.testConn,
+		"Listeners":            s.testListeners,
+		"Kill":                 s.testKill,
+		"KillTree":             s.testKillTree,
+		"KillAtOnce":           s.testKillAtOnce,
+		"DaemonEnds":           s.testDaemonEnds,
+		"Usage":                s.testUsage,
+		"StartFails":           s.testStartFails,
+		"Close":                s.testClose,
+		"Concurrent":           s.testConcurrent,
+		"FreezeThaw":           s.testFreezeThaw,
+		"KillFrozen":           s.testKillFrozen,
+		"OutOfMemory":          s.testOutOfMemory,
+		"ProcessLimit":         s.testProcessLimit,
+		"FullTmp":              s.testFullTmp,
+		"ReadOnly":             s.testReadOnly,
+		"HostFiles":            s.testHostFiles,
+		"Identity":             s.testIdentity,
+		"OwnUsers":             s.testOwnUsers,
+		"SystemCalls":          s.testSystemCalls,
+		"Network":              s.testNetwork,
+		"OtherProcesses":       s.testOtherProcesses,
+		"Dial":                 s.testDial,
+		"DialNobody":           s.testDialNobody,
+		"DialDeaf":             s.testDialDeaf,
+		"DialFrozen":           s.testDialFrozen,
+		"Extend":               s.testExtend,
+		"ExtensionEnds":        s.testExtensionEnds,
+		"KillExtensions":       s.testKillExtensions,
+		"ExtendFails":          s.testExtendFails,
+		"ExtensionEnvironment": s.testExtensionEnvironment,
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDriver(t)
@@ -421,8 +430,8 @@ func (s *suite) testStartFails(t *testing.T, d sandbox.Driver) {
 			sb.Output().Close()
 			t.Fatal("a command that does not exist was started")
 		}
-		if !strings.Contains(err.Error(), "/var/task/no-such-file") {
-			t.Errorf("the error does not name the command: %v", err)
+		if !strings.Contains(err.Error(), "/var/task/no-such-file") || s.Isolated && hansom.KindOf(err) != hansom.Invalid {
+			t.Errorf("%v, want an error of kind Invalid that names the command", err)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())

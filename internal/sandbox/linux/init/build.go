@@ -40,14 +40,18 @@ const (
 type builder struct {
 	plan      *plan.Plan
 	failure   string
+	kind      byte // of the failure's answer
 	listeners []int
-	pid       int // of the command
+	oom       int   // descriptor of this process's oom_score_adj
+	pid       int   // of the command; 0 before it was started
+	extend    []int // pids of plan.Extend
+	watched   []int // pidfds of plan.Extend
 }
 
 // try notes the failure of what was done to path.
 func (b *builder) try(what, path string, err error) bool {
 	if err != nil && b.failure == "" {
-		b.failure = what + " " + path + ": " + err.Error()
+		b.failure, b.kind = what+" "+path+": "+err.Error(), plan.Failed
 	}
 	return b.failure == ""
 }
@@ -72,7 +76,7 @@ func (b *builder) run() {
 	}
 	// Only now is this thread in all of its cgroups, so that they are the root of what the sandbox sees.
 	b.call("make a cgroup namespace", syscall.SYS_UNSHARE, cloneNewCgroup, 0, 0, 0, 0)
-	oom, _ := syscall.Open("/proc/self/oom_score_adj", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
+	b.oom, _ = syscall.Open("/proc/self/oom_score_adj", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
 	b.try("name", p.Hostname, syscall.Sethostname([]byte(p.Hostname)))
 	b.fileSystem()
 	b.network()
@@ -81,21 +85,44 @@ func (b *builder) run() {
 	if b.failure != "" || len(p.Command) == 0 {
 		return
 	}
+	for _, path := range p.Extend {
+		pidfd := -1
+		pid := b.start([]string{path}, []uintptr{0, 1, 2}, &pidfd)
+		b.extend, b.watched = append(b.extend, pid), append(b.watched, pidfd)
+	}
+	if len(p.Extend) == 0 {
+		b.command()
+	}
+}
+
+// command starts the command.
+func (b *builder) command() {
 	files := []uintptr{0, 1, 2}
-	if p.Frames {
+	if b.plan.Frames {
 		files = append(files, plan.Frames)
 	}
-	syscall.Write(oom, []byte(ambientOOM)) // inherited; a host that does not allow it does without
-	pid, err := syscall.ForkExec(p.Command[0], p.Command, &syscall.ProcAttr{
-		Dir: p.Dir, Env: p.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	syscall.Write(oom, []byte("0"))
-	syscall.Close(oom)
-	b.try("start", p.Command[0], err)
-	if p.Frames {
+	b.pid = b.start(b.plan.Command, files, nil)
+	syscall.Close(b.oom)
+	if b.plan.Frames {
 		syscall.Close(plan.Frames) // the server must see EOF when the command closes its end
 	}
-	b.pid = pid
+}
+
+func (b *builder) start(argv []string, files []uintptr, pidfd *int) (pid int) {
+	if b.failure != "" {
+		return 0
+	}
+	syscall.Write(b.oom, []byte(ambientOOM)) // inherited; a host that does not allow it does without
+	pid, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
+		Dir: b.plan.Dir, Env: b.plan.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: pidfd},
+	})
+	syscall.Write(b.oom, []byte("0"))
+	b.try("start", argv[0], err)
+	switch err {
+	case syscall.ENOENT, syscall.EACCES, syscall.EPERM, syscall.ENOEXEC, syscall.ENOTDIR, syscall.ELOOP, syscall.E2BIG, syscall.EISDIR:
+		b.kind = plan.Refused
+	}
+	return pid
 }
 
 func (b *builder) fileSystem() {

@@ -5,8 +5,8 @@
 //go:debug updatemaxprocs=0
 
 // The init of a sandbox: process 1 of its namespaces. The server clones it into fresh namespaces and its cgroup and sends it a
-// plan; it builds the file system, opens the listeners, gives up every right, starts the command and reaps until that exits.
-// It ends, and with it the whole tree, when the command does or when the server closes the control socket.
+// plan; it builds the file system, opens the listeners, gives up every right, starts the programs and reaps until one of them
+// exits. It ends, and with it the whole tree, when a program of the plan does or when the server closes the control socket.
 //
 // It is a program of its own because the server's binary takes many times as long to start. It uses package syscall alone.
 // Each thread has rights of its own, so main stays on one thread, whose rights the command inherits.
@@ -28,25 +28,66 @@ func main() {
 	if p == nil {
 		syscall.Exit(1) // the server is gone
 	}
-	started, reading := make(chan struct{}), make(chan struct{})
-	go leaveWithServer(p, started, reading)
-	b := &builder{plan: p}
-	b.run()
-	if b.failure != "" {
-		answer(plan.Failed, []byte(b.failure), nil)
+	gate := []int{-1, -1}
+	if len(p.Extend) > 0 && syscall.Pipe2(gate, syscall.O_CLOEXEC) != nil {
 		syscall.Exit(1)
 	}
+	started, reading := make(chan struct{}), make(chan struct{})
+	go serve(p.Freezer, gate[1], started, reading)
+	b := &builder{plan: p}
+	b.run()
+	b.leaveOnFailure()
 	close(started)
 	<-reading // from here on the server may freeze this thread
-	answer(plan.Ready, plan.AppendUint32(nil, uint32(b.pid)), b.listeners)
+	answer(plan.Ready, nil, b.listeners)
 	for _, fd := range b.listeners {
 		syscall.Close(fd)
 	}
 	if len(p.Command) == 0 {
 		syscall.Exit(0)
 	}
+	if len(p.Extend) > 0 && opened(gate[0], b.watched) {
+		b.command()
+		b.leaveOnFailure()
+		answer(plan.Opened, nil, nil)
+	}
 	ignoreSignals()
-	reap(b.pid)
+	b.reap()
+}
+
+func (b *builder) leaveOnFailure() {
+	if b.failure != "" {
+		answer(b.kind, []byte(b.failure), nil)
+		syscall.Exit(1)
+	}
+}
+
+// opened waits until the gate opens, or until one of the processes ends: then it returns false.
+func opened(gate int, pidfds []int) bool {
+	type pollFd struct {
+		fd              int32
+		events, revents int16
+	}
+	const pollIn = 1
+	list := []pollFd{{fd: int32(gate), events: pollIn}}
+	for _, fd := range pidfds {
+		list = append(list, pollFd{fd: int32(fd), events: pollIn})
+	}
+	for {
+		_, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&list[0])), uintptr(len(list)), 0, 0, 0, 0)
+		if errno == 0 {
+			break
+		}
+	}
+	for _, f := range list {
+		syscall.Close(int(f.fd))
+	}
+	for _, f := range list[1:] {
+		if f.revents != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // readPlan returns nil when the control socket closes before a whole plan has come.
@@ -95,39 +136,73 @@ func answer(kind byte, body []byte, files []int) {
 	}
 }
 
-// leaveWithServer ends the sandbox when the server closes the control socket, or dies. It waits for started, closes reading and
-// then does without the Go runtime: the main thread may be frozen at any time, with locks of the runtime held.
-func leaveWithServer(p *plan.Plan, started <-chan struct{}, reading chan<- struct{}) {
+// serve answers the server's requests, and ends the sandbox when the server closes the control socket, or dies. It waits for
+// started, closes reading and then does without the Go runtime, down to the growth of its stack: the main thread may be frozen at
+// any time, with locks of the runtime held.
+func serve(freezer bool, gate int, started <-chan struct{}, reading chan<- struct{}) {
 	runtime.LockOSThread()
 	<-started
-	buf := make([]byte, 1)
+	request := make([]byte, 1)
 	thaw := []byte("THAWED")
+	reply := append([]byte{plan.Socket}, 4, 0, 0, 0, 0, 0, 0, 0)
+	part := &syscall.Iovec{Base: &reply[0]}
+	part.SetLen(len(reply))
+	rights := syscall.UnixRights(0)
+	passed := (*int32)(unsafe.Pointer(&rights[syscall.CmsgLen(0)]))
+	message := &syscall.Msghdr{Iov: part, Iovlen: 1, Control: &rights[0]}
 	close(reading)
 	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, plan.Control, uintptr(unsafe.Pointer(&buf[0])), 1)
-		if errno != syscall.EINTR && (errno != 0 || n == 0) {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, plan.Control, uintptr(unsafe.Pointer(&request[0])), 1)
+		if errno == syscall.EINTR {
+			continue
+		}
+		if errno != 0 || n == 0 {
 			break
 		}
+		if request[0] == plan.Open {
+			syscall.RawSyscall(syscall.SYS_WRITE, uintptr(gate), uintptr(unsafe.Pointer(&request[0])), 1)
+			continue
+		}
+		fd, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+		reply[5], reply[6] = byte(errno), byte(errno>>8)
+		message.Controllen = 0
+		if errno == 0 {
+			*passed, message.Controllen = int32(fd), uint64(len(rights))
+		}
+		for {
+			_, _, failed := syscall.RawSyscall(syscall.SYS_SENDMSG, plan.Control, uintptr(unsafe.Pointer(message)), syscall.MSG_NOSIGNAL)
+			if failed != syscall.EINTR {
+				break
+			}
+		}
+		if errno == 0 {
+			syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+		}
 	}
-	if p.Freezer {
+	if freezer {
 		// Under cgroup v1 a frozen process cannot even be killed. The main thread may be frozen too; this one is not.
 		syscall.RawSyscall(syscall.SYS_WRITE, plan.FreezerState, uintptr(unsafe.Pointer(&thaw[0])), uintptr(len(thaw)))
 	}
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
-// reap waits for every child until the first one exits, tells the server and exits, which ends all others.
-func reap(first int) {
+// reap waits for every child until a program of the plan exits, tells the server and exits, which ends all others.
+func (b *builder) reap() {
 	for {
 		var status int32
 		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
-		if errno == syscall.EINTR || errno == 0 && int(pid) != first {
+		if errno == syscall.EINTR {
 			continue
 		}
-		if errno == 0 {
-			answer(plan.Exited, plan.AppendUint32(nil, uint32(status)), nil)
+		if errno != 0 {
+			syscall.Exit(0)
 		}
-		syscall.Exit(0)
+		for i, program := range append([]int{b.pid}, b.extend...) {
+			if int(pid) == program {
+				answer(plan.Exited, plan.AppendUint32(plan.AppendUint32(nil, uint32(status)), uint32(i)), nil)
+				syscall.Exit(0)
+			}
+		}
 	}
 }
 

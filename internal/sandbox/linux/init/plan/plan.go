@@ -1,8 +1,8 @@
 // Package plan is what the server tells the init of a sandbox, and what the init answers, over their control socket.
 //
-// The server writes one Plan. The init answers with Ready, which carries the listeners as SCM_RIGHTS, or with Failed; after
-// Ready comes at most one Exited. All numbers are little-endian. The package imports nothing, to keep the
-// init small.
+// The server writes one Plan. The init answers with Ready, which carries the listeners as SCM_RIGHTS, or with Failed or Refused.
+// After Ready each request is answered once, and comes at most one Exited. All numbers are little-endian. The package imports
+// nothing, to keep the init small.
 package plan
 
 // Descriptors that an init starts with. Those of the freezer and the frames may be closed.
@@ -13,11 +13,20 @@ const (
 	FreezerState = 6 // cgroup v1: its freezer.state
 )
 
+// Requests that follow the plan: a byte each.
+const (
+	MakeSocket = 'S' // answered with Socket
+	Open       = 'O' // starts the command of a plan with Extend, once; answered with Opened, Failed or Refused
+)
+
 // Kinds of answers: a byte, followed by a u32 length and as many bytes.
 const (
-	Ready  = 'R' // u32 the pid of the command inside
-	Failed = 'F' // text
-	Exited = 'X' // u32 the wait status of the command
+	Ready   = 'R' // nothing
+	Opened  = 'O' // nothing
+	Failed  = 'F' // text
+	Refused = 'N' // text: a program cannot be executed
+	Socket  = 'S' // u32 errno; when it is 0, an unconnected TCP socket of the sandbox comes as SCM_RIGHTS
+	Exited  = 'X' // u32 the wait status, u32 of what: 0 is the command, n Extend[n-1]
 )
 
 // MaxPlan is the largest encoded Plan in bytes.
@@ -65,6 +74,7 @@ type Plan struct {
 	Freezer   bool // FreezerTasks and FreezerState are open
 	Dir       string
 	Command   []string // none: exit with 0 when all else is done
+	Extend    []string // programs; the command waits for Open when there are any
 	Env       []string
 }
 
@@ -113,6 +123,7 @@ func (p *Plan) Append(b, encoded []byte) []byte {
 	b = appendString(b, string(p.Filter))
 	b = appendString(b, p.Dir)
 	b = appendStrings(b, p.Command)
+	b = appendStrings(b, p.Extend)
 	b = appendStrings(b, p.Env)
 	copy(b[start:], AppendUint32(nil, uint32(len(b)-start-4)))
 	return b
@@ -147,7 +158,7 @@ func Decode(b []byte) (*Plan, bool) {
 	p.UID, p.Files, p.Processes = d.uint32(), d.uint32(), d.uint32()
 	p.Filter = []byte(d.string())
 	p.Dir = d.string()
-	p.Command, p.Env = d.strings(), d.strings()
+	p.Command, p.Extend, p.Env = d.strings(), d.strings(), d.strings()
 	return p, !d.bad && len(d.b) == 0
 }
 
