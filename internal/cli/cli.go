@@ -117,12 +117,12 @@ func (c *command) root() *cobra.Command {
 	root.AddCommand(c.initCommand(), c.devCommand(), c.serveCommand())
 	for _, sub := range []*cobra.Command{
 		c.deployCommand(), c.planCommand(), c.invokeCommand(), c.logsCommand(), c.lsCommand(), c.rmCommand(), c.urlCommand(),
-		c.projectsCommand(), c.keysCommand(), c.doctorCommand(),
+		c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand(),
 	} {
 		c.clientFlags(sub)
 		root.AddCommand(sub)
 	}
-	root.AddCommand(c.versionCommand())
+	root.AddCommand(c.restoreCommand(), c.systemdCommand(), c.versionCommand())
 	root.SetHelpTemplate(helpTemplate)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	return root

@@ -29,7 +29,11 @@ func (c *command) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.run(cmd.Context(), srv, func(context.Context) error {
+		return c.run(cmd.Context(), srv, func(ctx context.Context) error {
+			if err := c.notifySystemd("READY=1"); err != nil {
+				return err
+			}
+			context.AfterFunc(ctx, func() { _ = c.notifySystemd("STOPPING=1") }) // it asked for it, most likely
 			if c.json {
 				return c.printJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data})
 			}

@@ -32,6 +32,7 @@ type Change struct {
 // DB is an open database. Its methods may be called from several goroutines.
 type DB struct {
 	dialect dialect
+	url     string // as Open was given it
 	read    *sql.DB
 	write   *sql.DB // the same as read on PostgreSQL
 	log     *slog.Logger
@@ -61,7 +62,7 @@ func Open(ctx context.Context, url string, logger *slog.Logger, opts ...Option) 
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	d := &DB{log: logger.With("component", "db"), writing: make(chan struct{}, 1)}
+	d := &DB{url: url, log: logger.With("component", "db"), writing: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case strings.HasPrefix(url, "sqlite:"):

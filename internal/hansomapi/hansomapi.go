@@ -81,6 +81,8 @@ type Deps struct {
 	Functions Functions
 	Blobs     blob.Store
 	Logs      Logs
+	// Backup writes a backup of the whole server, with the functions' logs when logs is set.
+	Backup func(ctx context.Context, w io.Writer, logs bool) error
 	// Info tells about the server.
 	Info func(ctx context.Context) (Info, error)
 	// AppURL and FunctionURL are the public addresses of an app and of a function URL's id.
@@ -116,9 +118,10 @@ type Runtime struct {
 
 // Check is one fact that doctor shows.
 type Check struct {
-	Name   string `json:"name"`   // "memory limits"
-	Status string `json:"status"` // "ok", "warning" or "error"
-	Detail string `json:"detail"` // what is so, and what to do about it
+	Name   string `json:"name"`          // "memory limits"
+	Status string `json:"status"`        // "ok", "warning" or "error"
+	Detail string `json:"detail"`        // what is so
+	Fix    string `json:"fix,omitempty"` // what to do about it, unless the status is "ok"
 }
 
 // Handler of the API.
@@ -158,6 +161,7 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		h.mux.HandleFunc(method+" "+Prefix+path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
 	}
 	h.mux.HandleFunc("GET "+Prefix+"logs", h.serveLogs)
+	h.mux.HandleFunc("GET "+Prefix+"backup", h.serveBackup)
 	h.mux.HandleFunc(Prefix, func(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, func(r *http.Request, _ hansom.Principal) (any, error) {
 			return nil, hansom.Errorf(hansom.NotFound, "dispatch", "there is no %s %s in the management API", r.Method, r.URL.Path)
@@ -207,7 +211,7 @@ func (h *Handler) authenticate(r *http.Request) (hansom.Principal, error) {
 
 func rootOnly(p hansom.Principal) error {
 	if p.Kind != hansom.Root {
-		return hansom.Errorf(hansom.Denied, "authorize", "only root keys manage projects; they are in the server's data directory")
+		return hansom.Errorf(hansom.Denied, "authorize", "this takes root keys; they are in the server's data directory")
 	}
 	return nil
 }

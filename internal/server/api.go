@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -10,9 +11,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 )
@@ -93,6 +96,12 @@ func (s *Server) openData() error {
 		return hansom.Errorf(hansom.Conflict, "open data directory", "another Hansom uses %s; stop it or choose another directory with --data", s.cfg.Data)
 	}
 	s.lock = lock
+	left, _ := filepath.Glob(filepath.Join(s.cfg.Data, backup.Temporary+"*")) // the pattern is well formed
+	for _, path := range left {
+		if err := os.RemoveAll(path); err != nil {
+			return hansom.Errorf(hansom.Internal, "open data directory", "%w", err)
+		}
+	}
 	return nil
 }
 
@@ -126,4 +135,16 @@ func (s *Server) info(context.Context) (hansomapi.Info, error) {
 	}
 	info.Runtimes = append(info.Runtimes, hansomapi.Runtime{Identifier: "provided.al2023"}, hansomapi.Runtime{Identifier: "provided.al2"})
 	return info, nil
+}
+
+// backup writes what this server keeps.
+func (s *Server) backup(ctx context.Context, w io.Writer, logs bool) error {
+	if logs {
+		if err := s.logs.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	return backup.Write(ctx, w, backup.Source{
+		Dir: s.cfg.Data, DB: s.db, Version: buildinfo.Read().Version, Region: s.cfg.Region, Logs: logs, Now: time.Now(),
+	})
 }

@@ -156,7 +156,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sts": sts.New(logger), "iam": iamAPI})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
-		Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL, Instances: s.pool.Instances,
+		Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL, Instances: s.pool.Instances,
 	}, logger)
 	s.observe()
 	s.edge = httpServer(s.gateway, logger)

@@ -53,7 +53,51 @@ func SQLite(t *testing.T) string {
 // Postgres returns the URL of a new schema, which is dropped at the end of the test.
 func Postgres(t *testing.T) string {
 	t.Helper()
-	base := os.Getenv("HANSOM_TEST_POSTGRES")
+	base, admin := postgres(t)
+	schema := "test_" + strings.ToLower(rand.Text())
+	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
+		t.Fatalf("cannot make a schema at %s: %v", base, err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec("DROP SCHEMA " + schema + " CASCADE"); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("search_path", schema)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// PostgresDatabase returns the URL of a new database, for what needs one of its own; see Postgres.
+func PostgresDatabase(t *testing.T) string {
+	t.Helper()
+	base, admin := postgres(t)
+	name := "test_" + strings.ToLower(rand.Text())
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatalf("cannot make a database at %s: %v", base, err)
+	}
+	t.Cleanup(func() {
+		if _, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// postgres is the server to test with. admin is closed at the end of the test.
+func postgres(t *testing.T) (base string, admin *sql.DB) {
+	t.Helper()
+	base = os.Getenv("HANSOM_TEST_POSTGRES")
 	if base == "" {
 		c, err := sharedCluster()
 		if err != nil {
@@ -65,22 +109,6 @@ func Postgres(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	schema := "test_" + strings.ToLower(rand.Text())
-	if _, err := admin.Exec("CREATE SCHEMA " + schema); err != nil {
-		t.Fatalf("cannot make a schema at %s: %v", base, err)
-	}
-	t.Cleanup(func() {
-		if _, err := admin.Exec("DROP SCHEMA " + schema + " CASCADE"); err != nil {
-			t.Error(err)
-		}
-		admin.Close()
-	})
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := u.Query()
-	q.Set("search_path", schema)
-	u.RawQuery = q.Encode()
-	return u.String()
+	t.Cleanup(func() { admin.Close() })
+	return base, admin
 }

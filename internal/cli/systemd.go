@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/server"
+)
+
+// unit runs the server under systemd. Delegate gives it the cgroup below which it limits sandboxes; with KillMode=mixed the
+// server alone is told to stop and lets what runs end.
+const unit = `# Made by: hansom systemd
+[Unit]
+Description=Hansom, a serverless platform
+Documentation=https://github.com/hansomcloud/hansom
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+ExecStart=%s serve%s
+EnvironmentFile=-/etc/default/hansom
+StateDirectory=hansom
+StateDirectoryMode=0700
+RuntimeDirectory=hansom
+RuntimeDirectoryPreserve=restart
+Delegate=yes
+KillMode=mixed
+TimeoutStopSec=16min
+Restart=always
+RestartSec=1
+LimitNOFILE=1048576
+TasksMax=infinity
+OOMPolicy=continue
+OOMScoreAdjust=-500
+
+[Install]
+WantedBy=multi-user.target
+`
+
+func (c *command) systemdCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "systemd", Short: "Print a systemd unit that runs the server",
+		Long: "Print a unit for systemd that runs `hansom serve` of this program with the settings given here. Further settings and\n" +
+			"secrets go into /etc/default/hansom as HANSOM_... variables. With systemd, `systemctl stop` lets running\n" +
+			"invocations end, and a server that dies is started again.",
+		Example: "  hansom systemd --edge :80 --domain example.com > hansom.service",
+		Args:    exactly(0),
+	}
+	config := configFlags(cmd, server.DefaultConfig())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config(nil, nil)
+		if err != nil {
+			return err
+		}
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		if program, err = filepath.EvalSymlinks(program); err != nil {
+			return err
+		}
+		var flags strings.Builder
+		for _, s := range cfg.Settings() {
+			if cmd.Flags().Lookup(s.Key).Changed {
+				value := s.String()
+				if s.Key == "data" {
+					if value, err = filepath.Abs(value); err != nil {
+						return err
+					}
+				}
+				flags.WriteString(" " + quoteUnit("--"+s.Key+"="+value))
+			}
+		}
+		text := fmt.Sprintf(unit, quoteUnit(program), flags.String())
+		if c.json {
+			return c.printJSON(map[string]string{"unit": text})
+		}
+		c.printf("%s", text)
+		if isTerminal(c.Stdout) {
+			c.note("\ninstall it with: %s systemd | sudo tee /etc/systemd/system/hansom.service && sudo systemctl enable --now hansom", filepath.Base(program))
+		}
+		return nil
+	}
+	return cmd
+}
+
+// quoteUnit makes a word of ExecStart (systemd.service(5), "Command lines").
+func quoteUnit(s string) string {
+	s = strings.NewReplacer("%", "%%", "$", "$$").Replace(s)
+	if strings.ContainsAny(s, " \t\"'\\;") {
+		s = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	}
+	return s
+}
+
+// notifySystemd tells the service manager a state (sd_notify(3)); without one it does nothing.
+func (c *command) notifySystemd(state string) error {
+	path := c.env["NOTIFY_SOCKET"]
+	if path == "" {
+		return nil
+	}
+	if strings.HasPrefix(path, "@") {
+		path = "\x00" + path[1:]
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return fmt.Errorf("tell systemd: %w", err)
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte(state))
+	return err
+}
