@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +30,7 @@ type serverInfo struct {
 	Sync     string        `json:"sync"`
 	Driver   string        `json:"driver"`
 	Memory   int64         `json:"memory"`
+	Time     time.Time     `json:"time"`
 	Runtimes []runtimeInfo `json:"runtimes"`
 	Checks   []check       `json:"checks"`
 }
@@ -43,6 +45,7 @@ type check struct {
 	Name   string `json:"name"`
 	Status string `json:"status"` // ok, warning or error
 	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"` // what to do, unless the status is ok
 }
 
 func (c *command) doctorCommand() *cobra.Command {
@@ -64,6 +67,9 @@ func (c *command) doctorCommand() *cobra.Command {
 					failed++
 				}
 				rows = append(rows, []string{k.Status, k.Name, k.Detail})
+				if k.Fix != "" {
+					rows = append(rows, []string{"  fix: " + k.Fix})
+				}
 			}
 			if c.json {
 				err = c.printJSON(map[string]any{"checks": checks, "server": info})
@@ -78,36 +84,51 @@ func (c *command) doctorCommand() *cobra.Command {
 	}
 }
 
+// clockSkew is how far the clocks may be apart before signatures are about to be refused.
+const clockSkew = 5 * time.Minute
+
 // diagnose checks this machine and then the server, nil when there is none.
 func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
-	checks := []check{goCheck(ctx)}
+	checks := []check{
+		toolCheck(ctx, "go", "go functions", "install Go from https://go.dev/dl", "version"),
+		toolCheck(ctx, "npm", "packages of Node.js", "install Node.js with npm from https://nodejs.org or Debian's npm", "--version"),
+		toolCheck(ctx, "pip3", "packages of Python", "install pip: Debian's python3-pip, or python3 -m ensurepip", "--version"),
+	}
 	cl, err := c.client(ctx)
 	var info serverInfo
 	if err == nil {
 		err = cl.call(ctx, "GET", "/_hansom/v1/info", nil, &info)
 	}
 	var usage usageError
+	var connect *connectError
 	switch {
 	case errors.As(err, &usage) || ctx.Err() != nil:
 		return nil, nil, err
+	case errors.As(err, &connect):
+		return append(checks, check{"server", "error", fmt.Sprintf("none answers at %s (%v)", connect.base, rootCause(connect.err)),
+			"start one with `hansom dev` or `hansom serve`, or name one with --api"}), nil, nil
 	case err != nil:
-		return append(checks, check{"server", "error", err.Error()}), nil, nil
+		return append(checks, check{"server", "error", err.Error(),
+			"use the credentials of its data directory (--data), or of `hansom keys create`; a clock that is wrong makes signatures wrong too"}), nil, nil
 	}
-	server := check{"server", "ok", fmt.Sprintf("%s, version %s, region %s, edge %s", cl.base, info.Version, info.Region, info.Edge)}
+	server := check{"server", "ok", fmt.Sprintf("%s, version %s, region %s, edge %s", cl.base, info.Version, info.Region, info.Edge), ""}
 	if mine := buildinfo.Read().Version; mine != info.Version {
-		server.Status, server.Detail = "warning", server.Detail+"; this program is version "+mine
+		server.Status, server.Detail, server.Fix = "warning", server.Detail+"; this program is version "+mine, "install the same version on both sides"
 	}
 	durability := "survives kill -9; `--sync always` survives a power cut too"
 	if info.Sync == "always" {
 		durability = "survives a power cut"
 	}
 	checks = append(checks, server,
-		check{"durability", "ok", fmt.Sprintf("%s, sync %s: %s", info.Database, info.Sync, durability)})
+		check{"durability", "ok", fmt.Sprintf("%s, sync %s: %s", info.Database, info.Sync, durability), ""})
+	if skew := time.Since(info.Time).Round(time.Second); skew.Abs() > clockSkew {
+		checks = append(checks, check{"clock", "warning", fmt.Sprintf("it is %s off the server's", skew.Abs()), "synchronise both with NTP, e.g. Debian's systemd-timesyncd"})
+	}
 	slices.SortFunc(info.Runtimes, func(a, b runtimeInfo) int { return byVersion(a.Identifier, b.Identifier) })
 	for _, r := range info.Runtimes {
-		k := check{"runtime " + r.Identifier, "ok", firstOf(r.HostVersion, "ready")}
+		k := check{"runtime " + r.Identifier, "ok", firstOf(r.HostVersion, "ready"), ""}
 		if r.Warning != "" {
-			k.Status, k.Detail = "warning", r.Warning
+			k.Status, k.Detail, k.Fix = "warning", r.Warning, "install that version on the server, or name the one it has in hansom.yaml"
 		}
 		checks = append(checks, k)
 	}
@@ -130,16 +151,22 @@ func byVersion(a, b string) int {
 	return cmp.Or(strings.Compare(familyA, familyB), slices.Compare(versionA, versionB))
 }
 
-func goCheck(ctx context.Context) check {
-	tool, err := exec.LookPath("go")
+// toolCheck looks for a program that building code for some functions needs.
+func toolCheck(ctx context.Context, tool, needs, fix string, args ...string) check {
+	path, err := exec.LookPath(tool)
 	if err != nil {
-		return check{"go toolchain", "warning", "not installed; only go functions need it: https://go.dev/dl"}
+		return check{tool, "warning", "not installed; only " + needs + " need it", fix}
 	}
-	cmd := exec.CommandContext(ctx, tool, "version")
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = os.TempDir() // a go.mod here could ask for another toolchain
 	out, err := cmd.Output()
 	if err != nil {
-		return check{"go toolchain", "error", fmt.Sprintf("%s version: %v", tool, err)}
+		return check{tool, "error", fmt.Sprintf("%s does not run: %v", path, err), fix}
 	}
-	return check{"go toolchain", "ok", strings.TrimSpace(strings.TrimPrefix(string(out), "go version "))}
+	return check{tool, "ok", strings.TrimPrefix(firstLine(string(out)), "go version "), ""}
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
@@ -87,7 +89,11 @@ func newTestServer(t host, dir string) *testServer {
 					{Identifier: "python3.11", HostVersion: "3.11.2"}, {Identifier: "nodejs22.x", HostVersion: "22.1.0"},
 					{Identifier: "python3.9", HostVersion: "3.9.1"}, {Identifier: "provided.al2023"}, {Identifier: "provided.al2"},
 				},
-				Checks: []hansomapi.Check{{Name: "memory limits", Status: "warning", Detail: "cgroups are read-only"}}}, nil
+				Time:   time.Now(),
+				Checks: []hansomapi.Check{{Name: "memory limits", Status: "warning", Detail: "cgroups are read-only", Fix: "run it as root"}}}, nil
+		},
+		Backup: func(ctx context.Context, w io.Writer, logs bool) error {
+			return backup.Write(ctx, w, backup.Source{Dir: dir, DB: d, Version: "dev", Region: "us-east-1", Logs: logs, Now: time.Now()})
 		},
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,

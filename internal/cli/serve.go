@@ -82,15 +82,17 @@ var _ pflag.Value = (*server.Setting)(nil)
 
 // logger of the server itself, to standard error.
 func (c *command) logger(cfg server.Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level()}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(c.Stderr, nil))
+		return slog.New(slog.NewJSONHandler(c.Stderr, options))
 	}
-	return slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey && len(groups) == 0 && c.env["JOURNAL_STREAM"] != "" {
 			return slog.Attr{} // the journal has the time itself
 		}
 		return a
-	}}))
+	}
+	return slog.New(slog.NewTextHandler(c.Stderr, options))
 }
 
 // run runs srv and, once it is ready, f beside it. It ends when the server does, or f fails.

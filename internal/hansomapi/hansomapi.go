@@ -105,6 +105,7 @@ type Info struct {
 	Sync     string    `json:"sync"`     // "process" survives kill -9, "always" a power cut
 	Driver   string    `json:"driver"`   // what isolates functions
 	Memory   int64     `json:"memory"`   // bytes for all instances together
+	Time     time.Time `json:"time"`
 	Runtimes []Runtime `json:"runtimes"`
 	Checks   []Check   `json:"checks"`
 }

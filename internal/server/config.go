@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -35,6 +36,7 @@ type Config struct {
 	LogSize             int           // MB of log kept for each function
 	LogAge              time.Duration
 	LogFormat           string // server's own log: "text" or "json"
+	LogLevel            string // least level of it: "debug", "info", "warn" or "error"
 	RunDir              string // run directory of sandboxes
 
 	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
@@ -54,6 +56,7 @@ func DefaultConfig() Config {
 		LogSize:   64,
 		LogAge:    14 * 24 * time.Hour,
 		LogFormat: "text",
+		LogLevel:  "info",
 		RunDir:    "/run/hansom",
 	}
 	if os.Geteuid() != 0 {
@@ -97,6 +100,7 @@ func (c *Config) Settings() []*Setting {
 		{"log-size", "MB of log kept for each function", &c.LogSize},
 		{"log-age", "function logs are kept this long", &c.LogAge},
 		{"log-format", "format of the server's own log: text or json", &c.LogFormat},
+		{"log-level", "least level of the server's own log: debug, info, warn or error", &c.LogLevel},
 		{"run-dir", "run directory of sandboxes", &c.RunDir},
 	}
 }
@@ -212,6 +216,8 @@ func (c *Config) Validate() error {
 		return bad("the linux driver needs Linux; use --driver process")
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return bad("log-format is %q; use text or json", c.LogFormat)
+	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
+		return bad("log-level is %q; use debug, info, warn or error", c.LogLevel)
 	case c.Domain == "" || strings.ContainsAny(c.Domain, "/: "):
 		return bad("domain %q is not a host name", c.Domain)
 	case !regionForm(c.Region):
@@ -231,6 +237,13 @@ func (c *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// Level is LogLevel, which Validate has accepted.
+func (c *Config) Level() slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(c.LogLevel))
+	return l
 }
 
 func regionForm(s string) bool {

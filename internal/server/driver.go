@@ -18,6 +18,9 @@ import (
 	"github.com/hansomcloud/hansom/internal/sandbox/process"
 )
 
+// isolationFix gives the driver what it may lack.
+const isolationFix = "run the server as root, or under systemd with a cgroup of its own (`hansom systemd` prints a unit), on Linux 5.14 or newer"
+
 // openDriver chooses what isolates functions, and finds the interpreters that it can show them.
 func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	var reason error
@@ -34,7 +37,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 			}
 			for _, fact := range missing {
 				name, detail := splitFact(fact)
-				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "warning", Detail: "missing: " + detail})
+				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "warning", Detail: "missing: " + detail, Fix: isolationFix})
 				s.logger.Warn("isolation is incomplete", "missing", fact)
 			}
 			return s.openRuntimes(ctx, false)
@@ -59,7 +62,8 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	}
 	s.driver = driver
 	s.logger.Warn("functions run without isolation: they can read and change all that this user can", "driver", "process", "reason", reason)
-	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can"})
+	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can",
+		Fix: isolationFix})
 	return s.openRuntimes(ctx, true)
 }
 
