@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -129,7 +128,7 @@ func (c *command) restoreCommand() *cobra.Command {
 			}
 			defer c.progress("")
 			read := &meter{r: in, show: func(n int64) { c.progress("%s", bytesText(n)) }}
-			info, err := backup.Restore(cmd.Context(), read, dir, firstOf(database, c.env["HANSOM_DB"]))
+			info, err := server.Restore(cmd.Context(), read, dir, firstOf(database, c.env["HANSOM_DB"]))
 			if err != nil {
 				return err
 			}

@@ -148,3 +148,11 @@ func (s *Server) backup(ctx context.Context, w io.Writer, logs bool) error {
 		Dir: s.cfg.Data, DB: s.db, Version: buildinfo.Read().Version, Region: s.cfg.Region, Logs: logs, Now: time.Now(),
 	})
 }
+
+// Backup describes a backup.
+type Backup = backup.Info
+
+// Restore makes a data directory of a backup; see backup.Restore.
+func Restore(ctx context.Context, r io.Reader, dir, postgres string) (Backup, error) {
+	return backup.Restore(ctx, r, dir, postgres)
+}
