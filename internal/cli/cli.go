@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
@@ -190,6 +191,7 @@ func (c *command) finish(err error) int {
 	var exit *exitError
 	var usage usageError
 	var faults manifest.Errors
+	var broken *build.Error
 	var api *apiError
 	var connect *connectError
 	switch {
@@ -197,7 +199,7 @@ func (c *command) finish(err error) int {
 		code = exit.code
 	case errors.As(err, &usage):
 		code = ExitUsage
-	case errors.As(err, &faults):
+	case errors.As(err, &faults), errors.As(err, &broken):
 		code = ExitManifest
 	case errors.As(err, &connect):
 		code = ExitConnect

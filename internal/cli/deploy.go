@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
@@ -54,7 +55,7 @@ func (c *command) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer d.close()
+			defer d.Close()
 			result, err := d.deploy(cmd.Context())
 			if err != nil {
 				return err
@@ -75,7 +76,8 @@ func (c *command) deployCommand() *cobra.Command {
 
 // deployer takes an app's folder to a server.
 type deployer struct {
-	*builder
+	*build.Builder
+	dir      string
 	client   *client
 	progress func(format string, args ...any)
 	has      map[string]bool // digests the server is known to have
@@ -113,26 +115,30 @@ func (c *command) newDeployer(ctx context.Context, cl *client, dir string) (*dep
 	if err := cl.call(ctx, "GET", "/_hansom/v1/info", nil, &info); err != nil {
 		return nil, err
 	}
-	b, err := newBuilder(dir, firstOf(info.Arch, runtime.GOARCH), c.Environ)
+	b, err := build.New(dir, firstOf(info.Arch, runtime.GOARCH), c.Environ)
 	if err != nil {
 		return nil, err
 	}
-	return &deployer{builder: b, client: cl, progress: c.progress, has: map[string]bool{}}, nil
+	return &deployer{Builder: b, dir: dir, client: cl, progress: c.progress, has: map[string]bool{}}, nil
 }
 
 // resolve builds the app.
-func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]artifact, error) {
+func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]build.Artifact, error) {
 	m, err := manifest.Load(d.dir)
 	if err != nil {
 		return nil, nil, manifestError(err)
 	}
-	artifacts, err := d.build(ctx, m, d.progress)
+	var functions []build.Function
+	for _, f := range m.Functions {
+		functions = append(functions, build.Function{Key: f.Key, Runtime: f.Runtime, Code: f.Code, Handler: f.Handler})
+	}
+	artifacts, err := d.Build(ctx, functions, d.progress)
 	if err != nil {
 		return nil, nil, err
 	}
 	digests := map[string]string{}
 	for key, a := range artifacts {
-		digests[key] = a.digest
+		digests[key] = a.Digest
 	}
 	r, err := m.Resolve(digests)
 	return r, artifacts, err
@@ -164,31 +170,31 @@ func (d *deployer) deploy(ctx context.Context) (*deployment, error) {
 }
 
 // upload gives the server an artifact that it lacks. Its digest is the hash that the request is signed with.
-func (d *deployer) upload(ctx context.Context, key string, a artifact) error {
-	if d.has[a.digest] {
+func (d *deployer) upload(ctx context.Context, key string, a build.Artifact) error {
+	if d.has[a.Digest] {
 		return nil
 	}
-	path := "/_hansom/v1/artifacts/" + a.digest
+	path := "/_hansom/v1/artifacts/" + a.Digest
 	err := d.client.call(ctx, "HEAD", path, nil, nil)
 	var refused *apiError
 	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
 		err = d.put(ctx, key, path, a)
 	}
 	if err == nil {
-		d.has[a.digest] = true
+		d.has[a.Digest] = true
 	}
 	return err
 }
 
-func (d *deployer) put(ctx context.Context, key, path string, a artifact) error {
-	f, err := os.Open(a.path)
+func (d *deployer) put(ctx context.Context, key, path string, a build.Artifact) error {
+	f, err := os.Open(a.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	d.progress("uploading %s (%s)", key, bytesText(a.size))
+	d.progress("uploading %s (%s)", key, bytesText(a.Size))
 	defer d.progress("")
-	resp, err := d.client.send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.size, a.digest)
+	resp, err := d.client.send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.Size, a.Digest)
 	if err != nil {
 		return fmt.Errorf("functions.%s: %w", key, err)
 	}

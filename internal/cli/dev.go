@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -79,7 +80,7 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 	if d.deployer, err = d.newDeployer(ctx, d.client, d.dir); err != nil {
 		return err
 	}
-	defer d.deployer.close()
+	defer d.deployer.Close()
 	if d.watcher, err = newWatcher(); err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (d *development) watch() error {
 func (d *development) root(f manifest.Function) string {
 	code := filepath.Join(d.dir, filepath.FromSlash(f.Code))
 	if f.Runtime == "go" {
-		return firstOf(moduleRoot(code), code)
+		return firstOf(build.ModuleRoot(code), code)
 	}
 	return code
 }
@@ -185,7 +186,7 @@ func (d *development) touched(paths []string) bool {
 		}
 		for _, f := range d.manifest.Functions {
 			if below(path, d.root(f)) {
-				d.deployer.stale(f.Key)
+				d.deployer.Stale(f.Key)
 				found = true
 			}
 		}

@@ -15,7 +15,7 @@ func (c *command) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer d.close()
+			defer d.Close()
 			plan, err := d.plan(cmd.Context())
 			if err != nil {
 				return err

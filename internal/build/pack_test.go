@@ -1,4 +1,4 @@
-package cli
+package build
 
 import (
 	"archive/zip"
@@ -13,9 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
-
-	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
 // write makes files below dir; a path that ends with * is executable.
@@ -40,7 +37,7 @@ func write(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func pack(t *testing.T, src, single string) artifact {
+func pack(t *testing.T, src, single string) Artifact {
 	t.Helper()
 	a, err := zipCode(filepath.Join(t.TempDir(), "out.zip"), src, single)
 	if err != nil {
@@ -50,9 +47,9 @@ func pack(t *testing.T, src, single string) artifact {
 }
 
 // contents of a zip: "mode name" to text.
-func contents(t *testing.T, a artifact) map[string]string {
+func contents(t *testing.T, a Artifact) map[string]string {
 	t.Helper()
-	r, err := zip.OpenReader(a.path)
+	r, err := zip.OpenReader(a.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,14 +113,14 @@ func TestPackIsDeterministic(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := pack(t, one, ""), pack(t, two, "")
-	if a.digest != b.digest || a.size != b.size {
+	if a.Digest != b.Digest || a.Size != b.Size {
 		t.Errorf("%+v and %+v", a, b)
 	}
-	info, err := os.Stat(a.path)
-	if err != nil || info.Size() != a.size {
-		t.Errorf("size %d, %v, %v", a.size, info, err)
+	info, err := os.Stat(a.Path)
+	if err != nil || info.Size() != a.Size {
+		t.Errorf("size %d, %v, %v", a.Size, info, err)
 	}
-	if c, err := copyArtifact(a.path); err != nil || c.digest != a.digest || c.size != a.size {
+	if c, err := copyZip(a.Path); err != nil || c.Digest != a.Digest || c.Size != a.Size {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for name, change := range map[string]func() error{
@@ -135,7 +132,7 @@ func TestPackIsDeterministic(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := pack(t, two, "")
-		if c.digest == b.digest {
+		if c.Digest == b.Digest {
 			t.Errorf("a change of %s gives the same digest", name)
 		}
 		b = c
@@ -179,18 +176,18 @@ func TestBuildGo(t *testing.T) {
 	for range 2 {
 		dir := t.TempDir()
 		write(t, dir, map[string]string{"api/go.mod": "module api\n\ngo 1.24\n", "api/main.go": "package main\n\nfunc main() { println(42) }\n"})
-		b, err := newBuilder(dir, runtime.GOARCH, os.Environ())
+		b, err := New(dir, runtime.GOARCH, os.Environ())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.close()
-		m := &manifest.Manifest{Name: "a", Functions: []manifest.Function{{Key: "api", Runtime: "go", Code: "api", Handler: "bootstrap"}}}
+		defer b.Close()
+		functions := []Function{{Key: "api", Runtime: "go", Code: "api", Handler: "bootstrap"}}
 		silent := func(string, ...any) {}
-		built, err := b.build(t.Context(), m, silent)
+		built, err := b.Build(t.Context(), functions, silent)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digests = append(digests, built["api"].digest)
+		digests = append(digests, built["api"].Digest)
 		files := contents(t, built["api"])
 		if program := files["-rwxr-xr-x bootstrap"]; len(files) != 1 || !strings.HasPrefix(program, "\x7fELF") {
 			t.Errorf("%d files, program begins with %.4q", len(files), program)
@@ -198,50 +195,18 @@ func TestBuildGo(t *testing.T) {
 		write(t, dir, map[string]string{"api/main.go": "package main\n\nfunc main() { println(43) }\n"})
 		for _, stale := range []bool{false, true} {
 			if stale {
-				b.stale("api")
+				b.Stale("api")
 			}
-			again, err := b.build(t.Context(), m, silent)
+			again, err := b.Build(t.Context(), functions, silent)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if changed := again["api"].digest != digests[0]; changed != stale {
+			if changed := again["api"].Digest != digests[0]; changed != stale {
 				t.Errorf("stale %v: digest changed %v", stale, changed)
 			}
 		}
 	}
 	if digests[0] != digests[1] {
 		t.Errorf("digests differ: %v", digests)
-	}
-}
-
-func TestTable(t *testing.T) {
-	var out strings.Builder
-	table(&out, []string{"NAME", "WHAT"}, [][]string{{"é", "x"}, {"  a line of its own"}, {"longer", ""}, {"evil\x1b[2J\n", "y"}})
-	want := "NAME       WHAT\né          x\n  a line of its own\nlonger\nevil\uFFFD[2J\uFFFD  y\n"
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func checkLeaks(t *testing.T) {
-	t.Helper()
-	ignored := goleak.IgnoreCurrent()
-	t.Cleanup(func() { goleak.VerifyNone(t, ignored) })
-}
-
-// The example builds and deploys.
-func TestExample(t *testing.T) {
-	t.Parallel()
-	srv := newTestServer(t, t.TempDir())
-	srv.start(t)
-	var out, errs strings.Builder
-	code := Run(t.Context(), Options{
-		Args: []string{"deploy", "../../examples/hello"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
-		Environ: append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test"),
-	})
-	for _, want := range []string{"create  function  hello-node", "create  function  hello-python", "create  function  hello-go"} {
-		if code != ExitOK || !strings.Contains(out.String(), want) {
-			t.Errorf("exit code %d, want %q in:\n%s%s", code, want, out.String(), errs.String())
-		}
 	}
 }

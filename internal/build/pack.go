@@ -1,7 +1,8 @@
-package cli
+package build
 
 import (
 	"archive/zip"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,40 +17,42 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
-	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
-// artifact is a zip of code on disk.
-type artifact struct {
-	path   string
-	digest string // SHA-256 of the zip, hex
-	size   int64  // bytes
+// Artifact is a zip of code on disk.
+type Artifact struct {
+	Path   string
+	Digest string // SHA-256 of the zip, hex
+	Size   int64  // bytes
 }
 
 // skipped names are never part of a package.
 var skipped = map[string]bool{".git": true, ".hansom": true}
+
+// manifestFile at the top of a folder of code is not part of it: the app and its only function share the folder.
+const manifestFile = "hansom.yaml"
 
 // epoch is the time of every entry, the earliest a zip can hold: the same files give the same bytes.
 var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // zipCode packs src, a folder or a single file, into the zip dst. single is the name of a single file inside; "" keeps its
 // own. The same content gives the same zip: names are sorted, times fixed, modes reduced to executable or not.
-func zipCode(dst, src, single string) (artifact, error) {
+func zipCode(dst, src, single string) (Artifact, error) {
 	out, err := os.Create(dst)
 	if err != nil {
-		return artifact{}, err
+		return Artifact{}, err
 	}
 	defer out.Close()
 	sum := sha256.New()
 	counted := &counter{w: io.MultiWriter(out, sum)}
 	w := zip.NewWriter(counted)
 	if err := addCode(w, src, single); err != nil {
-		return artifact{}, err
+		return Artifact{}, err
 	}
 	if err := errors.Join(w.Close(), out.Close()); err != nil {
-		return artifact{}, err
+		return Artifact{}, err
 	}
-	return artifact{dst, hex.EncodeToString(sum.Sum(nil)), counted.n}, nil
+	return Artifact{dst, hex.EncodeToString(sum.Sum(nil)), counted.n}, nil
 }
 
 type counter struct {
@@ -69,7 +72,7 @@ func addCode(w *zip.Writer, src, single string) error {
 		return err
 	}
 	if !info.IsDir() {
-		return addFile(w, src, firstOf(single, filepath.Base(src)), info, single != "")
+		return addFile(w, src, cmp.Or(single, filepath.Base(src)), info, single != "")
 	}
 	names, err := listCode(src)
 	if err != nil {
@@ -117,7 +120,7 @@ func listCode(dir string) ([]string, error) {
 		case rel == ".":
 		case skipped[d.Name()] && d.IsDir():
 			return filepath.SkipDir
-		case d.IsDir(), skipped[d.Name()], rel == manifest.FileName:
+		case d.IsDir(), skipped[d.Name()], rel == manifestFile:
 		case d.Type()&fs.ModeSymlink == 0 && !d.Type().IsRegular():
 			return fmt.Errorf("%s is neither a file nor a folder nor a link; take it out of the code", p)
 		default:
@@ -172,14 +175,14 @@ func createEntry(w *zip.Writer, name string, mode fs.FileMode) (io.Writer, error
 	return w.CreateHeader(h)
 }
 
-// copyArtifact takes a zip as it is.
-func copyArtifact(file string) (artifact, error) {
+// copyZip takes a zip as it is.
+func copyZip(file string) (Artifact, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return artifact{}, err
+		return Artifact{}, err
 	}
 	defer f.Close()
 	sum := sha256.New()
 	n, err := io.Copy(sum, f)
-	return artifact{file, hex.EncodeToString(sum.Sum(nil)), n}, err
+	return Artifact{file, hex.EncodeToString(sum.Sum(nil)), n}, err
 }
