@@ -10,6 +10,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/model"
 )
 
 const (
@@ -189,7 +190,7 @@ func (s *Service) dryRun(w http.ResponseWriter, r *http.Request, inv *invocation
 
 func checkPayload(payload []byte) error {
 	if len(payload) > 0 && !json.Valid(payload) {
-		return hansom.Errorf(hansom.Invalid, opInvoke, "%s", syntaxError(payload)).WithCode("InvalidRequestContentException")
+		return hansom.Errorf(hansom.Invalid, opInvoke, "%s", model.SyntaxError(payload)).WithCode("InvalidRequestContentException")
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package lambda
+package model
 
 import (
 	"encoding/json"
@@ -10,8 +10,8 @@ import (
 // maxShown is how much of a body a message repeats, in bytes.
 const maxShown = 500
 
-// syntaxError words what is wrong with a body that is not JSON, in the manner of the parser that AWS uses.
-func syntaxError(body []byte) string {
+// SyntaxError words what is wrong with a body that is not JSON, in the manner of the parser that AWS uses; "" for one that is.
+func SyntaxError(body []byte) string {
 	var any json.RawMessage
 	var e *json.SyntaxError
 	err := json.Unmarshal(body, &any)
