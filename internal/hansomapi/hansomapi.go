@@ -81,6 +81,7 @@ type Deps struct {
 	Functions Functions
 	Blobs     blob.Store
 	Logs      Logs
+	Requests  Requests
 	// Backup writes a backup of the whole server, with the functions' logs when logs is set.
 	Backup func(ctx context.Context, w io.Writer, logs bool) error
 	// Info tells about the server.
@@ -162,6 +163,7 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		h.mux.HandleFunc(method+" "+Prefix+path, func(w http.ResponseWriter, r *http.Request) { h.serve(w, r, f) })
 	}
 	h.mux.HandleFunc("GET "+Prefix+"logs", h.serveLogs)
+	h.mux.HandleFunc("GET "+Prefix+"requests", h.serveRequests)
 	h.mux.HandleFunc("GET "+Prefix+"backup", h.serveBackup)
 	h.mux.HandleFunc(Prefix, func(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, func(r *http.Request, _ hansom.Principal) (any, error) {

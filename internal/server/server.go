@@ -55,6 +55,7 @@ type Server struct {
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
 	metrics   *telemetry.Metrics
+	requests  *telemetry.Requests
 	checks    []hansomapi.Check
 }
 
@@ -127,10 +128,12 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.functions.OnRetire(s.pool.Retire)
-	invoker, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
+	invocations, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
 	if err != nil {
 		return nil, err
 	}
+	s.requests = telemetry.NewRequests()
+	invoker := s.requests.Invoker(invocations)
 
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
@@ -155,11 +158,11 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sts": sts.New(logger), "iam": iamAPI})
 	management := hansomapi.New(hansomapi.Deps{
-		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
+		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs, Requests: s.requests,
 		Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL, Instances: s.pool.Instances,
 	}, logger)
 	s.observe()
-	s.edge = httpServer(s.gateway, logger)
+	s.edge = httpServer(s.requests.Handler(s.gateway), logger)
 	s.api = httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger)
 	s.platform = httpServer(aws, logger)
 	return s, nil
@@ -210,7 +213,8 @@ func (s *Server) Run(ctx context.Context) error {
 	apiDone := make(chan error, 1)
 	go func() { apiDone <- s.api.Shutdown(drain) }()
 	err = errors.Join(err, s.edge.Shutdown(drain), s.pool.Drain(drain))
-	// Those who follow logs hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
+	// Those who follow logs and requests hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
+	s.requests.Close()
 	s.report("pool", s.pool.Close())
 	s.report("logs", s.logs.Close())
 	select {

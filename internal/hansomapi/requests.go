@@ -1,0 +1,36 @@
+package hansomapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/hansomcloud/hansom/internal/telemetry"
+)
+
+// Requests tells of the requests of a project as they end, until ctx does or yield returns false.
+type Requests interface {
+	Follow(ctx context.Context, project string, yield func(telemetry.Request) bool)
+}
+
+// serveRequests answers with a line of JSON for each request of the project that ends from now on, until the client goes.
+func (h *Handler) serveRequests(w http.ResponseWriter, r *http.Request) {
+	p, err := h.authenticate(r)
+	if err != nil {
+		h.writeError(w, r, err)
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Time{}) // a server without deadlines has none to lift
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	w.WriteHeader(http.StatusOK)
+	if control.Flush() != nil {
+		return
+	}
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	h.Requests.Follow(r.Context(), p.Project, func(q telemetry.Request) bool {
+		return enc.Encode(q) == nil && control.Flush() == nil
+	})
+}
