@@ -214,7 +214,7 @@ func (h *Handler) authenticate(r *http.Request) (hansom.Principal, error) {
 
 func rootOnly(p hansom.Principal) error {
 	if p.Kind != hansom.Root {
-		return hansom.Errorf(hansom.Denied, "authorize", "this takes root keys; they are in the server's data directory")
+		return hansom.Errorf(hansom.Denied, "authorize", "only root keys may do this; they are in the server's data directory")
 	}
 	return nil
 }
