@@ -44,6 +44,8 @@ func (anyRuntime) CheckRuntime(identifier string) (string, error) {
 	return "", nil
 }
 
+func (anyRuntime) RuntimeARN(id string) string { return "arn:aws:lambda:us-east-1::runtime:" + id }
+
 // host is what a test server needs of a test or a script.
 type host interface {
 	Helper()

@@ -16,8 +16,11 @@ import (
 // Errors: Conflict when the name is taken; Invalid for bad settings or code; NotFound for a digest that was not uploaded.
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
 	set := settings{in.Description, in.Runtime, in.Handler, in.Role, in.Memory, in.Ephemeral, in.Timeout, in.Environment,
-		in.Architecture, in.TracingMode, in.LogFormat}
+		in.Architecture, in.TracingMode, logging{}, in.SnapStart}
 	set.setDefaults()
+	if err := set.logging.change(in.Name, in.Logging); err != nil {
+		return Function{}, err
+	}
 	if err := s.validate(in.Name, set); err != nil {
 		return Function{}, err
 	}
@@ -92,8 +95,8 @@ func (set *settings) setDefaults() {
 	if set.TracingMode == "" {
 		set.TracingMode = DefaultTracing
 	}
-	if set.LogFormat == "" {
-		set.LogFormat = DefaultLogFormat
+	if set.Format == "" {
+		set.Format = LogText
 	}
 }
 
@@ -132,6 +135,9 @@ func (s *Service) validate(name string, set settings) error {
 	}
 	if err := validateEnvironment(set.Environment); err != nil {
 		return err
+	}
+	if set.SnapStart && !hasSnapStart(set.Runtime) {
+		return hansom.Errorf(hansom.Invalid, op, "%s is not supported for SnapStart enabled functions.", set.Runtime)
 	}
 	_, err := s.runtimes.CheckRuntime(set.Runtime)
 	return err

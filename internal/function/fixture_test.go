@@ -37,6 +37,8 @@ func (hostRuntimes) CheckRuntime(id string) (string, error) {
 	return "", hansom.Errorf(hansom.Invalid, "check runtime", "the runtime %s is not installed", id)
 }
 
+func (hostRuntimes) RuntimeARN(id string) string { return "arn:aws:lambda:us-east-1::runtime:" + id }
+
 // archive makes a zip with one file.
 func archive(t testing.TB, name, content string) []byte {
 	t.Helper()

@@ -34,8 +34,18 @@ const (
 	DefaultEphemeral = 512 // MB
 	DefaultTimeout   = 3 * time.Second
 	DefaultTracing   = "PassThrough"
-	DefaultLogFormat = "Text"
 	PackageZip       = "Zip"
+
+	LogText         = "Text"
+	LogJSON         = "JSON"
+	defaultLogLevel = "INFO" // of both kinds of lines, with LogJSON
+
+	RecursionAllow     = "Allow"
+	RecursionTerminate = "Terminate"
+
+	RuntimeAuto           = "Auto"
+	RuntimeFunctionUpdate = "FunctionUpdate"
+	RuntimeManual         = "Manual"
 )
 
 // Architecture is that of the machine, which functions run on: "x86_64" or "arm64".
@@ -64,8 +74,9 @@ type Function struct {
 
 	Architecture string
 	TracingMode  string
-	LogFormat    string
-	Reserved     int // reserved concurrency of the function; -1 when it has none
+	SnapStart    bool   // ApplyOn is PublishedVersions; reported, but no snapshots are made
+	RuntimeARN   string // of the runtime version that it runs on here
+	Reserved     int    // reserved concurrency of the function; -1 when it has none
 }
 
 // PackageType is always "Zip": container images are not supported.
@@ -103,8 +114,9 @@ type CreateInput struct {
 	Environment  map[string]string
 	Architecture string // "" or Architecture()
 	TracingMode  string // "PassThrough" or "Active"
-	LogFormat    string // "Text" or "JSON"
-	Publish      bool   // also publish version 1
+	Logging      hansom.Logging
+	SnapStart    bool
+	Publish      bool // also publish version 1
 }
 
 // UpdateCodeInput replaces the code of $LATEST.
@@ -127,7 +139,8 @@ type UpdateConfigurationInput struct {
 	Timeout     *time.Duration
 	Environment map[string]string // nil keeps it; empty removes all variables
 	TracingMode *string
-	LogFormat   *string
+	Logging     hansom.Logging // empty fields stay as they are
+	SnapStart   *bool
 	RevisionID  string // "" or the RevisionID that $LATEST must have
 }
 

@@ -38,6 +38,8 @@ type Runtimes interface {
 	// CheckRuntime returns a warning to show when identifier runs on another version than asked for, "" when all is well.
 	// Errors: Invalid (InvalidParameterValueException) when it cannot run; the message says what to install.
 	CheckRuntime(identifier string) (warning string, err error)
+	// RuntimeARN names the version of the runtime that identifier stands for here, "" when it cannot run.
+	RuntimeARN(identifier string) string
 }
 
 // Service holds the functions of all projects. Its methods may be called from several goroutines.

@@ -34,18 +34,27 @@ type settings struct {
 	Environment  map[string]string `json:"environment"`
 	Architecture string            `json:"architecture"`
 	TracingMode  string            `json:"tracingMode"`
-	LogFormat    string            `json:"logFormat"`
+	logging
+	SnapStart bool `json:"snapStart,omitempty"`
+}
+
+// logging is hansom.Logging as it is stored.
+type logging struct {
+	Format      string `json:"logFormat"`
+	Application string `json:"applicationLogLevel,omitempty"`
+	System      string `json:"systemLogLevel,omitempty"`
+	Group       string `json:"logGroup,omitempty"`
 }
 
 func (r *record) settings() settings {
 	return settings{r.Description, r.Runtime, r.Handler, r.Role, r.Memory, r.Ephemeral, r.Timeout, r.Environment,
-		r.Architecture, r.TracingMode, r.LogFormat}
+		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart}
 }
 
 func (r *record) apply(s settings) {
 	r.Description, r.Runtime, r.Handler, r.Role = s.Description, s.Runtime, s.Handler, s.Role
 	r.Memory, r.Ephemeral, r.Timeout, r.Environment = s.Memory, s.Ephemeral, s.Timeout, s.Environment
-	r.Architecture, r.TracingMode, r.LogFormat = s.Architecture, s.TracingMode, s.LogFormat
+	r.Architecture, r.TracingMode, r.Logging, r.SnapStart = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart
 }
 
 // content is a digest of code and configuration: two versions with the same one do the same.
@@ -108,7 +117,7 @@ func (s *Service) records(ctx context.Context, q db.Querier, rest string, args .
 		}
 		r.apply(set)
 		r.Region, r.Number, r.LastModified = s.cfg.Region, versionName(r.number), time.UnixMicro(modified).UTC()
-		r.FunctionARN = s.arn(r.Project, r.Version.Function, "")
+		r.FunctionARN, r.RuntimeARN = s.arn(r.Project, r.Version.Function, ""), s.runtimes.RuntimeARN(r.Runtime)
 		list = append(list, r)
 	}
 	if err := rows.Err(); err != nil {
@@ -154,6 +163,7 @@ func (s *Service) save(ctx context.Context, tx *db.Tx, r *record) error {
 	if err != nil {
 		return failed("write version", err)
 	}
+	r.RuntimeARN = s.runtimes.RuntimeARN(r.Runtime)
 	note(tx, r.Project, r.Version.Function)
 	return nil
 }

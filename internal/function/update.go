@@ -45,7 +45,12 @@ func (s *Service) UpdateConfiguration(ctx context.Context, project, name string,
 		set(&r.Ephemeral, in.Ephemeral)
 		set(&r.Timeout, in.Timeout)
 		set(&r.TracingMode, in.TracingMode)
-		set(&r.LogFormat, in.LogFormat)
+		set(&r.SnapStart, in.SnapStart)
+		logs := logging(r.Logging)
+		if err := logs.change(name, in.Logging); err != nil {
+			return err
+		}
+		r.Logging = hansom.Logging(logs)
 		if in.Environment != nil {
 			r.Environment = in.Environment
 		}

@@ -103,10 +103,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, p
 		}
 		return nil, nil, err
 	}
-	inst.output.event(start, initStartLine(v, rt))
-	if rt.Warning != "" {
-		inst.output.event(start, "WARNING "+rt.Warning)
-	}
+	inst.output.logInitStart(start, v, rt, phase)
 	if l := inst.sandbox.Listener(PlatformPort); l != nil {
 		p.start(func() { p.deps.Platform(l, v) })
 	}
@@ -120,6 +117,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, p
 	err = inst.link.Init(ctx, in)
 	inst.init = time.Since(start)
 	if err == nil {
+		inst.output.logInitEnd(time.Now(), v, inst.init, phase, nil)
 		return inst, nil, nil
 	}
 	if p.closed.Load() {
@@ -144,7 +142,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, p
 	}
 	p.kill(inst)
 	f.output, f.init, f.memory = inst.output, inst.init, inst.sandbox.Usage().MemoryPeak
-	inst.output.event(time.Now(), initReportLine(f.init, phase, f))
+	inst.output.logInitEnd(time.Now(), v, f.init, phase, f)
 	return nil, f, nil
 }
 
@@ -156,7 +154,7 @@ func (p *Pool) noEntrypoint(v *hansom.Version, id string, err error) (*instance,
 	}
 	out, _ := newOutput(p.deps.Logs, v, id, nil) // without a file it cannot fail
 	f := &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error(), output: out}
-	out.event(time.Now(), initReportLine(0, "init", f))
+	out.logInitEnd(time.Now(), v, 0, "init", f)
 	return nil, f, nil
 }
 
@@ -173,17 +171,16 @@ func (p *Pool) kill(inst *instance) {
 // answer gives a call the failure of the boot it waited for, and accounts for it.
 func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) hansom.Result {
 	now := time.Now()
-	startLine, endLine := frameLines(inv.ID, v.Number)
+	startLine, endLine := lines(v, now, inv.ID)
 	out := f.output
 	out.begin(now, inv.ID, startLine, inv.LogTail)
-	f.log(out, now, inv.ID)
+	f.log(out, v, now, inv.ID)
 	result := hansom.NewResult(f.answer(inv.ID), nil)
 	c := hansom.Completion{
 		ID: inv.ID, Version: v, Source: inv.Source, Start: now.Add(-f.init), Duration: f.init, Billed: billed(f.init),
 		MemoryUsed: f.memory, BytesIn: len(inv.Payload), BytesOut: len(result.Payload), Status: f.status, Cold: true,
 	}
-	out.event(now, endLine)
-	out.event(now, reportLine(&c, f))
+	out.logEnd(now, endLine, &c, f, nil)
 	result.Version, result.FunctionError, result.LogTail, result.Completion = v.Number, "Unhandled", out.finish(), c
 	p.deps.Recorder.Record(c)
 	return result
@@ -265,6 +262,9 @@ func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hanso
 		"AWS_SECRET_ACCESS_KEY":           creds.SecretAccessKey,
 		"AWS_SESSION_TOKEN":               creds.SessionToken,
 	})
+	if v.Logging.Format == formatJSON {
+		env["AWS_LAMBDA_LOG_FORMAT"], env["AWS_LAMBDA_LOG_LEVEL"] = v.Logging.Format, v.Logging.Application
+	}
 	if rt.Family != runtimes.Provided {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + v.Runtime
 	}

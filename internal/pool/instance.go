@@ -128,7 +128,7 @@ func (p *Pool) watch(inst *instance) {
 // the event, so that another instance may have the call, unless this is the last attempt.
 func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, last bool) (hansom.Result, bool) {
 	v, start, out := inst.group.version, inst.start, inst.output
-	startLine, endLine := frameLines(inv.ID, v.Number)
+	startLine, endLine := lines(v, start, inv.ID)
 	out.begin(start, inv.ID, startLine, inv.LogTail)
 
 	inst.request = sandbox.Request{Invocation: inv, Deadline: start.Add(v.Timeout).UnixMilli()}
@@ -167,7 +167,7 @@ func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, 
 		}
 		c.Status = f.status
 		result = hansom.NewResult(f.answer(inv.ID), nil)
-		f.log(out, end, inv.ID)
+		f.log(out, v, end, inv.ID)
 	}
 	if c.Cold || err != nil || c.Duration >= sampleLong || end.Sub(inst.sampled) >= sampleEvery {
 		inst.peak, inst.sampled = inst.sandbox.Usage().MemoryPeak, end
@@ -179,8 +179,7 @@ func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, 
 	if c.Status != hansom.StatusOK {
 		result.FunctionError = "Unhandled"
 	}
-	out.event(end, endLine)
-	out.event(end, reportLine(&c, f))
+	out.logEnd(end, endLine, &c, f, result.Payload)
 	result.LogTail = out.finish()
 	inst.request.Invocation, inst.sink = nil, counted{}
 	p.deps.Recorder.Record(c)

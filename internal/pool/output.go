@@ -28,7 +28,8 @@ type output struct {
 	raw  syscall.RawConn
 
 	mu      sync.Mutex
-	stamp   hansom.LogEvent // project, function, version, instance and request of the next event
+	least   int             // rank of the function's lines that are kept; 0 keeps all
+	stamp   hansom.LogEvent // project, group, function, version, instance and request of the next event
 	partial []byte          // a line without its end
 	tailing bool
 	tail    []byte
@@ -42,7 +43,8 @@ var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
 func newOutput(logs Logs, v *hansom.Version, id string, file *os.File) (*output, error) {
 	o := &output{logs: logs, file: file, eof: file == nil,
-		stamp: hansom.LogEvent{Project: v.Project, Function: v.Function, Version: v.Number, Instance: id}}
+		least: rank(v.Logging.Application),
+		stamp: hansom.LogEvent{Project: v.Project, Group: v.Logging.Group, Function: v.Function, Version: v.Number, Instance: id}}
 	if file == nil {
 		return o, nil
 	}
@@ -135,10 +137,10 @@ func (o *output) write(p []byte) {
 			o.partial = append(o.partial, line...)
 		case len(o.partial) > 0:
 			o.partial = append(o.partial, line...)
-			o.emit(now, text(o.partial))
+			o.line(now, text(o.partial))
 			o.partial = nil // it may have been long
 		default:
-			o.emit(now, text(line))
+			o.line(now, text(line))
 		}
 	}
 }
@@ -146,7 +148,7 @@ func (o *output) write(p []byte) {
 // flush logs a line that has no end. o is locked.
 func (o *output) flush() {
 	if len(o.partial) > 0 {
-		o.emit(time.Now(), text(o.partial))
+		o.line(time.Now(), text(o.partial))
 		o.partial = nil
 	}
 }
@@ -156,6 +158,13 @@ func text(line []byte) string {
 		return strings.ToValidUTF8(string(line), "\uFFFD")
 	}
 	return string(line)
+}
+
+// line logs what the function wrote. o is locked.
+func (o *output) line(at time.Time, message string) {
+	if !o.hides(message) {
+		o.emit(at, message)
+	}
 }
 
 // emit logs one event of the current request. o is locked.
@@ -172,8 +181,11 @@ func (o *output) emit(at time.Time, message string) {
 	}
 }
 
-// event logs a line of the platform.
+// event logs a line of the platform; "" is none.
 func (o *output) event(at time.Time, message string) {
+	if message == "" {
+		return
+	}
 	o.mu.Lock()
 	o.emit(at, message)
 	o.mu.Unlock()
@@ -182,6 +194,9 @@ func (o *output) event(at time.Time, message string) {
 // message logs what the runtime attributed to a request. It is the link's sandbox.LogFunc.
 func (o *output) message(requestID string, p []byte) {
 	p = bytes.TrimSuffix(p, []byte{'\n'})
+	if o.least > 0 && o.hides(string(p)) {
+		return
+	}
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -195,12 +210,14 @@ func (o *output) message(requestID string, p []byte) {
 	o.stamp.RequestID = current
 }
 
-// begin attributes what follows to a request, the START line first, and keeps the end of it when tail is set.
+// begin attributes what follows to a request, the START line first unless it is "", and keeps the end of it when tail is set.
 func (o *output) begin(at time.Time, requestID, line string, tail bool) {
 	o.mu.Lock()
 	o.flush()
 	o.stamp.RequestID, o.tailing = requestID, tail
-	o.emit(at, line)
+	if line != "" {
+		o.emit(at, line)
+	}
 	o.mu.Unlock()
 }
 

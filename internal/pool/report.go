@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -83,7 +82,15 @@ func (f *failure) answer(id string) []byte {
 }
 
 // log writes what Lambda writes between START and END.
-func (f *failure) log(out *output, at time.Time, id string) {
+func (f *failure) log(out *output, v *hansom.Version, at time.Time, id string) {
+	if v.Logging.Format == formatJSON {
+		for _, text := range []string{f.note, f.reason} {
+			if text != "" { // there is no reason when the runtime has logged it
+				out.event(at, systemLine(v, at, "WARN", "fault", "RequestId: "+id+" Error: "+text))
+			}
+		}
+		return
+	}
 	if f.note != "" {
 		out.event(at, "RequestId: "+id+" Error: "+f.note)
 	}
@@ -123,7 +130,7 @@ func reportLine(c *hansom.Completion, f *failure) string {
 	b = append(b, " ms\tMemory Size: "...)
 	b = strconv.AppendInt(b, int64(c.Version.Memory), 10)
 	b = append(b, " MB\tMax Memory Used: "...)
-	b = strconv.AppendInt(b, (c.MemoryUsed+1<<20-1)>>20, 10)
+	b = strconv.AppendInt(b, megabytes(c.MemoryUsed), 10)
 	b = append(b, " MB\t"...)
 	if c.Init > 0 {
 		b = append(b, "Init Duration: "...)
@@ -150,6 +157,9 @@ func initReportLine(d time.Duration, phase string, f *failure) string {
 	return string(b) + " ms\tPhase: " + phase + "\t" + f.statusFields()
 }
 
+// megabytes rounds up.
+func megabytes(bytes int64) int64 { return (bytes + 1<<20 - 1) >> 20 }
+
 func appendMillis(b []byte, d time.Duration) []byte {
 	return strconv.AppendFloat(b, float64(d)/float64(time.Millisecond), 'f', 2, 64)
 }
@@ -159,11 +169,6 @@ func billed(d time.Duration) time.Duration {
 	return max((d + time.Millisecond - 1).Truncate(time.Millisecond), time.Millisecond)
 }
 
-// initStartLine names the runtime. Lambda's ARN of it ends in a hash of what it is; so does this one.
 func initStartLine(v *hansom.Version, rt *runtimes.Runtime) string {
-	version := v.Runtime
-	if rt.HostVersion != "" {
-		version = string(rt.Family) + ":" + rt.HostVersion
-	}
-	return "INIT_START Runtime Version: " + version + "\tRuntime Version ARN: arn:aws:lambda:" + v.Region + "::runtime:" + fmt.Sprintf("%x", sha256.Sum256([]byte(version)))
+	return "INIT_START Runtime Version: " + rt.Version() + "\tRuntime Version ARN: " + rt.ARN(v.Region)
 }

@@ -4,6 +4,8 @@
 package runtimes
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -47,6 +49,19 @@ type Runtime struct {
 
 	executable string // the interpreter as seen inside
 	bootstrap  string // the bootstrap as seen inside
+}
+
+// Version names what runs: "nodejs:22.23.3", or the identifier of a provided runtime.
+func (r *Runtime) Version() string {
+	if r.HostVersion == "" {
+		return r.Identifier
+	}
+	return string(r.Family) + ":" + r.HostVersion
+}
+
+// ARN names the version as Lambda does: it ends in a hash of what it is.
+func (r *Runtime) ARN(region string) string {
+	return fmt.Sprintf("arn:aws:lambda:%s::runtime:%x", region, sha256.Sum256([]byte(r.Version())))
 }
 
 // Command returns the command line, as seen inside a sandbox, for a function with memory MB. Provided runtimes have their

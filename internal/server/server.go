@@ -108,7 +108,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	functionConfig := function.DefaultConfig(s.cfg.Data)
 	functionConfig.Region = cfg.Region
-	if s.functions, err = function.New(ctx, functionConfig, s.db, blobs, runtimeCheck{s.runtimes}, logger); err != nil {
+	if s.functions, err = function.New(ctx, functionConfig, s.db, blobs, runtimeCheck{s.runtimes, cfg.Region}, logger); err != nil {
 		return nil, err
 	}
 
@@ -295,8 +295,11 @@ func derive(key []byte, purpose string) []byte {
 	return m.Sum(nil)
 }
 
-// runtimeCheck lets function ask whether a runtime is there.
-type runtimeCheck struct{ *runtimes.Catalogue }
+// runtimeCheck lets function ask about a runtime.
+type runtimeCheck struct {
+	*runtimes.Catalogue
+	region string
+}
 
 func (c runtimeCheck) CheckRuntime(identifier string) (warning string, err error) {
 	r, err := c.Resolve(identifier)
@@ -304,6 +307,14 @@ func (c runtimeCheck) CheckRuntime(identifier string) (warning string, err error
 		return "", err
 	}
 	return r.Warning, nil
+}
+
+func (c runtimeCheck) RuntimeARN(identifier string) string {
+	r, err := c.Resolve(identifier)
+	if err != nil {
+		return ""
+	}
+	return r.ARN(c.region)
 }
 
 // lambdaOnly refuses signatures for other services, as function URLs do.

@@ -200,7 +200,8 @@ func (s *stream) admit(l *Logs, now int64, size int, message string) bool {
 // isPlatform tells the lines that frame an invocation. They have a reserve, so that a function that logs too much still has
 // them; one that forges them uses up its own reserve.
 func isPlatform(message string) bool {
-	return strings.HasPrefix(message, "START RequestId: ") || strings.HasPrefix(message, "END RequestId: ") || strings.HasPrefix(message, "REPORT RequestId: ")
+	return strings.HasPrefix(message, "START RequestId: ") || strings.HasPrefix(message, "END RequestId: ") || strings.HasPrefix(message, "REPORT RequestId: ") ||
+		strings.HasPrefix(message, `{"time":"`) && strings.Contains(message[:min(len(message), 64)], `","type":"platform.`)
 }
 
 // add puts e into the buffer and hands it to followers. s.mu is held.

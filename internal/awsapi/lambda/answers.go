@@ -35,6 +35,7 @@ type configuration struct {
 	Architectures              []string
 	EphemeralStorage           ephemeralStorage
 	SnapStart                  snapStart
+	RuntimeVersionConfig       *runtimeVersion `json:",omitempty"`
 	LoggingConfig              loggingConfig
 }
 
@@ -43,9 +44,15 @@ type (
 	tracingConfig    struct{ Mode string }
 	ephemeralStorage struct{ Size int }
 	snapStart        struct{ ApplyOn, OptimizationStatus string }
-	loggingConfig    struct{ LogFormat, LogGroup string }
+	runtimeVersion   struct{ RuntimeVersionArn string }
 	codeLocation     struct{ RepositoryType, Location string }
-	concurrency      struct {
+	loggingConfig    struct {
+		LogFormat           string
+		ApplicationLogLevel string `json:",omitempty"`
+		SystemLogLevel      string `json:",omitempty"`
+		LogGroup            string
+	}
+	concurrency struct {
 		ReservedConcurrentExecutions *int `json:",omitempty"`
 	}
 )
@@ -56,6 +63,9 @@ const (
 	urlTimeLayout      = "2006-01-02T15:04:05.000Z"
 )
 
+// snapStartPublished asks for snapshots of published versions. It is kept and reported: none are made.
+const snapStartPublished = "PublishedVersions"
+
 func configurationOf(f *function.Function) configuration {
 	c := configuration{
 		FunctionName: f.Version.Function, FunctionArn: f.FunctionARN, Runtime: f.Runtime, Role: f.Role, Handler: f.Handler,
@@ -65,7 +75,14 @@ func configurationOf(f *function.Function) configuration {
 		State: f.State, StateReason: f.StateReason, StateReasonCode: f.StateReasonCode,
 		LastUpdateStatus: f.LastUpdateStatus, LastUpdateStatusReason: f.LastUpdateStatusReason, LastUpdateStatusReasonCode: f.LastUpdateStatusReasonCode,
 		PackageType: f.PackageType(), Architectures: []string{f.Architecture}, EphemeralStorage: ephemeralStorage{f.Ephemeral},
-		SnapStart: snapStart{"None", "Off"}, LoggingConfig: loggingConfig{f.LogFormat, f.LogGroup()},
+		SnapStart:     snapStart{"None", "Off"},
+		LoggingConfig: loggingConfig{f.Logging.Format, f.Logging.Application, f.Logging.System, f.LogGroup()},
+	}
+	if f.SnapStart {
+		c.SnapStart.ApplyOn = snapStartPublished
+	}
+	if f.RuntimeARN != "" {
+		c.RuntimeVersionConfig = &runtimeVersion{f.RuntimeARN}
 	}
 	if f.Environment != nil {
 		c.Environment = &environment{f.Environment}

@@ -13,13 +13,16 @@ const maxName = 64
 // notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty and default
 // values are accepted.
 var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "Tags", "Layers", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
-	"SnapStart", "LoggingConfig", "TracingConfig", "CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}
+	"CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
-	return refuse(c.op.name, c.in, map[string]string{
-		"SnapStart.ApplyOn": "None", "TracingConfig.Mode": function.DefaultTracing,
-		"LoggingConfig.LogFormat": function.DefaultLogFormat, "LoggingConfig.LogGroup": "/aws/lambda/" + c.function,
-	}, notYet...)
+	return refuse(c.op.name, c.in, nil, notYet...)
+}
+
+// logging is what a request's LoggingConfig has.
+func (c *call) logging() hansom.Logging {
+	l := c.in.sub("LoggingConfig")
+	return hansom.Logging{Format: l.text("LogFormat"), Application: l.text("ApplicationLogLevel"), System: l.text("SystemLogLevel"), Group: l.text("LogGroup")}
 }
 
 func (s *Service) createFunction(c *call) (any, error) {
@@ -46,6 +49,7 @@ func (s *Service) createFunction(c *call) (any, error) {
 		Memory: c.in.integer("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integer("Size"),
 		Timeout:     time.Duration(c.in.integer("Timeout")) * time.Second,
 		Environment: environmentOf(c.in), Architecture: c.architecture(), Publish: c.in["Publish"] == true,
+		TracingMode: c.in.sub("TracingConfig").text("Mode"), Logging: c.logging(), SnapStart: c.in.sub("SnapStart").text("ApplyOn") == snapStartPublished,
 	})
 	return answer(&f, err)
 }
@@ -162,7 +166,11 @@ func (s *Service) updateFunctionConfiguration(c *call) (any, error) {
 		Runtime: c.in.textPtr("Runtime"), Handler: c.in.textPtr("Handler"), Role: c.in.textPtr("Role"), Description: c.in.textPtr("Description"),
 		Memory: c.in.integerPtr("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integerPtr("Size"),
 		Environment: environmentOf(c.in), TracingMode: c.in.sub("TracingConfig").textPtr("Mode"),
-		LogFormat: c.in.sub("LoggingConfig").textPtr("LogFormat"), RevisionID: c.in.text("RevisionId"),
+		Logging: c.logging(), RevisionID: c.in.text("RevisionId"),
+	}
+	if on := c.in.sub("SnapStart").text("ApplyOn"); on != "" {
+		published := on == snapStartPublished
+		in.SnapStart = &published
 	}
 	if seconds := c.in.integerPtr("Timeout"); seconds != nil {
 		d := time.Duration(*seconds) * time.Second

@@ -45,6 +45,8 @@ func (runtimes) CheckRuntime(identifier string) (string, error) {
 	return "", nil
 }
 
+func (runtimes) RuntimeARN(id string) string { return "arn:aws:lambda:us-east-1::runtime:" + id }
+
 // invoker resolves as invoke does, and runs answer in place of a function.
 type invoker struct {
 	functions *function.Service

@@ -86,6 +86,12 @@ func New(cfg Config, functions *function.Service, invoker hansom.Invoker, blobs 
 			"UpdateFunctionUrlConfig": (*Service).updateURL, "DeleteFunctionUrlConfig": (*Service).deleteURL,
 			"ListFunctionUrlConfigs": (*Service).listURLs,
 			"AddPermission":          (*Service).addPermission, "RemovePermission": (*Service).removePermission, "GetPolicy": (*Service).getPolicy,
+			"GetRuntimeManagementConfig": (*Service).getRuntimeManagement, "PutRuntimeManagementConfig": (*Service).putRuntimeManagement,
+			"GetFunctionRecursionConfig": (*Service).getRecursion, "PutFunctionRecursionConfig": (*Service).putRecursion,
+			"GetFunctionCodeSigningConfig": (*Service).getFunctionCodeSigning, "DeleteFunctionCodeSigningConfig": (*Service).deleteFunctionCodeSigning,
+			"ListCodeSigningConfigs": (*Service).listCodeSigning, "GetCodeSigningConfig": (*Service).noCodeSigning,
+			"UpdateCodeSigningConfig": (*Service).noCodeSigning, "DeleteCodeSigningConfig": (*Service).noCodeSigning,
+			"ListFunctionsByCodeSigningConfig": (*Service).noCodeSigning,
 		},
 		routes: newRoutes(),
 	}
