@@ -97,7 +97,7 @@ function flush() {
   } else if (dropped > 0) {
     const n = dropped;
     dropped = 0;
-    log('WARN', `${n} log messages were dropped: they came faster than they could be taken while no invocation was running`);
+    log('WARN', [`${n} log messages were dropped: they came faster than they could be taken while no invocation was running`]);
   }
 }
 
@@ -196,6 +196,10 @@ function errorJSON(err) {
 // logError writes an error to the log as Lambda does: with its own enumerable properties and its stack as lines.
 function logError(title, err) {
   if (!(err instanceof Error)) err = new Error(err);
+  if (json) {
+    log('ERROR', [err]);
+    return;
+  }
   let text;
   try {
     text = stringify(err, (_, v) => {
@@ -207,23 +211,56 @@ function logError(title, err) {
   } catch {
     text = errorJSON(err);
   }
-  log('ERROR', title + ' \t' + text);
+  log('ERROR', [title + ' \t' + text]);
 }
 
 // ---- Logging.
 
 let current; // the invocation that began last; its id stands in log lines even after its end, as on Lambda
 let storage; // tells invocations apart once two run at the same time
+let json = false; // the log's format
+let least = 0; // index in LEVELS of what is logged
+const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
 
-function log(level, message) {
+function log(level, args) {
+  if (LEVELS.indexOf(level) < least) return;
   const inv = (storage && storage.getStore()) || current;
-  const text = `${new Date().toISOString()}\t${inv && inv.id}\t${level}\t${message}`;
+  const time = new Date().toISOString();
+  const text = json ? jsonLine(time, inv && inv.id, level, args) : `${time}\t${inv && inv.id}\t${level}\t${format(...args)}`;
   if (inv) frame(LOG, 0, inv.lo, inv.hi, text);
   else frame(LOG, 0, 0, 0, text);
 }
 
-for (const [method, level] of [['trace', 'TRACE'], ['debug', 'DEBUG'], ['info', 'INFO'], ['log', 'INFO'], ['warn', 'WARN'], ['error', 'ERROR'], ['fatal', 'FATAL']]) {
-  console[method] = (...args) => log(level, format(...args));
+function describe(err) {
+  return {
+    errorType: (err.constructor && err.constructor.name) || 'UnknownError',
+    errorMessage: err.message,
+    stackTrace: typeof err.stack === 'string' ? err.stack.split('\n') : err.stack,
+  };
+}
+
+// jsonLine is a line in Lambda's JSON format: a single argument as it is, several as text with the first error beside it.
+function jsonLine(timestamp, requestId, level, args) {
+  const line = { timestamp, level, requestId };
+  if (args.length < 2) {
+    line.message = args[0];
+    try {
+      return stringify(line, (_, v) => (v instanceof Error ? Object.assign(describe(v), v) : v));
+    } catch {
+      line.message = format(args[0]);
+      return stringify(line);
+    }
+  }
+  line.message = format(...args);
+  const err = args.find((arg) => arg instanceof Error);
+  return stringify(err ? Object.assign(line, describe(err)) : line);
+}
+
+function setUpConsole() {
+  json = String(process.env.AWS_LAMBDA_LOG_FORMAT).toUpperCase() === 'JSON';
+  least = Math.max(LEVELS.indexOf(String(process.env.AWS_LAMBDA_LOG_LEVEL).toUpperCase()), 0);
+  for (const level of LEVELS) console[level.toLowerCase()] = (...args) => log(level, args);
+  console.log = console.info;
 }
 
 // ---- Invocations.
@@ -715,6 +752,7 @@ function dispatch(buf, start, end) {
         const name = text(buf);
         process.env[name] = text(buf);
       }
+      setUpConsole();
       if (process.env.NODE_PATH !== before) require('module')._initPaths();
       nextTick(init, handlerName, root);
       return;

@@ -346,8 +346,10 @@ def describe(error, request_id):
     return {"errorMessage": message, "errorType": type(error).__name__, "requestId": request_id, "stackTrace": traceback.format_list(frames)}
 
 
-def report(error):
-    """Returns the log message for an error object. Lambda indents with no-break spaces."""
+def report(error, as_json):
+    """Returns the log message for an error object. As text, Lambda indents with no-break spaces."""
+    if as_json:
+        return dumps({"timestamp": timestamp(time.time()), "level": "ERROR", **error}, False)
     lines = ["[ERROR] " + error["errorType"] + (": " + error["errorMessage"] if error["errorMessage"] else ""), "Traceback (most recent call last):"]
     for entry in error["stackTrace"]:
         for line in entry.splitlines():
@@ -357,6 +359,10 @@ def report(error):
 
 
 # Logging.
+
+
+def timestamp(seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + ".%03dZ" % (seconds % 1 * 1000)
 
 
 class LoggingFinder:
@@ -413,9 +419,43 @@ def set_up_logging(logging, runtime):
 
     logging.Formatter.converter = time.gmtime
     handler = LambdaLoggerHandler()
-    handler.setFormatter(logging.Formatter("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"))
+    if runtime.json:
+        handler.setFormatter(json_formatter(logging))
+    else:
+        handler.setFormatter(logging.Formatter("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n", "%Y-%m-%dT%H:%M:%S"))
     handler.addFilter(LambdaLoggerFilter())
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    if runtime.level in logging._nameToLevel:
+        root.setLevel(runtime.level)
+
+
+def json_formatter(logging):
+    from json import JSONEncoder
+
+    encode = JSONEncoder(ensure_ascii=False).encode
+    own = {"name", "msg", "args", "levelname", "levelno", "pathname", "filename", "module", "exc_info", "exc_text", "stack_info", "lineno", "funcName", "created", "msecs", "relativeCreated", "thread", "threadName", "processName", "process", "aws_request_id"}
+
+    class JsonFormatter(logging.Formatter):
+        def format(self, record):
+            level = min(50, max(0, record.levelno)) // 10 * 10
+            fields = {"timestamp": timestamp(record.created), "level": logging.getLevelName(level), "message": record.getMessage(), "logger": record.name}
+            if record.exc_info and record.exc_info[0]:
+                import traceback
+
+                kind, error, trace = record.exc_info
+                fields["stackTrace"] = traceback.format_tb(trace)
+                fields["errorType"] = kind.__name__
+                fields["errorMessage"] = str(error)
+            fields["requestId"] = record.aws_request_id
+            if record.exc_info:
+                fields["location"] = "%s:%s:%s" % (record.pathname, record.funcName, record.lineno)
+            for name, value in vars(record).items():  # what the program gave as extra
+                if name not in own and name not in fields and value is not None:
+                    fields[name] = value
+            return encode(fields)
+
+    return JsonFormatter()
 
 
 # The loop.
@@ -430,6 +470,8 @@ class Runtime:
         self.handler = None
         self.settings = None
         self.ascii = True
+        self.json = False  # the log's format
+        self.level = ""
 
     def run(self):
         version = sys.version.split()[0].encode()
@@ -466,6 +508,8 @@ class Runtime:
         self.settings = [env("AWS_LAMBDA_" + name) for name in ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")]
         wanted = env("AWS_EXECUTION_ENV", "").rpartition("python3.")[2]
         self.ascii = (int(wanted) if wanted.isdigit() else sys.version_info[1]) < 12
+        self.json = env("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        self.level = env("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
         sys.stdout, sys.stderr = (output.text for output in self.outputs)
         sys.meta_path.insert(0, LoggingFinder(self))
         try:
@@ -474,7 +518,7 @@ class Runtime:
         except Exception as e:
             error = describe(e, "")
             self.flush()
-            self.channel.log(report(error))
+            self.channel.log(report(error, self.json))
             self.channel.send(ERROR, F_INIT | F_FATAL, 0, dumps(error, True))
             sys.exit(1)
         self.flush()
@@ -536,7 +580,7 @@ class Runtime:
         if error is None:
             channel.send(RESULT, 0, stream, result)
         else:
-            channel.log(report(error))
+            channel.log(report(error, self.json))
             channel.send(ERROR, 0, stream, dumps(error, True))
 
 
