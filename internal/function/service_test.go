@@ -2,6 +2,7 @@ package function
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -786,4 +787,19 @@ func FuzzOrigin(f *testing.F) {
 			t.Errorf("%q is taken for an origin", s)
 		}
 	})
+}
+
+// Settings as older versions stored them are read, and stored again as they were: what was published with them is still the same.
+func TestStoredSettings(t *testing.T) {
+	const old = `{"description":"d","runtime":"nodejs22.x","handler":"index.handler","role":"r","memory":128,"ephemeral":512,"timeout":3000000000,` +
+		`"environment":{"A":"1"},"architecture":"x86_64","tracingMode":"PassThrough","logFormat":"Text"}`
+	var set settings
+	if err := json.Unmarshal([]byte(old), &set); err != nil {
+		t.Fatal(err)
+	}
+	var r record
+	r.apply(set)
+	if text, err := json.Marshal(r.settings()); err != nil || string(text) != old || r.Logging != (hansom.Logging{Format: LogText}) {
+		t.Errorf("%v, %+v\n%s\n%s", err, r.Logging, text, old)
+	}
 }

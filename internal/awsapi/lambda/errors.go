@@ -81,11 +81,10 @@ func unsupported(op, what string) error {
 	return hansom.Errorf(hansom.Unsupported, op, "%s is not supported by this server. Leave it out of the request.", what)
 }
 
-// refuse refuses the named members of in when they hold more than values that mean nothing: empty ones, and AWS's defaults,
-// which are given by path ("TracingConfig.Mode").
-func refuse(op string, in params, defaults map[string]string, names ...string) error {
+// refuse refuses the named members of in when they hold more than empty values, which mean nothing.
+func refuse(op string, in params, names ...string) error {
 	for _, name := range names {
-		if path := meaningful(in[name], name, defaults); path != "" {
+		if path := meaningful(in[name], name); path != "" {
 			return unsupported(op, path)
 		}
 	}
@@ -93,12 +92,12 @@ func refuse(op string, in params, defaults map[string]string, names ...string) e
 }
 
 // meaningful returns the path of the first member at or below x that asks for something; "" when there is none.
-func meaningful(x any, path string, defaults map[string]string) string {
+func meaningful(x any, path string) string {
 	empty := true
 	switch x := x.(type) {
 	case nil:
 	case string:
-		empty = x == "" || x == defaults[path]
+		empty = x == ""
 	case bool:
 		empty = !x
 	case []any:
@@ -107,7 +106,7 @@ func meaningful(x any, path string, defaults map[string]string) string {
 		empty = len(x) == 0
 	case params:
 		for _, name := range slices.Sorted(maps.Keys(x)) {
-			if p := meaningful(x[name], path+"."+name, defaults); p != "" {
+			if p := meaningful(x[name], path+"."+name); p != "" {
 				return p
 			}
 		}

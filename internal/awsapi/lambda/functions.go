@@ -16,7 +16,7 @@ var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "Tags", "Lay
 	"CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
-	return refuse(c.op.name, c.in, nil, notYet...)
+	return refuse(c.op.name, c.in, notYet...)
 }
 
 // logging is what a request's LoggingConfig has.
@@ -56,7 +56,7 @@ func (s *Service) createFunction(c *call) (any, error) {
 
 // zip returns the package that CreateFunction and UpdateFunctionCode carry.
 func (c *call) zip(in params) ([]byte, error) {
-	if err := refuse(c.op.name, in, nil, "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri", "SourceKMSKeyArn"); err != nil {
+	if err := refuse(c.op.name, in, "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri", "SourceKMSKeyArn"); err != nil {
 		return nil, err
 	}
 	zip, ok := in["ZipFile"].([]byte)
@@ -120,7 +120,7 @@ func (s *Service) getFunctionConfiguration(c *call) (any, error) {
 }
 
 func (s *Service) listFunctions(c *call) (any, error) {
-	if err := refuse(c.op.name, c.in, nil, "MasterRegion"); err != nil {
+	if err := refuse(c.op.name, c.in, "MasterRegion"); err != nil {
 		return nil, err
 	}
 	functions, next, err := s.functions.List(c.Context(), c.project, c.in.text("FunctionVersion") == "ALL", c.page())
@@ -141,7 +141,7 @@ func (s *Service) updateFunctionCode(c *call) (any, error) {
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
-	if err := refuse(c.op.name, c.in, nil, "PublishTo"); err != nil {
+	if err := refuse(c.op.name, c.in, "PublishTo"); err != nil {
 		return nil, err
 	}
 	zip, err := c.zip(c.in)
@@ -188,7 +188,7 @@ func (s *Service) publishVersion(c *call) (any, error) {
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
-	if err := refuse(c.op.name, c.in, nil, "PublishTo"); err != nil {
+	if err := refuse(c.op.name, c.in, "PublishTo"); err != nil {
 		return nil, err
 	}
 	f, err := s.functions.Publish(c.Context(), c.project, c.function, function.PublishInput{

@@ -106,7 +106,7 @@ func (s *Service) validateInvocation(r *http.Request, opName, fullName string, q
 	if in.text("InvocationType") == "Event" {
 		return hansom.Errorf(hansom.Unsupported, opName, "The InvocationType Event is not supported by this server. Use RequestResponse.")
 	}
-	return refuse(opName, in, nil, "DurableExecutionName", "TenantId")
+	return refuse(opName, in, "DurableExecutionName", "TenantId")
 }
 
 func clientContext(encoded string) ([]byte, error) {
