@@ -13,6 +13,7 @@ const (
 // Limits of AWS Lambda that Hansom keeps. Sizes are in bytes unless the name says otherwise.
 const (
 	MaxSyncPayload   = 6 << 20
+	MaxEventPayload  = 1 << 20 // of an asynchronous invocation
 	MaxStreamPayload = 200 << 20
 	MaxZipInline     = 50 << 20
 	MaxUnpacked      = 250 << 20

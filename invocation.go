@@ -17,7 +17,7 @@ type Invocation struct {
 	Payload       []byte // JSON; belongs to the caller until Invoke returns
 	ClientContext []byte // JSON, "" when there is none
 	Trace         string // X-Amzn-Trace-Id
-	Source        string // what triggered it: "api", "url", "http"
+	Source        string // what triggered it: "api", "url", "http", "async"
 	LogTail       bool   // fill Result.LogTail
 }
 

@@ -1,5 +1,5 @@
 // Package invoke is the one way to run a function: it resolves the name, holds the request to Lambda's limits on payload and
-// concurrency, and has the pool run it.
+// concurrency, and has the pool run it. Async accepts invocations that nobody waits for, and retries them.
 package invoke
 
 import (
@@ -19,11 +19,13 @@ const (
 type Config struct {
 	Concurrency int // invocations at once in a project; the reserved concurrency of its functions is taken from it
 	MaxPayload  int // bytes of an event
+	MaxEvent    int // bytes of an event that nobody waits for
+	Workers     int // asynchronous invocations of one function at a time
 }
 
-// DefaultConfig holds Lambda's limits.
+// DefaultConfig holds Lambda's limits, and 50 workers.
 func DefaultConfig() Config {
-	return Config{Concurrency: hansom.MaxConcurrency, MaxPayload: hansom.MaxSyncPayload}
+	return Config{Concurrency: hansom.MaxConcurrency, MaxPayload: hansom.MaxSyncPayload, MaxEvent: hansom.MaxEventPayload, Workers: 50}
 }
 
 // Functions knows the functions of projects, from memory.
