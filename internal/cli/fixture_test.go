@@ -128,6 +128,12 @@ func (s *testServer) Invoke(ctx context.Context, inv *hansom.Invocation, _ hanso
 	return r, nil
 }
 
+// Accept takes an event over and forgets it.
+func (s *testServer) Accept(ctx context.Context, inv *hansom.Invocation) error {
+	_, err := s.functions.Resolve(ctx, inv.Project, inv.Function, inv.Qualifier)
+	return err
+}
+
 // log writes a line as a function would have some time ago.
 func (s *testServer) log(function, message string, ago time.Duration) {
 	s.logs.Append(hansom.LogEvent{Time: time.Now().Add(-ago), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message})

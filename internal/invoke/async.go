@@ -29,15 +29,9 @@ type Async struct {
 	logger    *slog.Logger
 
 	mu    sync.Mutex
-	ctx   context.Context // of Run; nil before it
-	lanes map[function]*lane
+	ctx   context.Context            // of Run; nil before it
+	lanes map[function]chan struct{} // functions that have events, each served by a goroutine; told when one more was accepted
 	work  sync.WaitGroup
-}
-
-// lane serves the events of one function while it has any.
-type lane struct {
-	function function
-	wake     chan struct{} // an event was accepted; capacity 1
 }
 
 // NewAsync opens the queue. Run must be called for what is accepted to run.
@@ -49,7 +43,7 @@ func NewAsync(ctx context.Context, cfg Config, database *db.DB, functions Functi
 	if err != nil {
 		return nil, err
 	}
-	return &Async{cfg: cfg, queue: t, functions: functions, invoker: invoker, logger: logger.With("component", "async"), lanes: map[function]*lane{}}, nil
+	return &Async{cfg: cfg, queue: t, functions: functions, invoker: invoker, logger: logger.With("component", "async"), lanes: map[function]chan struct{}{}}, nil
 }
 
 // Accept takes an invocation over. When it returns nil, the invocation is stored and will run, also after a crash. It sets inv.ID,
@@ -102,21 +96,21 @@ func (a *Async) open(f function) {
 	if a.ctx == nil || a.ctx.Err() != nil {
 		return
 	}
-	l := a.lanes[f]
-	if l == nil {
-		l = &lane{f, make(chan struct{}, 1)}
-		a.lanes[f] = l
-		a.work.Go(func() { a.serve(a.ctx, l) })
+	wake := a.lanes[f]
+	if wake == nil {
+		wake = make(chan struct{}, 1)
+		a.lanes[f] = wake
+		a.work.Go(func() { a.serve(a.ctx, f, wake) })
 		return
 	}
 	select {
-	case l.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
 
 // serve runs the events of a function that are due, as many at a time as it may have workers.
-func (a *Async) serve(ctx context.Context, l *lane) {
+func (a *Async) serve(ctx context.Context, f function, wake chan struct{}) {
 	running := map[string]bool{}
 	done := make(chan string)
 	defer func() {
@@ -125,8 +119,8 @@ func (a *Async) serve(ctx context.Context, l *lane) {
 		}
 	}()
 	for ctx.Err() == nil {
-		workers := a.workers(l.function)
-		heads, err := a.queue.next(ctx, l.function, workers) // those that run are among them: they were due first
+		workers := a.workers(f)
+		heads, err := a.queue.next(ctx, f, workers) // those that run are among them: they were due first
 		pause := maxBackOff
 		if err != nil {
 			a.logger.Warn("accepted events could not be read; tried again", "error", err)
@@ -146,12 +140,12 @@ func (a *Async) serve(ctx context.Context, l *lane) {
 				done <- h.id
 			}()
 		}
-		if err == nil && len(heads) == 0 && len(running) == 0 && a.close(l) {
+		if err == nil && len(heads) == 0 && len(running) == 0 && a.close(f, wake) {
 			return
 		}
 		timer := time.NewTimer(pause)
 		select {
-		case <-l.wake:
+		case <-wake:
 		case id := <-done:
 			delete(running, id)
 		case <-timer.C:
@@ -162,14 +156,14 @@ func (a *Async) serve(ctx context.Context, l *lane) {
 }
 
 // close ends an empty lane, unless an event was accepted meanwhile.
-func (a *Async) close(l *lane) bool {
+func (a *Async) close(f function, wake chan struct{}) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	select {
-	case <-l.wake:
+	case <-wake:
 		return false
 	default:
-		delete(a.lanes, l.function)
+		delete(a.lanes, f)
 		return true
 	}
 }
@@ -194,9 +188,6 @@ func (a *Async) attempt(ctx context.Context, id string) {
 		result, err := a.invoker.Invoke(store, &hansom.Invocation{ID: id, Project: e.function.project, Function: e.function.name, Qualifier: e.qualifier,
 			Payload: e.payload, Trace: e.trace, Source: "async"}, nil)
 		result.Release()
-		if err != nil && ctx.Err() != nil {
-			return nil // the server stops: the event stays as it is
-		}
 		at, reason := e.retry(time.Now(), result.FunctionError, err)
 		switch {
 		case at.IsZero() && reason == "":

@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"io/fs"
 	"time"
@@ -71,39 +72,41 @@ func (t *table) put(ctx context.Context, e *event) error {
 }
 
 func (t *table) functions(ctx context.Context) ([]function, error) {
-	rows, err := t.db.Read().QueryContext(ctx, `SELECT DISTINCT project, name FROM invoke_events`)
-	if err != nil {
-		return nil, failed("read events", err)
-	}
-	defer rows.Close()
 	var list []function
-	for rows.Next() {
+	err := t.each(ctx, func(rows *sql.Rows) error {
 		var f function
-		if err := rows.Scan(&f.project, &f.name); err != nil {
-			return nil, failed("read events", err)
-		}
+		err := rows.Scan(&f.project, &f.name)
 		list = append(list, f)
-	}
-	return list, rows.Err()
+		return err
+	}, `SELECT DISTINCT project, name FROM invoke_events`)
+	return list, err
 }
 
 func (t *table) next(ctx context.Context, f function, n int) ([]head, error) {
-	rows, err := t.db.Read().QueryContext(ctx, `SELECT id, due FROM invoke_events WHERE project = ? AND name = ? ORDER BY due LIMIT ?`, f.project, f.name, n)
-	if err != nil {
-		return nil, failed("read events", err)
-	}
-	defer rows.Close()
 	var list []head
-	for rows.Next() {
+	err := t.each(ctx, func(rows *sql.Rows) error {
 		var h head
 		var due int64
-		if err := rows.Scan(&h.id, &due); err != nil {
-			return nil, failed("read events", err)
-		}
+		err := rows.Scan(&h.id, &due)
 		h.due = time.UnixMicro(due)
 		list = append(list, h)
+		return err
+	}, `SELECT id, due FROM invoke_events WHERE project = ? AND name = ? ORDER BY due LIMIT ?`, f.project, f.name, n)
+	return list, err
+}
+
+func (t *table) each(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := t.db.Read().QueryContext(ctx, query, args...)
+	if err != nil {
+		return failed("read events", err)
 	}
-	return list, rows.Err()
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return failed("read events", err)
+		}
+	}
+	return rows.Err()
 }
 
 func (t *table) get(ctx context.Context, id string) (event, error) {

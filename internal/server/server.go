@@ -51,6 +51,7 @@ type Server struct {
 	functions *function.Service
 	driver    sandbox.Driver
 	pool      *pool.Pool
+	async     *invoke.Async
 	apps      *app.Service
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
@@ -135,6 +136,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.requests = telemetry.NewRequests()
 	invoker := s.requests.Invoker(invocations)
 
+	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.functions, invoker, logger); err != nil {
+		return nil, err
+	}
+
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
 	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{s.auth}, invoker, logger.With("component", "gateway"))
@@ -148,7 +153,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, invoker, blobs, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, lambdaInvoker{invoker, s.async}, blobs, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -187,6 +192,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
+	beginning, stopBeginning := context.WithCancel(ctx)
+	defer stopBeginning()
 	failed := make(chan error, 8)
 	var wg sync.WaitGroup
 	run := func(name string, f func() error) {
@@ -197,6 +204,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	run("functions", func() error { return s.functions.Run(background) })
+	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("pool", func() error { return s.pool.Maintain(background) })
 	run("edge listener", func() error { return s.edge.Serve(s.edgeListener) })
 	run("api listener", func() error { return s.api.Serve(s.apiListener) })
@@ -208,6 +216,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.logger.Info("stopping: running invocations may end; a second signal ends at once")
 	case err = <-failed:
 	}
+	stopBeginning()
 	drain, cancel := context.WithTimeout(background, maxInvocation)
 	defer cancel()
 	apiDone := make(chan error, 1)
@@ -315,6 +324,12 @@ func (c runtimeCheck) RuntimeARN(identifier string) string {
 		return ""
 	}
 	return r.ARN(c.region)
+}
+
+// lambdaInvoker is what the Lambda API needs to invoke functions.
+type lambdaInvoker struct {
+	hansom.Invoker
+	*invoke.Async
 }
 
 // lambdaOnly refuses signatures for other services, as function URLs do.

@@ -71,6 +71,16 @@ func (i *invoker) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 	return result, err
 }
 
+func (i *invoker) Accept(ctx context.Context, inv *hansom.Invocation) error {
+	if _, err := i.functions.Resolve(ctx, inv.Project, inv.Function, inv.Qualifier); err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.last, i.body = *inv, string(inv.Payload)
+	return nil
+}
+
 func (i *invoker) seen() (hansom.Invocation, string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

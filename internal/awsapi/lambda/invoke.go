@@ -16,6 +16,10 @@ import (
 const (
 	opInvoke = "Invoke"
 	opStream = "InvokeWithResponseStream"
+	opAsync  = "InvokeAsync"
+
+	// maxAsyncArgs is the limit of InvokeAsync's payload in bytes; that of an Event is hansom.MaxEventPayload.
+	maxAsyncArgs = 256 << 10
 
 	invokePrefix = "/2015-03-31/functions/"
 	invokeSuffix = "/invocations"
@@ -39,6 +43,7 @@ func invokePath(r *http.Request) (string, bool) {
 type invocation struct {
 	hansom.Invocation
 	dryRun bool
+	event  bool // nobody waits for it
 }
 
 // readInvocation reads all of a request but its body. Requests that are plainly right do not pass through the validator.
@@ -59,7 +64,10 @@ func (s *Service) readInvocation(r *http.Request, opName, fullName string) (*inv
 		}
 	}
 	kind, logType := header(r, "X-Amz-Invocation-Type"), header(r, "X-Amz-Log-Type")
-	plain = plain && (kind == "" || kind == "RequestResponse") && (logType == "" || logType == "None" || logType == "Tail") &&
+	if opName == opAsync {
+		kind = "Event"
+	}
+	plain = plain && (kind == "" || kind == "RequestResponse" || kind == "Event" && opName != opStream) && (logType == "" || logType == "None" || logType == "Tail") &&
 		header(r, "X-Amz-Durable-Execution-Name") == "" && header(r, "X-Amz-Tenant-Id") == ""
 	if !plain {
 		if err := s.validateInvocation(r, opName, fullName, query); err != nil {
@@ -71,7 +79,7 @@ func (s *Service) readInvocation(r *http.Request, opName, fullName string) (*inv
 	if err != nil {
 		return nil, err
 	}
-	inv := &invocation{dryRun: kind == "DryRun", Invocation: hansom.Invocation{
+	inv := &invocation{dryRun: kind == "DryRun", event: kind == "Event", Invocation: hansom.Invocation{
 		ID: awsapi.RequestID(ctx), Project: p.Project, Function: function, Qualifier: qualifier,
 		Trace: header(r, "X-Amzn-Trace-Id"), Source: "api", LogTail: logType == "Tail",
 	}}
@@ -102,9 +110,6 @@ func (s *Service) validateInvocation(r *http.Request, opName, fullName string, q
 	in, err := s.validator.decode(op, request{path: map[string]string{"FunctionName": fullName}, query: query, header: r.Header})
 	if err != nil {
 		return err
-	}
-	if in.text("InvocationType") == "Event" {
-		return hansom.Errorf(hansom.Unsupported, opName, "The InvocationType Event is not supported by this server. Use RequestResponse.")
 	}
 	return refuse(opName, in, "DurableExecutionName", "TenantId")
 }
@@ -156,6 +161,10 @@ func (s *Service) invoke(w http.ResponseWriter, r *http.Request, fullName string
 	if inv == nil {
 		return
 	}
+	if inv.event {
+		s.acceptEvent(w, r, inv)
+		return
+	}
 	result, err := s.invoker.Invoke(r.Context(), &inv.Invocation, nil)
 	if err != nil {
 		s.WriteError(w, r, err)
@@ -177,6 +186,31 @@ func (s *Service) invoke(w http.ResponseWriter, r *http.Request, fullName string
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(result.Payload) // a caller that has gone needs no answer
 	result.Release()
+}
+
+// invokeAsync serves InvokeAsync.
+func (s *Service) invokeAsync(w http.ResponseWriter, r *http.Request, fullName string) {
+	inv, done := s.accept(w, r, opAsync, fullName)
+	defer done()
+	switch {
+	case inv == nil:
+	case len(inv.Payload) > maxAsyncArgs:
+		s.WriteError(w, r, hansom.Errorf(hansom.TooLarge, opAsync,
+			"%d byte payload is too large for the Event invocation type (limit %d bytes)", len(inv.Payload), maxAsyncArgs))
+	default:
+		inv.Trace = "" // as AWS documents
+		s.acceptEvent(w, r, inv)
+	}
+}
+
+// acceptEvent answers 202 when the event is stored.
+func (s *Service) acceptEvent(w http.ResponseWriter, r *http.Request, inv *invocation) {
+	if err := s.invoker.Accept(r.Context(), &inv.Invocation); err != nil {
+		s.WriteError(w, r, err)
+		return
+	}
+	w.Header()["X-Amzn-Trace-Id"] = []string{inv.Trace}
+	w.WriteHeader(http.StatusAccepted)
 }
 
 // dryRun answers 204 when the function is there.

@@ -54,10 +54,53 @@ func TestInvoke(t *testing.T) {
 	if err != nil || out.StatusCode != 204 {
 		t.Errorf("dry run: %+v, %v", out, err)
 	}
-	_, err = c.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("f"), InvocationType: types.InvocationTypeEvent})
-	var invalid *types.InvalidParameterValueException
-	if !errors.As(err, &invalid) || !strings.Contains(*invalid.Message, "Event") {
-		t.Errorf("event: %v", err)
+}
+
+// Nobody waits for an event: it is taken over, and answered without a body.
+func TestInvokeEvent(t *testing.T) {
+	s := newServer(t)
+	c := s.client(t)
+	create(t, c, "f")
+	out, err := c.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("f:$LATEST"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{"a":1}`)})
+	if err != nil || out.StatusCode != 202 || len(out.Payload) != 0 || out.ExecutedVersion != nil {
+		t.Errorf("%+v, %v", out, err)
+	}
+	id, _ := awsMetadata(out.ResultMetadata)
+	if inv, body := s.invoker.seen(); inv.ID != id || inv.Function != "f" || inv.Qualifier != "$LATEST" || body != `{"a":1}` {
+		t.Errorf("%+v %s", inv, body)
+	}
+	old, err := c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(`{"b":2}`)})
+	if err != nil || old.Status != 202 {
+		t.Errorf("%+v, %v", old, err)
+	}
+	if inv, body := s.invoker.seen(); inv.Trace != "" || body != `{"b":2}` {
+		t.Errorf("%+v %s", inv, body)
+	}
+	missing := func(_ any, err error) {
+		t.Helper()
+		var e *types.ResourceNotFoundException
+		if !errors.As(err, &e) {
+			t.Error(err)
+		}
+	}
+	missing(c.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("g"), InvocationType: types.InvocationTypeEvent}))
+	missing(c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("g"), InvokeArgs: strings.NewReader("1")}))
+	full := strings.Repeat("1", maxAsyncArgs)
+	if _, err := c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(full)}); err != nil {
+		t.Error(err)
+	}
+	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(full + "1")})
+	var e smithy.APIError
+	if !errors.As(err, &e) || e.ErrorCode() != "RequestTooLargeException" || e.ErrorMessage() != "262145 byte payload is too large for the Event invocation type (limit 262144 bytes)" {
+		t.Error(err)
+	}
+	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader("{")})
+	if !errors.As(err, &e) || e.ErrorCode() != "InvalidRequestContentException" {
+		t.Error(err)
+	}
+	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f!"), InvokeArgs: strings.NewReader("1")})
+	if !errors.As(err, &e) || e.ErrorCode() != "ValidationException" || !strings.HasPrefix(e.ErrorMessage(), "1 validation error detected: Value 'f!' at 'functionName'") {
+		t.Error(err)
 	}
 }
 
@@ -308,7 +351,10 @@ type body struct{ bytes.Reader }
 
 func (*body) Close() error { return nil }
 
-type constant struct{ result hansom.Result }
+type constant struct {
+	Invoker
+	result hansom.Result
+}
 
 func (c *constant) Invoke(context.Context, *hansom.Invocation, hansom.Sink) (hansom.Result, error) {
 	return c.result, nil
@@ -317,7 +363,7 @@ func (c *constant) Invoke(context.Context, *hansom.Invocation, hansom.Sink) (han
 // A warm call costs few allocations here: the invocation and the values of the headers.
 func TestInvokeAllocations(t *testing.T) {
 	s := newServer(t).api
-	s.invoker = &constant{hansom.Result{Payload: []byte(`{"ok":true}`), Version: "$LATEST"}}
+	s.invoker = &constant{result: hansom.Result{Payload: []byte(`{"ok":true}`), Version: "$LATEST"}}
 	payload := []byte(`{"key":"value"}`)
 	b := &body{}
 	r := httptest.NewRequest(http.MethodPost, "/2015-03-31/functions/hello/invocations", nil)

@@ -4,11 +4,13 @@ package lambda
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +44,7 @@ func DefaultConfig() Config {
 type Service struct {
 	cfg       Config
 	functions *function.Service
-	invoker   hansom.Invoker
+	invoker   Invoker
 	blobs     blob.Store
 	logger    *slog.Logger
 	actions   map[string]action
@@ -50,6 +52,16 @@ type Service struct {
 	validator *validator
 	buffers   buffers
 }
+
+// Invoker runs functions. Accept takes over an invocation that nobody waits for; when it returns nil, the invocation will run
+// whatever happens to the server. Its errors go to the caller as they are.
+type Invoker interface {
+	hansom.Invoker
+	Accept(ctx context.Context, inv *hansom.Invocation) error
+}
+
+// invocations are the operations that are served apart from the control plane.
+var invocations = []string{opInvoke, opStream, opAsync}
 
 // call is one request to an operation of the control plane.
 type call struct {
@@ -67,7 +79,7 @@ type call struct {
 type action func(s *Service, c *call) (any, error)
 
 // New returns a service. invoker runs functions, blobs holds their packages. It errs when the configuration lacks something.
-func New(cfg Config, functions *function.Service, invoker hansom.Invoker, blobs blob.Store, logger *slog.Logger) (*Service, error) {
+func New(cfg Config, functions *function.Service, invoker Invoker, blobs blob.Store, logger *slog.Logger) (*Service, error) {
 	if len(cfg.DownloadKey) < 16 || cfg.FunctionURL == nil || cfg.Now == nil {
 		return nil, hansom.Errorf(hansom.Invalid, "new lambda api", "the configuration lacks DownloadKey (at least 16 bytes), FunctionURL or Now")
 	}
@@ -98,7 +110,7 @@ func New(cfg Config, functions *function.Service, invoker hansom.Invoker, blobs 
 	var served []*operation
 	for i := range operations {
 		op := &operations[i]
-		if _, ok := s.actions[op.name]; ok || op.name == opInvoke || op.name == opStream {
+		if _, ok := s.actions[op.name]; ok || slices.Contains(invocations, op.name) {
 			served = append(served, op)
 		}
 	}
@@ -120,6 +132,8 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.invoke(w, r, path["FunctionName"])
 	case op.name == opStream:
 		s.invokeStream(w, r, path["FunctionName"])
+	case op.name == opAsync:
+		s.invokeAsync(w, r, path["FunctionName"])
 	case p.Kind == hansom.FunctionSession:
 		resource := "*"
 		if n, ok := parseName(path["FunctionName"]); ok {

@@ -131,6 +131,9 @@ func (v *validator) decode(op *operation, r request) (params, error) {
 			return nil, err
 		}
 	}
+	if op.payload != "" {
+		in[op.payload] = r.body
+	}
 	if err := v.Check(op.input, in); err != nil {
 		return nil, err
 	}
