@@ -258,8 +258,7 @@ type route struct {
 // newRoutes sorts the operations by method. Those with fixed segments or a query come before those that match more.
 func newRoutes() map[string][]route {
 	routes := map[string][]route{}
-	for i := range operations {
-		op := &operations[i]
+	for op := range every {
 		routes[op.method] = append(routes[op.method], route{op, strings.Split(strings.Trim(op.path, "/"), "/")})
 	}
 	for _, list := range routes {
