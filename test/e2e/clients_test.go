@@ -69,6 +69,27 @@ func pythonsWithBoto3(t *testing.T) []python {
 	return found
 }
 
+// TestSDKForJavaScript runs the script with the @aws-sdk/client-lambda that scripts/setup.sh has installed.
+func TestSDKForJavaScript(t *testing.T) {
+	const modules = "/opt/hansom/clients/node_modules"
+	node := "/opt/hansom/node22/bin/node"
+	if _, err := os.Stat(node); err != nil {
+		node = "node"
+	}
+	if _, err := os.Stat(modules + "/@aws-sdk/client-lambda"); err != nil {
+		t.Fatal("no @aws-sdk/client-lambda: run scripts/setup.sh")
+	}
+	s := hansomtest.Start(t, nil)
+	code := filepath.Join(t.TempDir(), "code.zip")
+	if err := os.WriteFile(code, source(t, node22, "exports.handler = async (event) => {\n"+
+		"  if (!event.n) throw new RangeError('no n');\n  console.log({ n: event.n });\n  return event;\n};\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(t, append(environment(s), "AWS_REGION=us-east-1", "NODE_PATH="+modules), "testdata", node, "sdk.cjs", code); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 // TestAWSCLI walks through a function's life with Debian's awscli.
 func TestAWSCLI(t *testing.T) {
 	const aws = "/usr/bin/aws"
@@ -98,6 +119,11 @@ func TestAWSCLI(t *testing.T) {
 	if out, err := os.ReadFile(filepath.Join(dir, "out.json")); err != nil || strings.ReplaceAll(string(out), " ", "") != `{"hello":"Ada"}` {
 		t.Fatalf("%s, %v", out, err)
 	}
+	do("202", "lambda", "invoke", "--function-name", "cli", "--invocation-type", "Event", "--payload", `{"name":"Ada"}`, "--cli-binary-format", "raw-in-base64-out", "out.json")
+	do("Active", "lambda", "update-function-configuration", "--function-name", "cli", "--tracing-config", "Mode=Active", "--query", "TracingConfig.Mode")
+	do("", "lambda", "wait", "function-updated-v2", "--function-name", "cli")
+	do("", "lambda", "get-function-code-signing-config", "--function-name", "cli")
+	do("", "lambda", "list-code-signing-configs")
 	do("1", "lambda", "publish-version", "--function-name", "cli", "--query", "Version")
 	do("live", "lambda", "create-alias", "--function-name", "cli", "--name", "live", "--function-version", "1")
 	do("cli:live", "lambda", "list-aliases", "--function-name", "cli")

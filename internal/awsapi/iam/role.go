@@ -104,6 +104,20 @@ func (s *service) getRole(ctx context.Context, values url.Values) (any, error) {
 	return roleResult{xmlOf(&r)}, err
 }
 
+// listInstanceProfiles has none to list; Terraform asks before it deletes a role.
+func (s *service) listInstanceProfiles(ctx context.Context, values url.Values) (any, error) {
+	f := form{Values: values}
+	name := f.roleName()
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	_, err := findRole(ctx, s.db.Read(), project(ctx), name)
+	return struct {
+		InstanceProfiles struct{}
+		paging
+	}{}, err
+}
+
 func (s *service) listRoles(ctx context.Context, values url.Values) (any, error) {
 	f := form{Values: values}
 	after, limit, err := f.page()

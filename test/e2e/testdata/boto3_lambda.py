@@ -191,6 +191,75 @@ class LambdaTest(unittest.TestCase):
         self.assertEqual(b"".join(e["PayloadChunk"]["Payload"] for e in events if "PayloadChunk" in e), b"one two")
         self.assertIn("InvokeComplete", events[-1])
 
+    def test_events(self):
+        name, _ = self.make()
+        answer = client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"n": 1}')
+        self.assertEqual((answer["StatusCode"], answer["Payload"].read()), (202, b""))
+        self.assertEqual(client.invoke_async(FunctionName=name, InvokeArgs=b"{}")["Status"], 202)
+        self.fails("ResourceNotFoundException", 404, client.invoke, FunctionName="none", InvocationType="Event")
+        large = lambda size: b'"' + b"a" * (size - 2) + b'"'
+        self.assertEqual(client.invoke(FunctionName=name, InvocationType="Event", Payload=large(1 << 20))["StatusCode"], 202)
+        message = self.fails("RequestTooLargeException", 413, client.invoke, FunctionName=name, InvocationType="Event", Payload=large((1 << 20) + 1))
+        self.assertEqual(message, "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)")
+        self.fails("RequestTooLargeException", 413, client.invoke_async, FunctionName=name, InvokeArgs=large((256 << 10) + 1))
+        self.fails("InvalidRequestContentException", 400, client.invoke, FunctionName=name, InvocationType="Event", Payload=b"{")
+
+    def test_code_updates(self):
+        name, created = self.make(Publish=True)
+        self.assertEqual((created["Version"], created["State"]), ("1", "Pending"))
+        revision = client.get_function_configuration(FunctionName=name)["RevisionId"]
+        code = package(app__py=PYTHON + "# changed\n")
+        dry = client.update_function_code(FunctionName=name, ZipFile=code, DryRun=True, RevisionId=revision)
+        self.assertNotEqual(dry["CodeSha256"], created["CodeSha256"])
+        now = client.get_function_configuration(FunctionName=name)
+        self.assertEqual((now["CodeSha256"], now["RevisionId"]), (created["CodeSha256"], revision))
+        self.fails("PreconditionFailedException", 412, client.update_function_code, FunctionName=name, ZipFile=code, RevisionId="x", DryRun=True)
+        updated = client.update_function_code(FunctionName=name, ZipFile=code, Publish=True, RevisionId=revision)
+        self.assertEqual((updated["Version"], updated["CodeSha256"]), ("2", dry["CodeSha256"]))
+        client.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        self.fails("PreconditionFailedException", 412, client.publish_version, FunctionName=name, RevisionId=revision)
+        self.fails("PreconditionFailedException", 412, client.add_permission, FunctionName=name, StatementId="s", Action="lambda:InvokeFunction",
+                   Principal="*", RevisionId=revision)
+        client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+        self.fails("PreconditionFailedException", 412, client.update_alias, FunctionName=name, Name="live", RevisionId=revision)
+
+    def test_code_signing(self):
+        name, _ = self.make()
+        self.assertNotIn("CodeSigningConfigArn", client.get_function_code_signing_config(FunctionName=name))
+        self.assertEqual(client.list_code_signing_configs()["CodeSigningConfigs"], [])
+        client.delete_function_code_signing_config(FunctionName=name)
+        self.fails("ResourceNotFoundException", 404, client.get_code_signing_config,
+                   CodeSigningConfigArn="arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0")
+
+    def test_json_logs(self):
+        if "LoggingConfig" not in client.meta.service_model.operation_model("CreateFunction").input_shape.members:
+            self.skipTest("this boto3 is older than LoggingConfig")
+        code = "import logging\nlog = logging.getLogger('mine')\ndef handler(event, context):\n    log.info('hidden')\n    log.warning('seen %s', event['n'], extra={'order': 7})\n    raise KeyError('gone')\n"
+        name, created = self.make(code=package(app__py=code), LoggingConfig={"LogFormat": "JSON", "ApplicationLogLevel": "WARN"})
+        self.assertEqual(created["LoggingConfig"], {"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO", "LogGroup": "/aws/lambda/" + name})
+        answer, _ = self.invoke(name, {"n": 1}, LogType="Tail")
+        lines = [json.loads(line) for line in base64.b64decode(answer["LogResult"]).decode().splitlines()]
+        self.assertEqual([line.get("type") or line["level"] for line in lines], ["platform.start", "WARNING", "ERROR", "platform.runtimeDone", "platform.report"])
+        self.assertEqual((lines[1]["message"], lines[1]["logger"], lines[1]["order"], lines[1]["requestId"]), ("seen 1", "mine", 7, answer["ResponseMetadata"]["RequestId"]))
+        self.assertEqual((lines[2]["errorType"], lines[4]["record"]["errorType"]), ("KeyError", "KeyError"))
+
+    def test_management(self):
+        if not hasattr(client, "get_function_recursion_config"):
+            self.skipTest("this boto3 is older than recursion config")
+        name, created = self.make("python3.12", SnapStart={"ApplyOn": "PublishedVersions"}, TracingConfig={"Mode": "Active"})
+        self.assertEqual((created["SnapStart"], created["TracingConfig"]), ({"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}, {"Mode": "Active"}))
+        self.assertEqual(client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"], "Terminate")
+        client.put_function_recursion_config(FunctionName=name, RecursiveLoop="Allow")
+        self.assertEqual(client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"], "Allow")
+        arn = created["RuntimeVersionConfig"]["RuntimeVersionArn"]
+        self.assertEqual(client.get_runtime_management_config(FunctionName=name)["UpdateRuntimeOn"], "Auto")
+        client.put_runtime_management_config(FunctionName=name, UpdateRuntimeOn="Manual", RuntimeVersionArn=arn)
+        self.assertEqual(client.get_runtime_management_config(FunctionName=name, Qualifier="$LATEST")["RuntimeVersionArn"], arn)
+        self.fails("InvalidParameterValueException", 400, client.put_runtime_management_config, FunctionName=name, UpdateRuntimeOn="Manual",
+                   RuntimeVersionArn="arn:aws:lambda:us-east-1::runtime:" + "0" * 64)
+        changed = client.update_function_configuration(FunctionName=name, SnapStart={"ApplyOn": "None"}, Runtime="python3.11")
+        self.assertEqual(changed["SnapStart"]["ApplyOn"], "None")
+
     def test_refusals(self):
         name, _ = self.make()
         message = self.fails("InvalidParameterValueException", 400, client.create_function, FunctionName="x", Runtime="cobol1.x",
@@ -203,9 +272,14 @@ class LambdaTest(unittest.TestCase):
         self.fails("InvalidRequestContentException", 400, client.invoke, FunctionName=name, Payload=b"{")
         message = self.fails("RequestTooLargeException", 413, client.invoke, FunctionName=name, Payload=b'"' + b"a" * ((6 << 20) - 1) + b'"')
         self.assertIn("6291456", message)
-        with self.assertRaises(ClientError) as caught:
-            client.invoke(FunctionName=name, InvocationType="Event")
-        self.assertIn("Event", caught.exception.response["Error"]["Message"])
+        self.fails("InvalidParameterValueException", 400, client.create_code_signing_config, AllowedPublishers={"SigningProfileVersionArns": ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p"]})
+        for member in ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, {"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}},
+                       {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, {"ImageConfig": {"Command": ["c"]}}):
+            message = self.fails("InvalidParameterValueException", 400, client.update_function_configuration, FunctionName=name, **member)
+            self.assertRegex(message, r"^%s(\.\w+)? is not supported by this server\. Leave it out of the request\.$" % next(iter(member)))
+        other = "arm64" if client.get_function_configuration(FunctionName=name)["Architectures"] == ["x86_64"] else "x86_64"
+        message = self.fails("InvalidParameterValueException", 400, client.update_function_code, FunctionName=name, ZipFile=package(app__py=PYTHON), Architectures=[other])
+        self.assertIn(other, message)
         self.assertEqual(client.invoke(FunctionName=name, InvocationType="DryRun")["StatusCode"], 204)
 
     def test_identity_and_roles(self):
@@ -219,6 +293,7 @@ class LambdaTest(unittest.TestCase):
         iam.attach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/AWSLambdaExecute")
         self.assertEqual(iam.get_role(RoleName=role)["Role"]["RoleName"], role)
         self.assertEqual(iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"][0]["PolicyName"], "AWSLambdaExecute")
+        self.assertEqual(iam.list_instance_profiles_for_role(RoleName=role)["InstanceProfiles"], [])
         iam.detach_role_policy(RoleName=role, PolicyArn="arn:aws:iam::aws:policy/AWSLambdaExecute")
         iam.delete_role_policy(RoleName=role, PolicyName="p")
         iam.delete_role(RoleName=role)
