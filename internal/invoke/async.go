@@ -72,10 +72,17 @@ func (a *Async) Accept(ctx context.Context, inv *hansom.Invocation) error {
 // Run serves what is accepted, and what is left from before, until ctx ends; then it waits for the invocations under way. What has
 // not begun by then waits for the next Run.
 func (a *Async) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
 	a.mu.Lock()
 	a.ctx = ctx
 	a.mu.Unlock()
-	defer a.work.Wait()
+	defer func() {
+		stop()
+		a.mu.Lock()
+		a.ctx = nil // no lane is opened any more
+		a.mu.Unlock()
+		a.work.Wait()
+	}()
 	left, err := a.queue.functions(ctx)
 	if err != nil {
 		return err
@@ -84,8 +91,6 @@ func (a *Async) Run(ctx context.Context) error {
 		a.open(f)
 	}
 	<-ctx.Done()
-	a.mu.Lock() // whoever opens a lane has done so, or sees that ctx has ended
-	defer a.mu.Unlock()
 	return nil
 }
 
@@ -93,14 +98,15 @@ func (a *Async) Run(ctx context.Context) error {
 func (a *Async) open(f function) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ctx == nil || a.ctx.Err() != nil {
+	ctx := a.ctx
+	if ctx == nil {
 		return
 	}
 	wake := a.lanes[f]
 	if wake == nil {
 		wake = make(chan struct{}, 1)
 		a.lanes[f] = wake
-		a.work.Go(func() { a.serve(a.ctx, f, wake) })
+		a.work.Go(func() { a.serve(ctx, f, wake) })
 		return
 	}
 	select {

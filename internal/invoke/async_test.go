@@ -321,9 +321,6 @@ func TestCrash(t *testing.T) {
 			t.Errorf("%q, %d left", got, left(t, b))
 		}
 		stopB()
-		a.mu.Lock()
-		a.lanes = nil // it is dead: nothing more is opened
-		a.mu.Unlock()
 		go func() { time.Sleep(time.Second); close(crashed) }()
 		stop()
 	})

@@ -474,3 +474,17 @@ func FuzzSegment(f *testing.F) {
 		l.Close()
 	})
 }
+
+func TestPlatformLines(t *testing.T) {
+	for message, want := range map[string]bool{
+		"START RequestId: r Version: 1":                                            true,
+		`{"time":"2026-11-25T12:00:00.000Z","type":"platform.report","record":{}}`: true,
+		`{"time":"2026-11-25T12:00:00.000Z","level":"INFO","message":"platform."}`: false,
+		`{"time":"`:          false,
+		"a REPORT RequestId": false,
+	} {
+		if isPlatform(message) != want {
+			t.Errorf("%s: %v", message, !want)
+		}
+	}
+}

@@ -39,7 +39,7 @@ func New(ctx context.Context, database *db.DB, logger *slog.Logger) (*awsapi.Que
 	return awsapi.NewQuery("iam", namespace, logger, map[string]awsapi.Action{
 		"CreateRole": s.createRole, "GetRole": s.getRole, "ListRoles": s.listRoles, "UpdateRole": s.updateRole, "DeleteRole": s.deleteRole,
 		"UpdateAssumeRolePolicy": s.updateAssumeRolePolicy, "ListInstanceProfilesForRole": s.listInstanceProfiles,
-		"TagRole":                s.tagRole, "UntagRole": s.untagRole, "ListRoleTags": s.listRoleTags,
+		"TagRole": s.tagRole, "UntagRole": s.untagRole, "ListRoleTags": s.listRoleTags,
 		"PutRolePolicy": s.putRolePolicy, "GetRolePolicy": s.getRolePolicy, "ListRolePolicies": s.listRolePolicies, "DeleteRolePolicy": s.deleteRolePolicy,
 		"AttachRolePolicy": s.attachRolePolicy, "DetachRolePolicy": s.detachRolePolicy, "ListAttachedRolePolicies": s.listAttachedRolePolicies,
 	}), nil
