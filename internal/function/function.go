@@ -40,12 +40,7 @@ const (
 	LogJSON         = "JSON"
 	defaultLogLevel = "INFO" // of both kinds of lines, with LogJSON
 
-	RecursionAllow     = "Allow"
-	RecursionTerminate = "Terminate"
-
-	RuntimeAuto           = "Auto"
-	RuntimeFunctionUpdate = "FunctionUpdate"
-	RuntimeManual         = "Manual"
+	runtimeManual = "Manual" // of RuntimeManagement
 )
 
 // Architecture is that of the machine, which functions run on: "x86_64" or "arm64".

@@ -46,8 +46,8 @@ func hasSnapStart(runtime string) bool {
 // RuntimeManagement says when a version moves to a newer version of its runtime. It is kept and reported: what the host has runs.
 type RuntimeManagement struct {
 	FunctionARN string
-	UpdateOn    string // RuntimeAuto, RuntimeFunctionUpdate or RuntimeManual
-	RuntimeARN  string // with RuntimeManual, else ""
+	UpdateOn    string // "Auto", "FunctionUpdate" or "Manual"
+	RuntimeARN  string // with "Manual", else ""
 }
 
 // GetRuntimeManagement reads that of $LATEST ("" too) or of a published version. Errors: NotFound.
@@ -63,7 +63,7 @@ func (s *Service) GetRuntimeManagement(ctx context.Context, project, name, versi
 }
 
 // PutRuntimeManagement sets it. Errors: NotFound; Invalid for a runtime version that the host does not have, or one without
-// RuntimeManual; Conflict while the function is being created or updated.
+// "Manual"; Conflict while the function is being created or updated.
 func (s *Service) PutRuntimeManagement(ctx context.Context, project, name, version, updateOn, runtimeARN string) (RuntimeManagement, error) {
 	const op = "manage runtime"
 	number, ok := numberOf(cmp.Or(version, hansom.Latest))
@@ -77,11 +77,11 @@ func (s *Service) PutRuntimeManagement(ctx context.Context, project, name, versi
 			return err
 		case !ok:
 			return s.notFound(project, name, version)
-		case updateOn == RuntimeManual && runtimeARN == "":
+		case updateOn == runtimeManual && runtimeARN == "":
 			return hansom.Errorf(hansom.Invalid, op, "RuntimeVersionArn is required when UpdateRuntimeOn is Manual.")
-		case updateOn != RuntimeManual && runtimeARN != "":
+		case updateOn != runtimeManual && runtimeARN != "":
 			return hansom.Errorf(hansom.Invalid, op, "RuntimeVersionArn is not allowed when UpdateRuntimeOn is %s.", updateOn)
-		case updateOn == RuntimeManual && runtimeARN != r.RuntimeARN:
+		case updateOn == runtimeManual && runtimeARN != r.RuntimeARN:
 			return hansom.Errorf(hansom.Invalid, op, "The runtime version %s does not exist here. %s runs on %s.", runtimeARN, r.Runtime, r.RuntimeARN)
 		}
 		if err := s.settled(&r); err != nil {
@@ -93,7 +93,7 @@ func (s *Service) PutRuntimeManagement(ctx context.Context, project, name, versi
 	return RuntimeManagement{s.arn(project, name, version), updateOn, runtimeARN}, err
 }
 
-// GetRecursion is what happens when a function calls itself in a loop, RecursionAllow or RecursionTerminate. It is kept and
+// GetRecursion is what happens when a function calls itself in a loop, "Allow" or "Terminate". It is kept and
 // reported: loops are not looked for. Errors: NotFound.
 func (s *Service) GetRecursion(ctx context.Context, project, name string) (string, error) {
 	var recursion string

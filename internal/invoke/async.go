@@ -223,13 +223,10 @@ func (e *event) retry(now time.Time, functionError string, err error) (at time.T
 			return time.Time{}, "the function failed every time"
 		}
 		at = now.Add(time.Duration(e.failures) * time.Minute)
+	case hansom.KindOf(err) == hansom.NotFound:
+		return time.Time{}, err.Error()
 	default:
-		switch hansom.KindOf(err) {
-		case hansom.Throttled, hansom.Unavailable, hansom.Internal, hansom.Timeout:
-			at = now.Add(min(max(now.Sub(e.accepted), minBackOff), maxBackOff)) // as long as it has waited: the waits double
-		default:
-			return time.Time{}, err.Error()
-		}
+		at = now.Add(min(max(now.Sub(e.accepted), minBackOff), maxBackOff)) // as long as it has waited: the waits double
 	}
 	if at.Sub(e.accepted) > maxAge {
 		return time.Time{}, "it is too old to be tried again"

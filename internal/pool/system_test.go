@@ -103,3 +103,21 @@ func TestLoggingEnvironment(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a function writes has a level, and one that is hidden at a level is hidden at those with less detail.
+func FuzzLevels(f *testing.F) {
+	for _, line := range []string{"", "plain", `{"level":"debug"}`, `{"level":"CRITICAL","level":1}`, `{"level":{}}`, `{"LEVEL":"trace"} `, `{`, "{\"level\":\"\xff\"}"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		hidden := false
+		for least := range levels {
+			o := output{least: least}
+			if h := o.hides(line); hidden && !h || h && least == 0 {
+				t.Errorf("%q at %s: %v", line, levels[least], h)
+			} else {
+				hidden = h
+			}
+		}
+	})
+}

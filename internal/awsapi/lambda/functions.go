@@ -10,7 +10,7 @@ import (
 // maxName is the most characters the bare name of a function may have.
 const maxName = 64
 
-// notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty and default
+// notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty
 // values are accepted.
 var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "Tags", "Layers", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
 	"CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}

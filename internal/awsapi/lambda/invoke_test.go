@@ -56,6 +56,11 @@ func TestInvoke(t *testing.T) {
 	}
 }
 
+func invokeAsync(t *testing.T, c *sdk.Client, name, args string) (*sdk.InvokeAsyncOutput, error) {
+	//lint:ignore SA1019 clients still use it
+	return c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: &name, InvokeArgs: strings.NewReader(args)})
+}
+
 // Nobody waits for an event: it is taken over, and answered without a body.
 func TestInvokeEvent(t *testing.T) {
 	s := newServer(t)
@@ -69,7 +74,7 @@ func TestInvokeEvent(t *testing.T) {
 	if inv, body := s.invoker.seen(); inv.ID != id || inv.Function != "f" || inv.Qualifier != "$LATEST" || body != `{"a":1}` {
 		t.Errorf("%+v %s", inv, body)
 	}
-	old, err := c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(`{"b":2}`)})
+	old, err := invokeAsync(t, c, "f", `{"b":2}`)
 	if err != nil || old.Status != 202 {
 		t.Errorf("%+v, %v", old, err)
 	}
@@ -84,21 +89,21 @@ func TestInvokeEvent(t *testing.T) {
 		}
 	}
 	missing(c.Invoke(t.Context(), &sdk.InvokeInput{FunctionName: aws.String("g"), InvocationType: types.InvocationTypeEvent}))
-	missing(c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("g"), InvokeArgs: strings.NewReader("1")}))
+	missing(invokeAsync(t, c, "g", "1"))
 	full := strings.Repeat("1", maxAsyncArgs)
-	if _, err := c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(full)}); err != nil {
+	if _, err := invokeAsync(t, c, "f", full); err != nil {
 		t.Error(err)
 	}
-	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader(full + "1")})
+	_, err = invokeAsync(t, c, "f", full+"1")
 	var e smithy.APIError
 	if !errors.As(err, &e) || e.ErrorCode() != "RequestTooLargeException" || e.ErrorMessage() != "262145 byte payload is too large for the Event invocation type (limit 262144 bytes)" {
 		t.Error(err)
 	}
-	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f"), InvokeArgs: strings.NewReader("{")})
+	_, err = invokeAsync(t, c, "f", "{")
 	if !errors.As(err, &e) || e.ErrorCode() != "InvalidRequestContentException" {
 		t.Error(err)
 	}
-	_, err = c.InvokeAsync(t.Context(), &sdk.InvokeAsyncInput{FunctionName: aws.String("f!"), InvokeArgs: strings.NewReader("1")})
+	_, err = invokeAsync(t, c, "f!", "1")
 	if !errors.As(err, &e) || e.ErrorCode() != "ValidationException" || !strings.HasPrefix(e.ErrorMessage(), "1 validation error detected: Value 'f!' at 'functionName'") {
 		t.Error(err)
 	}
