@@ -1,6 +1,9 @@
 package hansom
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // ARN is an Amazon Resource Name: arn:partition:service:region:account:resource.
 type ARN struct {
@@ -27,4 +30,21 @@ func FunctionARN(region, project, name, qualifier string) string {
 		s += ":" + qualifier
 	}
 	return s
+}
+
+// LayerARN names a version of a layer, or the layer itself when version is 0.
+func LayerARN(region, project, name string, version int64) string {
+	s := "arn:aws:lambda:" + region + ":" + project + ":layer:" + name
+	if version > 0 {
+		s += ":" + strconv.FormatInt(version, 10)
+	}
+	return s
+}
+
+// LayerOf is the ARN of the layer that the ARN of one of its versions names.
+func LayerOf(versionARN string) string {
+	if i := strings.LastIndexByte(versionARN, ':'); i >= 0 {
+		return versionARN[:i]
+	}
+	return versionARN
 }

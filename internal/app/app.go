@@ -7,6 +7,7 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -212,6 +213,18 @@ func (s *Service) version(project string, r *manifest.Resolved, key string) hans
 		Project: project, Region: s.cfg.Region, Function: manifest.FunctionName(r.Name, key), Number: hansom.Latest,
 		Runtime: f.Runtime, Handler: f.Handler, Role: "arn:aws:iam::" + project + ":role/" + r.Name,
 		CodeSHA256: f.CodeSHA256, Memory: f.Memory, Timeout: time.Duration(f.Timeout) * time.Second,
-		Environment: f.Environment, App: r.Name,
+		Environment: f.Environment, Layers: s.layers(project, f.Layers), App: r.Name,
 	}
+}
+
+// layers names versions of layers in full; a manifest may call those of its own project name:version.
+func (s *Service) layers(project string, names []string) []hansom.Layer {
+	var out []hansom.Layer
+	for _, name := range names {
+		if !strings.HasPrefix(name, "arn:") {
+			name = hansom.LayerARN(s.cfg.Region, project, name, 0)
+		}
+		out = append(out, hansom.Layer{ARN: name})
+	}
+	return out
 }

@@ -309,6 +309,48 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	})
 }
 
+func TestLayers(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		f := newFunctions(t, d)
+		s := newService(t, d, f, nil)
+		r := hello()
+		with := func(layers ...string) *manifest.Resolved {
+			work := r.Functions["work"]
+			work.Layers = layers
+			r.Functions["work"] = work
+			return r
+		}
+		const shared = "arn:aws:lambda:us-east-1:222222222222:layer:shared:3"
+		apply(t, s, with("boto3:1", shared))
+		all, err := f.all(t.Context(), project)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []hansom.Layer{{ARN: "arn:aws:lambda:us-east-1:000000000000:layer:boto3:1"}, {ARN: shared}}
+		if diff := cmp.Diff(want, all["hello-work"].Layers); diff != "" {
+			t.Error(diff)
+		}
+		if p := apply(t, s, with("boto3:1", shared)); p.Changed() {
+			t.Errorf("the same again changes %v", text(p))
+		}
+		for _, c := range []struct {
+			layers []string
+			want   string
+		}{
+			{[]string{shared, "boto3:1"}, "layers boto3:1," + shared + " -> " + shared + ",boto3:1"},
+			{nil, "layers " + shared + ",boto3:1 -> none"},
+		} {
+			p := apply(t, s, with(c.layers...))
+			if changes := strings.Join(text(p), "\n"); !strings.Contains(changes, "update function hello-work "+c.want) {
+				t.Errorf("changes %s, want %s", changes, c.want)
+			}
+		}
+		if _, err := s.Plan(t.Context(), project, with("boto3")); hansom.KindOf(err) != hansom.Invalid || !strings.Contains(err.Error(), "must be name:version") {
+			t.Errorf("a layer without a version: %v", err)
+		}
+	})
+}
+
 func TestForeignFunctionsAreRefused(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		f := newFunctions(t, d)

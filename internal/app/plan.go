@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -153,6 +154,7 @@ func differences(old, want *hansom.Version) []string {
 	diff("handler", old.Handler, want.Handler)
 	diff("memory", strconv.Itoa(old.Memory), strconv.Itoa(want.Memory))
 	diff("timeout", seconds(old.Timeout), seconds(want.Timeout))
+	diff("layers", layerNames(old), layerNames(want))
 	names := map[string]bool{}
 	maps.Copy(names, keysOf(old.Environment))
 	maps.Copy(names, keysOf(want.Environment))
@@ -177,6 +179,15 @@ func keysOf(env map[string]string) map[string]bool {
 		out[k] = true
 	}
 	return out
+}
+
+// layerNames are the layers in their order: name:version of those of the project itself.
+func layerNames(v *hansom.Version) string {
+	names := make([]string, len(v.Layers))
+	for i, l := range v.Layers {
+		names[i] = strings.TrimPrefix(l.ARN, hansom.LayerARN(v.Region, v.Project, "", 0))
+	}
+	return cmp.Or(strings.Join(names, ","), "none")
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d/time.Second)) + "s" }

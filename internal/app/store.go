@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
@@ -93,6 +94,33 @@ func history(ctx context.Context, q db.Querier, project, name string) ([]Deploym
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
 	return out, nil
+}
+
+// References marks the packages of all kept deployments.
+func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.References) error {
+	const op = "list deployments"
+	rows, err := q.QueryContext(ctx, `SELECT project, manifest FROM app_deployment`)
+	if err != nil {
+		return hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var project, text string
+		if err := rows.Scan(&project, &text); err != nil {
+			return hansom.Errorf(hansom.Internal, op, "%w", err)
+		}
+		r, err := decode(text)
+		if err != nil {
+			return err
+		}
+		for _, f := range r.Functions {
+			refs.Package(project, f.CodeSHA256)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	return nil
 }
 
 // store makes r the current deployment and forgets those beyond the history.

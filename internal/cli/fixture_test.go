@@ -13,6 +13,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/app"
+	packages "github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
@@ -21,6 +22,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -73,7 +75,11 @@ func newTestServer(t host, dir string) *testServer {
 	blobs, err := disk.New(filepath.Join(dir, "blob"))
 	must(err)
 	s := &testServer{ready: make(chan struct{})}
-	s.functions, err = function.New(ctx, function.DefaultConfig(dir), d, blobs, anyRuntime{}, logger)
+	artifacts, err := packages.New(packages.DefaultConfig(dir), blobs, logger)
+	must(err)
+	layers, err := layer.New(ctx, layer.DefaultConfig(), d, artifacts)
+	must(err)
+	s.functions, err = function.New(ctx, function.DefaultConfig(), d, artifacts, layers, anyRuntime{}, logger)
 	must(err)
 	s.apps, err = app.New(ctx, app.DefaultConfig(), d, s.functions, logger)
 	must(err)
@@ -84,7 +90,7 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	mux := http.NewServeMux()
 	mux.Handle(hansomapi.Prefix, hansomapi.New(hansomapi.Deps{
-		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs,
+		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs,
 		Info: func(context.Context) (hansomapi.Info, error) {
 			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
 				Runtimes: []hansomapi.Runtime{
@@ -103,7 +109,7 @@ func newTestServer(t host, dir string) *testServer {
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s, blobs, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, s, artifacts, logger)
 	must(err)
 	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))
 	s.http = &http.Server{Handler: mux}

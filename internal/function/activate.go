@@ -48,12 +48,6 @@ func (s *Service) Run(ctx context.Context) error {
 	var group errgroup.Group
 	group.SetLimit(max(1, s.cfg.Activations))
 	defer group.Wait()
-	group.Go(func() error {
-		if err := s.code.clean(); err != nil {
-			s.log.Warn("old unpacked code could not be removed", "error", err)
-		}
-		return nil
-	})
 	for {
 		s.rereadStale(ctx)
 		for key := range s.takeWaiting() {
@@ -118,7 +112,9 @@ func (s *Service) activate(ctx context.Context, project, name string) error {
 		r := &records[i]
 		var o outcome
 		o.code = reasonCodeZip
-		if _, o.failure = s.Code(ctx, &r.Version); o.failure == nil {
+		var release func()
+		if _, _, release, o.failure = s.Code(ctx, &r.Version); o.failure == nil {
+			release()
 			o.code = reasonCodeRuntime
 			o.warning, o.failure = s.runtimes.CheckRuntime(r.Runtime)
 		}

@@ -16,7 +16,7 @@ import (
 // Errors: Conflict when the name is taken; Invalid for bad settings or code; NotFound for a digest that was not uploaded.
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
 	set := settings{in.Description, in.Runtime, in.Handler, in.Role, in.Memory, in.Ephemeral, in.Timeout, in.Environment,
-		in.Architecture, in.TracingMode, logging{}, in.SnapStart}
+		in.Architecture, in.TracingMode, logging{}, in.SnapStart, nil}
 	set.setDefaults()
 	if err := set.logging.change(in.Name, in.Logging); err != nil {
 		return Function{}, err
@@ -24,13 +24,17 @@ func (s *Service) Create(ctx context.Context, project string, in CreateInput) (F
 	if err := s.validate(in.Name, set); err != nil {
 		return Function{}, err
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return Function{}, err
+	}
 	if s.view.find(project, in.Name) != nil { // spares the unpacking; the transaction looks again
 		return Function{}, exists(in.Name)
 	}
-	digest, size, err := s.stage(ctx, project, in.Code, true)
+	digest, size, release, err := s.stage(ctx, project, in.Code, true)
 	if err != nil {
 		return Function{}, err
 	}
+	defer release()
 	var answer record
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		if _, ok, err := s.record(ctx, tx, project, in.Name, 0); err != nil {
@@ -38,8 +42,18 @@ func (s *Service) Create(ctx context.Context, project string, in CreateInput) (F
 		} else if ok {
 			return exists(in.Name)
 		}
+		var err error
+		if set.Layers, err = s.resolveLayers(ctx, tx, project, in.Layers, nil); err != nil {
+			return err
+		}
+		if err := s.checkUnpacked(ctx, project, digest, in.Code.Zip, set.Layers); err != nil {
+			return err
+		}
 		r, err := s.insert(ctx, tx, project, in.Name, "", set, digest, size)
 		if err != nil {
+			return err
+		}
+		if err := s.saveTags(ctx, tx, project, in.Name, in.Tags); err != nil {
 			return err
 		}
 		answer = r

@@ -9,10 +9,10 @@ import (
 
 // Deploy makes a function of an app, or brings $LATEST to what v says, within the caller's transaction. Its package must be
 // uploaded (see Prepare). Of v it takes Project, Function, App, Description, Runtime, Handler, Role, CodeSHA256, Memory, Ephemeral,
-// Timeout and Environment; zero values mean the defaults, and a role of the function's own name. It says whether anything changed.
+// Timeout, Environment and the ARNs of Layers; zero values mean the defaults, and a role of the function's own name. It says whether anything changed.
 // Errors: Invalid; NotFound for the package; Conflict when the function belongs to somebody else.
 func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (changed bool, err error) {
-	info, err := s.uploaded(ctx, v.Project, v.CodeSHA256)
+	size, err := s.artifacts.Stat(ctx, v.Project, v.CodeSHA256)
 	if err != nil {
 		return false, err
 	}
@@ -29,8 +29,18 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 	if err != nil {
 		return false, err
 	}
+	arns := make([]string, len(v.Layers))
+	for i, l := range v.Layers {
+		arns[i] = l.ARN
+	}
+	if set.Layers, err = s.resolveLayers(ctx, tx, v.Project, arns, r.Layers); err != nil {
+		return false, err
+	}
+	if err := s.checkUnpacked(ctx, v.Project, v.CodeSHA256, nil, set.Layers); err != nil {
+		return false, err
+	}
 	if !ok {
-		_, err := s.insert(ctx, tx, v.Project, v.Function, v.App, set, v.CodeSHA256, info.Size)
+		_, err := s.insert(ctx, tx, v.Project, v.Function, v.App, set, v.CodeSHA256, size)
 		return true, err
 	}
 	if r.App != v.App {
@@ -43,7 +53,7 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 	}
 	before := r.content()
 	r.apply(set)
-	r.CodeSHA256, r.CodeSize = v.CodeSHA256, info.Size
+	r.CodeSHA256, r.CodeSize = v.CodeSHA256, size
 	if r.content() == before {
 		return false, nil
 	}

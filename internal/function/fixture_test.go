@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -73,6 +74,30 @@ type host struct {
 	blobs blob.Store
 }
 
+// shelf has the versions of layers in its map, by name:version.
+type shelf map[string]hansom.Layer
+
+func (l shelf) Resolve(_ context.Context, _ db.Querier, _, arn string) (hansom.Layer, error) {
+	if layer, ok := l[strings.TrimPrefix(arn, layerARN(""))]; ok {
+		return layer, nil
+	}
+	return hansom.Layer{}, hansom.Errorf(hansom.Invalid, "find layer", "Layer version %s does not exist.", arn)
+}
+
+func layerARN(name string) string { return hansom.LayerARN("us-east-1", project, name, 0) }
+
+// put stores a layer with one file in the service's store and on its shelf.
+func (l shelf) put(t testing.TB, s *Service, name, file, content string) {
+	t.Helper()
+	zip := archive(t, file, content)
+	if err := s.artifacts.Put(context.Background(), project, zip, true); err != nil {
+		t.Fatal(err)
+	}
+	l[name] = hansom.Layer{ARN: layerARN(name), SHA256: digestOf(zip), Size: int64(len(zip))}
+}
+
+func (h host) unpacked(digest string) string { return filepath.Join(h.dir, "code", digest) }
+
 func newHost(t testing.TB) host {
 	t.Helper()
 	dir := t.TempDir()
@@ -86,7 +111,11 @@ func newHost(t testing.TB) host {
 // open makes a service without running it.
 func (h host) open(t testing.TB, d *db.DB) *Service {
 	t.Helper()
-	s, err := New(context.Background(), DefaultConfig(h.dir), d, h.blobs, hostRuntimes{}, nil)
+	artifacts, err := artifact.New(artifact.DefaultConfig(h.dir), h.blobs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(context.Background(), DefaultConfig(), d, artifacts, shelf{}, hostRuntimes{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,8 +88,8 @@ func base64Digest(hexDigest string) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
-// Source is where code comes from: the bytes of a zip, or the digest of one that is already in the blob store under
-// BlobKey. One of the two is set.
+// Source is where code comes from: the bytes of a zip, or the digest of one that is already stored for the project.
+// One of the two is set.
 type Source struct {
 	Zip    []byte // at most hansom.MaxZipInline
 	SHA256 string // hex
@@ -111,7 +111,9 @@ type CreateInput struct {
 	TracingMode  string // "PassThrough" or "Active"
 	Logging      hansom.Logging
 	SnapStart    bool
-	Publish      bool // also publish version 1
+	Layers       []string          // ARNs of versions of layers, in the order in which they are laid over each other
+	Tags         map[string]string // see Tag
+	Publish      bool              // also publish version 1
 }
 
 // UpdateCodeInput replaces the code of $LATEST.
@@ -136,7 +138,8 @@ type UpdateConfigurationInput struct {
 	TracingMode *string
 	Logging     hansom.Logging // empty fields stay as they are
 	SnapStart   *bool
-	RevisionID  string // "" or the RevisionID that $LATEST must have
+	Layers      []string // nil keeps them; empty removes all
+	RevisionID  string   // "" or the RevisionID that $LATEST must have
 }
 
 // PublishInput makes a version of $LATEST.
@@ -219,6 +222,3 @@ type AccountSettings struct {
 	UsedCodeSize          int64 // of all versions
 	FunctionCount         int
 }
-
-// BlobKey is where the blob store keeps a package of a project; sha256 is in hex.
-func BlobKey(project, sha256 string) string { return project + "/code/" + sha256 + ".zip" }

@@ -112,11 +112,12 @@ func checkAcknowledged(t *testing.T, dir string, acknowledged map[string]int) {
 				t.Errorf("%s is %s, %s (%v)", name, f.State, f.LastUpdateStatus, err)
 				continue
 			}
-			code, err := s.Code(context.Background(), target.Version)
+			code, _, release, err := s.Code(context.Background(), target.Version)
 			if err != nil {
 				t.Errorf("the code of %s: %v", name, err)
 				continue
 			}
+			release()
 			// An update that was under way may have come through without being acknowledged.
 			got, err := strconv.Atoi(strings.TrimLeft(read(t, code, "index.py"), "x"))
 			if err != nil || got < number {
@@ -132,7 +133,7 @@ func checkAcknowledged(t *testing.T, dir string, acknowledged map[string]int) {
 			}
 			for _, f := range list {
 				settle(t, s, changed, project, f.Version.Function)
-				if _, err := s.blobs.Stat(context.Background(), BlobKey(project, f.CodeSHA256)); err != nil {
+				if _, err := s.artifacts.Stat(context.Background(), project, f.CodeSHA256); err != nil {
 					t.Errorf("%s: %v", f.Version.Function, err)
 				}
 			}

@@ -6,12 +6,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/hansomcloud/hansom"
-	"github.com/hansomcloud/hansom/internal/blob"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
@@ -24,13 +23,12 @@ var embedded embed.FS
 // Config of a Service.
 type Config struct {
 	Region      string // stands in every ARN
-	CodeDir     string // where packages are unpacked: one directory per digest, readable by every uid
 	Activations int    // functions that are activated at a time
 }
 
-// DefaultConfig keeps everything below the data directory.
-func DefaultConfig(dataDir string) Config {
-	return Config{Region: hansom.DefaultRegion, CodeDir: filepath.Join(dataDir, "code"), Activations: 4}
+// DefaultConfig activates four functions at a time.
+func DefaultConfig() Config {
+	return Config{Region: hansom.DefaultRegion, Activations: 4}
 }
 
 // Runtimes says whether a runtime can run here.
@@ -42,19 +40,26 @@ type Runtimes interface {
 	RuntimeARN(identifier string) string
 }
 
+// Layers finds versions of layers.
+type Layers interface {
+	// Resolve returns the version of a layer that an ARN names, for a function of project, as q has it.
+	// Errors: Invalid when it is not there; Denied when it is another project's and not shared with this one.
+	Resolve(ctx context.Context, q db.Querier, project, arn string) (hansom.Layer, error)
+}
+
 // Service holds the functions of all projects. Its methods may be called from several goroutines.
 //
 // Every method that takes a project acts in that project only. A function is named by its bare name and a qualifier is "",
 // "$LATEST", a version number or an alias. Errors are *hansom.Error with the Lambda API's wording.
 type Service struct {
-	cfg      Config
-	db       *db.DB
-	blobs    blob.Store
-	runtimes Runtimes
-	log      *slog.Logger
-	code     codeDirs
-	view     view
-	wake     chan struct{} // tells Run that something is to be activated; capacity 1
+	cfg       Config
+	db        *db.DB
+	artifacts *artifact.Store
+	layers    Layers
+	runtimes  Runtimes
+	log       *slog.Logger
+	view      view
+	wake      chan struct{} // tells Run that something is to be activated; capacity 1
 
 	retire struct {
 		sync.RWMutex
@@ -67,7 +72,7 @@ type Service struct {
 }
 
 // New migrates the tables and reads what invocations need into memory. Run must be called for functions to become Active.
-func New(ctx context.Context, cfg Config, database *db.DB, blobs blob.Store, runtimes Runtimes, logger *slog.Logger) (*Service, error) {
+func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.Store, layers Layers, runtimes Runtimes, logger *slog.Logger) (*Service, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
@@ -78,11 +83,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, blobs blob.Store, run
 	if err := database.Migrate(ctx, domain, files); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: database, blobs: blobs, runtimes: runtimes, log: logger.With("component", "function"),
-		wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
-	if err := s.code.open(cfg.CodeDir, bootID()); err != nil {
-		return nil, err
-	}
+	s := &Service{cfg: cfg, db: database, artifacts: artifacts, layers: layers, runtimes: runtimes,
+		log: logger.With("component", "function"), wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
 	database.Subscribe(s.changed)
 	if err := s.reload(ctx); err != nil {
 		return nil, err

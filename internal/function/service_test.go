@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
@@ -50,10 +51,11 @@ func TestResume(t *testing.T) {
 			if f.State != StateActive || f.LastUpdateStatus != UpdateSuccessful {
 				t.Errorf("%s is %s, %s", name, f.State, f.LastUpdateStatus)
 			}
-			dir, err := second.Code(ctx, &f.Version)
+			dir, _, release, err := second.Code(ctx, &f.Version)
 			if err != nil || read(t, dir, "index.py") == "" {
-				t.Errorf("the code of %s: %v", name, err)
+				t.Fatalf("the code of %s: %v", name, err)
 			}
+			release()
 		}
 		if f, err := second.Get(ctx, project, "published", "1"); err != nil || f.State != StateActive {
 			t.Errorf("the version is %s (%v)", f.State, err)
@@ -61,13 +63,16 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// failingBlobs breaks off writing.
+// failingBlobs breaks off writing while it has an error.
 type failingBlobs struct {
 	blob.Store
 	err error
 }
 
-func (f failingBlobs) Put(_ context.Context, _ string, r io.Reader) (int64, error) {
+func (f *failingBlobs) Put(ctx context.Context, key string, r io.Reader) (int64, error) {
+	if f.err == nil {
+		return f.Store.Put(ctx, key, r)
+	}
 	io.CopyN(io.Discard, r, 10)
 	return 0, f.err
 }
@@ -77,18 +82,17 @@ func TestFailedSteps(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
 		h := newHost(t)
-		s := h.open(t, d)
-		run(t, s)
 		changed := changes(d)
 		full := errors.New("the disk is full")
-		working := s.blobs
 		newCode := UpdateCodeInput{Code: Source{Zip: archive(t, "index.py", "new")}}
 
-		s.blobs = failingBlobs{working, full}
+		blobs := &failingBlobs{Store: h.blobs, err: full}
+		s := host{h.dir, blobs}.open(t, d)
+		run(t, s)
 		if _, err := s.Create(ctx, project, simple(t, "f")); !errors.Is(err, full) {
 			t.Fatalf("Create: %v", err)
 		}
-		s.blobs = working
+		blobs.err = nil
 		if list, _, err := s.List(ctx, project, false, Page{}); err != nil || len(list) != 0 {
 			t.Fatalf("after a failed Create there are %d functions (%v)", len(list), err)
 		}
@@ -110,11 +114,11 @@ func TestFailedSteps(t *testing.T) {
 		created := create(t, s, simple(t, "f"))
 		before := settle(t, s, changed, project, "f")
 
-		s.blobs = failingBlobs{working, full}
+		blobs.err = full
 		if _, err := s.UpdateCode(ctx, project, "f", newCode); !errors.Is(err, full) {
 			t.Fatalf("UpdateCode: %v", err)
 		}
-		s.blobs = working
+		blobs.err = nil
 		after, err := s.Get(ctx, project, "f", "")
 		if err != nil {
 			t.Fatal(err)
@@ -154,10 +158,10 @@ func TestDamagedPackage(t *testing.T) {
 	s := h.open(t, d)
 	changed := changes(d)
 	f := create(t, s, simple(t, "f"))
-	if _, err := h.blobs.Put(ctx, BlobKey(project, f.CodeSHA256), strings.NewReader("rot")); err != nil {
+	if _, err := h.blobs.Put(ctx, artifact.Key(project, f.CodeSHA256), strings.NewReader("rot")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.RemoveAll(s.code.path(f.CodeSHA256)); err != nil {
+	if err := os.RemoveAll(h.unpacked(f.CodeSHA256)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, s)
@@ -165,7 +169,7 @@ func TestDamagedPackage(t *testing.T) {
 	if f.State != StateFailed || f.StateReasonCode != reasonCodeZip || !strings.Contains(f.StateReason, "upload the code again") {
 		t.Errorf("state %s, %s: %s", f.State, f.StateReasonCode, f.StateReason)
 	}
-	_, err := s.Code(ctx, &f.Version)
+	_, _, _, err := s.Code(ctx, &f.Version)
 	wantError(t, "Code", err, hansom.Invalid, "is damaged")
 	if _, err := s.UpdateCode(ctx, project, "f", UpdateCodeInput{Code: Source{Zip: archive(t, "index.py", "mended")}}); err != nil {
 		t.Fatal(err)
@@ -178,27 +182,28 @@ func TestDamagedPackage(t *testing.T) {
 func TestCode(t *testing.T) {
 	d := dbtest.Open(t, dbtest.SQLite(t))
 	h := newHost(t)
-	s := h.open(t, d)
-	f := create(t, s, simple(t, "f"))
-	if err := os.RemoveAll(s.code.path(f.CodeSHA256)); err != nil {
+	f := create(t, h.open(t, d), simple(t, "f"))
+	if err := os.RemoveAll(h.unpacked(f.CodeSHA256)); err != nil {
 		t.Fatal(err)
 	}
 	var opened counter
-	s.blobs = &countingBlobs{Store: h.blobs, n: &opened}
+	s := host{h.dir, &countingBlobs{Store: h.blobs, n: &opened}}.open(t, d)
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			dir, err := s.Code(context.Background(), &f.Version)
-			if err != nil || dir != filepath.Join(h.dir, "code", f.CodeSHA256) {
-				t.Errorf("Code: %q, %v", dir, err)
+			dir, layers, release, err := s.Code(context.Background(), &f.Version)
+			if err != nil || dir != h.unpacked(f.CodeSHA256) || layers != "" {
+				t.Errorf("Code: %q, %q, %v", dir, layers, err)
+				return
 			}
+			release()
 		})
 	}
 	wg.Wait()
 	if opened.n != 1 {
 		t.Errorf("the package was opened %d times", opened.n)
 	}
-	for _, p := range []string{filepath.Join(h.dir, "code"), s.code.path(f.CodeSHA256), filepath.Join(s.code.path(f.CodeSHA256), "index.py")} {
+	for _, p := range []string{filepath.Join(h.dir, "code"), h.unpacked(f.CodeSHA256), filepath.Join(h.unpacked(f.CodeSHA256), "index.py")} {
 		info, err := os.Stat(p)
 		if err != nil {
 			t.Fatal(err)
@@ -207,53 +212,13 @@ func TestCode(t *testing.T) {
 			t.Errorf("%s has mode %o", p, info.Mode().Perm())
 		}
 	}
-	if left, _ := filepath.Glob(filepath.Join(h.dir, "code", temporary+"*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(h.dir, "code", ".tmp-*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Code(ctx, &hansom.Version{Project: project, CodeSHA256: strings.Repeat("0", 64)}); !errors.Is(err, context.Canceled) && hansom.KindOf(err) != hansom.NotFound {
+	if _, _, _, err := s.Code(ctx, &hansom.Version{Project: project, CodeSHA256: strings.Repeat("0", 64)}); !errors.Is(err, context.Canceled) && hansom.KindOf(err) != hansom.NotFound {
 		t.Errorf("a cancelled Code: %v", err)
-	}
-}
-
-// What a crash left half unpacked goes away, and after another boot, in which files may have come out empty, nothing is trusted.
-func TestCodeAfterBoot(t *testing.T) {
-	dir := t.TempDir()
-	digest := strings.Repeat("a", 64)
-	fill := func() {
-		for _, name := range []string{digest, temporary + "123"} {
-			if err := os.MkdirAll(filepath.Join(dir, name, "sub"), 0o755); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, start := range []struct {
-		boot string
-		kept bool
-	}{{"first", false}, {"first", true}, {"second", false}, {"second", true}, {"", false}, {"", false}} {
-		fill()
-		var c codeDirs
-		if err := c.open(dir, start.boot); err != nil {
-			t.Fatal(err)
-		}
-		if c.has(digest) != start.kept {
-			t.Errorf("in boot %q a package is kept: %v, want %v", start.boot, c.has(digest), start.kept)
-		}
-		if err := c.clean(); err != nil {
-			t.Fatal(err)
-		}
-		if left, _ := filepath.Glob(filepath.Join(dir, temporary+"*")); len(left) > 0 {
-			t.Errorf("in boot %q left behind: %q", start.boot, left)
-		}
-	}
-	// A start that was killed before it had cleaned up.
-	var c codeDirs
-	for range 2 {
-		fill()
-		if err := c.open(dir, ""); err != nil || c.has(digest) {
-			t.Errorf("the package is there (%v)", err)
-		}
 	}
 }
 
@@ -326,10 +291,11 @@ func TestProjects(t *testing.T) {
 		if err != nil || f.Description != other || f.Reserved != 900 {
 			t.Errorf("the other project's function: %+v, %v", f, err)
 		}
-		dir, err := s.Code(ctx, &f.Version)
+		dir, _, release, err := s.Code(ctx, &f.Version)
 		if err != nil || read(t, dir, "index.py") != other {
-			t.Errorf("the other project's code: %v", err)
+			t.Fatalf("the other project's code: %v", err)
 		}
+		release()
 		if policy, _, err := s.GetPolicy(ctx, other, "f", ""); err != nil || strings.Contains(policy, project) {
 			t.Errorf("the other project's policy: %s, %v", policy, err)
 		}
@@ -611,7 +577,9 @@ func heap() int64 {
 func TestDeploy(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()
-		s := running(t, d)
+		h := newHost(t)
+		s := h.open(t, d)
+		run(t, s)
 		changed := changes(d)
 		zip := archive(t, "index.py", "app")
 		v := hansom.Version{Project: project, Function: "app-api", App: "app", Runtime: "python3.12", Handler: "index.handler",
@@ -629,7 +597,7 @@ func TestDeploy(t *testing.T) {
 		if _, err := s.Prepare(ctx, project, v.CodeSHA256); hansom.KindOf(err) != hansom.NotFound {
 			t.Errorf("Prepare: %v", err)
 		}
-		if _, err := s.blobs.Put(ctx, BlobKey(project, v.CodeSHA256), strings.NewReader(string(zip))); err != nil {
+		if _, err := h.blobs.Put(ctx, artifact.Key(project, v.CodeSHA256), strings.NewReader(string(zip))); err != nil {
 			t.Fatal(err)
 		}
 		if size, err := s.Prepare(ctx, project, v.CodeSHA256); err != nil || size != int64(len(zip)) {

@@ -35,7 +35,8 @@ type settings struct {
 	Architecture string            `json:"architecture"`
 	TracingMode  string            `json:"tracingMode"`
 	logging
-	SnapStart bool `json:"snapStart,omitempty"`
+	SnapStart bool           `json:"snapStart,omitempty"`
+	Layers    []hansom.Layer `json:"layers,omitempty"`
 }
 
 // logging is hansom.Logging as it is stored.
@@ -48,13 +49,13 @@ type logging struct {
 
 func (r *record) settings() settings {
 	return settings{r.Description, r.Runtime, r.Handler, r.Role, r.Memory, r.Ephemeral, r.Timeout, r.Environment,
-		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart}
+		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers}
 }
 
 func (r *record) apply(s settings) {
 	r.Description, r.Runtime, r.Handler, r.Role = s.Description, s.Runtime, s.Handler, s.Role
 	r.Memory, r.Ephemeral, r.Timeout, r.Environment = s.Memory, s.Ephemeral, s.Timeout, s.Environment
-	r.Architecture, r.TracingMode, r.Logging, r.SnapStart = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart
+	r.Architecture, r.TracingMode, r.Logging, r.SnapStart, r.Layers = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart, s.Layers
 }
 
 // content is a digest of code and configuration: two versions with the same one do the same.

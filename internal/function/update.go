@@ -21,22 +21,26 @@ func (s *Service) UpdateCode(ctx context.Context, project, name string, in Updat
 		if in.Architecture != "" {
 			r.Architecture = in.Architecture
 		}
+		if err := s.checkUnpacked(ctx, project, digest, in.Code.Zip, r.Layers); err != nil {
+			return err
+		}
 		return s.validate(name, r.settings())
 	}
-	digest, size, err := s.stage(ctx, project, in.Code, !in.DryRun)
+	digest, size, release, err := s.stage(ctx, project, in.Code, !in.DryRun)
 	if err != nil {
 		return Function{}, err
 	}
+	defer release()
 	if in.DryRun {
 		err := change(&r, digest, size)
 		return r.Function, err
 	}
-	return s.update(ctx, project, name, in.RevisionID, in.Publish, func(r *record) error { return change(r, digest, size) })
+	return s.update(ctx, project, name, in.RevisionID, in.Publish, func(_ *db.Tx, r *record) error { return change(r, digest, size) })
 }
 
 // UpdateConfiguration changes the configuration of $LATEST. Errors as those of UpdateCode.
 func (s *Service) UpdateConfiguration(ctx context.Context, project, name string, in UpdateConfigurationInput) (Function, error) {
-	return s.update(ctx, project, name, in.RevisionID, false, func(r *record) error {
+	return s.update(ctx, project, name, in.RevisionID, false, func(tx *db.Tx, r *record) error {
 		set(&r.Runtime, in.Runtime)
 		set(&r.Handler, in.Handler)
 		set(&r.Role, in.Role)
@@ -54,6 +58,15 @@ func (s *Service) UpdateConfiguration(ctx context.Context, project, name string,
 		if in.Environment != nil {
 			r.Environment = in.Environment
 		}
+		if in.Layers != nil {
+			var err error
+			if r.Layers, err = s.resolveLayers(ctx, tx, project, in.Layers, nil); err != nil {
+				return err
+			}
+			if err := s.checkUnpacked(ctx, project, r.CodeSHA256, nil, r.Layers); err != nil {
+				return err
+			}
+		}
 		return s.validate(name, r.settings())
 	})
 }
@@ -65,7 +78,7 @@ func set[T any](field *T, value *T) {
 }
 
 // update changes $LATEST in a transaction.
-func (s *Service) update(ctx context.Context, project, name, revisionID string, publish bool, change func(r *record) error) (Function, error) {
+func (s *Service) update(ctx context.Context, project, name, revisionID string, publish bool, change func(tx *db.Tx, r *record) error) (Function, error) {
 	var answer record
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		r, err := s.latest(ctx, tx, project, name)
@@ -75,7 +88,7 @@ func (s *Service) update(ctx context.Context, project, name, revisionID string, 
 		if err := s.mayUpdate(&r, revisionID); err != nil {
 			return err
 		}
-		if err := change(&r); err != nil {
+		if err := change(tx, &r); err != nil {
 			return err
 		}
 		s.startUpdate(&r)

@@ -11,7 +11,6 @@ import (
 	"net/http"
 
 	"github.com/hansomcloud/hansom"
-	"github.com/hansomcloud/hansom/internal/function"
 )
 
 func digestOf(r *http.Request) (string, error) {
@@ -28,7 +27,7 @@ func (h *Handler) headArtifact(r *http.Request, p hansom.Principal) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.Blobs.Stat(r.Context(), function.BlobKey(p.Project, digest))
+	_, err = h.Artifacts.Stat(r.Context(), p.Project, digest)
 	return nil, err
 }
 
@@ -42,15 +41,8 @@ func (h *Handler) putArtifact(r *http.Request, p hansom.Principal) (any, error) 
 	if r.ContentLength > hansom.MaxUnpacked {
 		return nil, tooLarge()
 	}
-	key := function.BlobKey(p.Project, digest)
-	size, err := h.Blobs.Put(r.Context(), key, &verifier{r: r.Body, sum: sha256.New(), want: digest})
+	size, err := h.Artifacts.Upload(r.Context(), p.Project, digest, &verifier{r: r.Body, sum: sha256.New(), want: digest})
 	if err != nil {
-		return nil, err
-	}
-	if _, err := h.Functions.Prepare(r.Context(), p.Project, digest); err != nil {
-		if hansom.KindOf(err) == hansom.Invalid { // no function can use it; a full disk is another matter
-			err = errors.Join(err, h.Blobs.Delete(r.Context(), key))
-		}
 		return nil, err
 	}
 	return map[string]any{"sha256": digest, "size": size}, nil

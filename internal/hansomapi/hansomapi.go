@@ -16,9 +16,9 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/app"
 	"github.com/hansomcloud/hansom/internal/auth"
-	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
@@ -68,8 +68,19 @@ type Functions interface {
 	List(ctx context.Context, project string, allVersions bool, page function.Page) (list []function.Function, next string, err error)
 	ListURLs(ctx context.Context, project, name string, page function.Page) (list []hansom.FunctionURL, next string, err error)
 	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
-	// Prepare unpacks an uploaded package and so checks it. Errors: Invalid.
-	Prepare(ctx context.Context, project, sha256 string) (size int64, err error)
+}
+
+// Layers of a project; see package layer for the errors.
+type Layers interface {
+	List(ctx context.Context, project string, f layer.Filter, page layer.Page) (list []layer.Version, next string, err error)
+}
+
+// Artifacts are the packages of a project.
+type Artifacts interface {
+	// Stat says how many bytes a stored package has, and keeps it for whoever asked. Errors: NotFound, Invalid.
+	Stat(ctx context.Context, project, sha256 string) (size int64, err error)
+	// Upload stores and unpacks a package. Errors: those of r, and Invalid for one that cannot be used.
+	Upload(ctx context.Context, project, sha256 string, r io.Reader) (size int64, err error)
 }
 
 // Deps are what the API stands on.
@@ -79,7 +90,8 @@ type Deps struct {
 	Keys      Keys
 	Apps      Apps
 	Functions Functions
-	Blobs     blob.Store
+	Layers    Layers
+	Artifacts Artifacts
 	Logs      Logs
 	Requests  Requests
 	// Backup writes a backup of the whole server, with the functions' logs when logs is set.

@@ -22,11 +22,12 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/app"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
-	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
@@ -42,7 +43,8 @@ type fixture struct {
 	apps      *fakeApps
 	functions *fakeFunctions
 	logs      *fakeLogs
-	blobs     blob.Store
+	artifacts *artifact.Store
+	layers    fakeLayers
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -55,11 +57,15 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.blobs, err = disk.New(t.TempDir()); err != nil {
+	blobs, err := disk.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.artifacts, err = artifact.New(artifact.DefaultConfig(t.TempDir()), blobs, logger); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(New(Deps{
-		Auth: service, Projects: service, Keys: service, Apps: f.apps, Functions: f.functions, Blobs: f.blobs, Logs: f.logs,
+		Auth: service, Projects: service, Keys: service, Apps: f.apps, Functions: f.functions, Layers: &f.layers, Artifacts: f.artifacts, Logs: f.logs,
 		Info:        func(context.Context) (Info, error) { return Info{Version: "1.2.3", Driver: "fake"}, nil },
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
@@ -181,9 +187,13 @@ func (f *fakeApps) History(context.Context, string, string) ([]app.Deployment, e
 }
 
 type fakeFunctions struct {
-	list     []function.Function
-	prepared []string
-	err      error // of Prepare
+	list []function.Function
+}
+
+type fakeLayers struct{ list []layer.Version }
+
+func (f *fakeLayers) List(context.Context, string, layer.Filter, layer.Page) ([]layer.Version, string, error) {
+	return f.list, "", nil
 }
 
 func (f *fakeFunctions) List(_ context.Context, _ string, _ bool, page function.Page) ([]function.Function, string, error) {
@@ -214,11 +224,6 @@ func (f *fakeFunctions) Resolve(_ context.Context, _, name, _ string) (hansom.Ta
 		}
 	}
 	return hansom.Target{}, hansom.Errorf(hansom.NotFound, "resolve", "no")
-}
-
-func (f *fakeFunctions) Prepare(_ context.Context, _, sha256 string) (int64, error) {
-	f.prepared = append(f.prepared, sha256)
-	return 1, f.err
 }
 
 // fakeLogs yields events and then, when following, waits for the reader to leave.
@@ -374,7 +379,7 @@ func TestApps(t *testing.T) {
 
 func TestArtifacts(t *testing.T) {
 	f := newFixture(t)
-	id, acme := f.tenant("acme")
+	_, acme := f.tenant("acme")
 	_, other := f.tenant("other")
 	var buf bytes.Buffer
 	z := zip.NewWriter(&buf)
@@ -394,15 +399,12 @@ func TestArtifacts(t *testing.T) {
 	f.refused(acme, "PUT", "artifacts/"+digestA, body, 400, "Invalid", "not the one in the path")
 	f.refused(acme, "PUT", "artifacts/"+strings.ToUpper(digest), body, 400, "Invalid", "lower-case hexadecimal")
 	f.refused(acme, "PUT", "artifacts/x", body, 400, "Invalid", "is not a SHA-256")
-	if len(f.functions.prepared) != 0 {
-		t.Errorf("prepared %v", f.functions.prepared)
-	}
 	got := must[struct {
 		SHA256 string
 		Size   int
 	}](f, acme, "PUT", "artifacts/"+digest, body)
-	if got.SHA256 != digest || got.Size != len(body) || !slices.Equal(f.functions.prepared, []string{digest}) {
-		t.Errorf("%+v, prepared %v", got, f.functions.prepared)
+	if got.SHA256 != digest || got.Size != len(body) {
+		t.Errorf("%+v", got)
 	}
 	if a := f.do(acme, "HEAD", "artifacts/"+digest, ""); a.status != 204 {
 		t.Errorf("%+v", a)
@@ -417,14 +419,10 @@ func TestArtifacts(t *testing.T) {
 	}
 	f.refused(other, "HEAD", "artifacts/"+digest, "", 404, "", "")
 
-	// One that cannot be unpacked is taken away again; a full disk is no reason to.
-	f.functions.err = hansom.Errorf(hansom.Unavailable, "prepare", "disk full")
-	f.refused(acme, "PUT", "artifacts/"+digest, body, 503, "Unavailable", "disk full")
-	if _, err := f.blobs.Stat(t.Context(), function.BlobKey(id, digest)); err != nil {
-		t.Error(err)
-	}
-	f.functions.err = hansom.Errorf(hansom.Invalid, "prepare", "no zip")
-	f.refused(acme, "PUT", "artifacts/"+digest, body, 400, "Invalid", "no zip")
+	// One that cannot be unpacked is taken away again.
+	sum = sha256.Sum256([]byte("no zip"))
+	digest = hex.EncodeToString(sum[:])
+	f.refused(acme, "PUT", "artifacts/"+digest, "no zip", 400, "Invalid", "Could not unzip")
 	f.refused(acme, "HEAD", "artifacts/"+digest, "", 404, "", "")
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/layer"
 )
 
 func (h *Handler) info(r *http.Request, _ hansom.Principal) (any, error) {
@@ -52,6 +53,13 @@ func (h *Handler) deleteProject(r *http.Request, p hansom.Principal) (any, error
 		apps, err := h.Apps.List(ctx, project.ID)
 		if err != nil {
 			return err
+		}
+		layers, _, err := h.Layers.List(ctx, project.ID, layer.Filter{}, layer.Page{Max: 1})
+		if err != nil {
+			return err
+		}
+		if len(layers) > 0 {
+			return hansom.Errorf(hansom.Conflict, "delete project", "the project %s still has layers; remove them first (`hansom layers ls --project %s`)", project.Slug, project.Slug)
 		}
 		if len(functions) > 0 || len(apps) > 0 {
 			return hansom.Errorf(hansom.Conflict, "delete project", "the project %s still has functions; remove its apps and functions first (`hansom ls --project %s`)", project.Slug, project.Slug)

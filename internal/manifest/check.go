@@ -17,6 +17,7 @@ var (
 	managedPattern  = regexp.MustCompile(`^(nodejs\d+\.x|python3\.\d+)$`)
 	variablePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // the Lambda API's EnvironmentVariableName
 	paramPattern    = regexp.MustCompile(`^\{[a-zA-Z0-9._:-]+\+?\}$`)
+	layerPattern    = regexp.MustCompile(`^(arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:)?[a-zA-Z0-9-_]{1,140}:[1-9]\d{0,17}$`)
 	digestPattern   = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 	methods = []string{"ANY", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -34,6 +35,7 @@ const (
 	maxName         = 40 // an app's name and a function's key
 	maxFunctionName = 64 // as Lambda's
 	maxHandler      = 128
+	maxLayers       = 5 // as Lambda's
 	maxTimeout      = 15 * time.Minute
 )
 
@@ -120,6 +122,32 @@ func checkEnvironment(env map[string]string) error {
 	}
 	if len(env) > 0 && len(b) > hansom.MaxEnvironment {
 		return fmt.Errorf("environment has %d bytes as JSON; the limit is %d", len(b), hansom.MaxEnvironment)
+	}
+	return nil
+}
+
+func checkLayer(s string) error {
+	if !layerPattern.MatchString(s) {
+		return fmt.Errorf("layer %.200q must be name:version, such as boto3:1, or the ARN of a version; `hansom layers ls` lists them", s)
+	}
+	return nil
+}
+
+// checkLayers checks what no single layer shows.
+func checkLayers(layers []string) error {
+	if len(layers) > maxLayers {
+		return fmt.Errorf("layers has %d entries; the limit is %d", len(layers), maxLayers)
+	}
+	seen := map[string]bool{}
+	for _, s := range layers {
+		if err := checkLayer(s); err != nil {
+			return err
+		}
+		name := hansom.LayerOf(s)
+		if seen[name] {
+			return fmt.Errorf("layers has %s twice; a function uses one version of a layer", name)
+		}
+		seen[name] = true
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type Function struct {
 	Timeout     time.Duration
 	Environment map[string]string
 	HTTP        []string // "GET /messages/{id}"
+	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones
 }
 
 // Error is one fault of a manifest.

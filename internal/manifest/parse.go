@@ -21,7 +21,7 @@ import (
 var (
 	topKeys      = []string{"name", "functions"}
 	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "concurrency"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency"}
 	functionLate = []string{"permissions", "schedule", "queue", "on"}
 )
 
@@ -188,6 +188,8 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			f.Environment = p.environment(e)
 		case "http":
 			f.HTTP = p.http(e, fn.name, routes)
+		case "layers":
+			f.Layers = p.layers(e)
 		case "concurrency":
 			if v, ok := p.integer(e); ok && v != 1 {
 				p.fail(e.value, "concurrency above 1 is not supported yet; leave it out or write 1")
@@ -253,6 +255,24 @@ func (p *reader) environment(e entry) map[string]string {
 	}
 	p.check(e.key, checkEnvironment(env))
 	return env
+}
+
+func (p *reader) layers(e entry) []string {
+	seq, ok := e.value.(*ast.SequenceNode)
+	if !ok {
+		p.fail(e.value, "layers is a list, such as [boto3:1]")
+		return nil
+	}
+	var out []string
+	for _, n := range seq.Values {
+		if s, ok := p.text(entry{name: "layers", key: n, value: n}); ok && p.check(n, checkLayer(s)) {
+			out = append(out, s)
+		}
+	}
+	if len(out) == len(seq.Values) {
+		p.check(e.key, checkLayers(out))
+	}
+	return out
 }
 
 func (p *reader) http(e entry, fn string, routes routeSet) []string {

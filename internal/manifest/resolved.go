@@ -28,6 +28,7 @@ type ResolvedFunction struct {
 	Timeout     int               `json:"timeout"`    // seconds
 	Environment map[string]string `json:"environment,omitempty"`
 	HTTP        []string          `json:"http,omitempty"`
+	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
 }
 
 // Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
@@ -40,7 +41,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		}
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
-			Timeout: int(f.Timeout / time.Second), Environment: f.Environment, HTTP: f.HTTP,
+			Timeout: int(f.Timeout / time.Second), Environment: f.Environment, HTTP: f.HTTP, Layers: f.Layers,
 		}
 	}
 	return r, r.Validate()
@@ -99,6 +100,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 	for _, err := range []error{
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
+		checkLayers(f.Layers),
 	} {
 		if err != nil {
 			return err

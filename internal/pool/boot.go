@@ -56,36 +56,41 @@ func (p *Pool) bootInstance(g *group) (*instance, *failure, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	code, err := p.deps.Code.Code(p.ctx, v)
-	if err != nil {
-		return nil, nil, err
-	}
-	command, err := rt.Command(v.Memory, code, "")
-	if err != nil {
-		return p.noEntrypoint(v, newID(), err)
-	}
-	inst, failure, err := p.tryInit(g, rt, command, code, "init", p.cfg.InitTimeout)
+	inst, failure, err := p.tryInit(g, rt, "init", p.cfg.InitTimeout)
 	if failure != nil && failure.status == hansom.StatusTimeout {
 		// As on Lambda: an init that takes too long is begun again within the time that an invocation has.
-		return p.tryInit(g, rt, command, code, "invoke", v.Timeout)
+		return p.tryInit(g, rt, "invoke", v.Timeout)
 	}
 	return inst, failure, err
 }
 
 // tryInit starts a sandbox and loads the function in it, within limit.
-func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, phase string, limit time.Duration) (*instance, *failure, error) {
+func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.Duration) (*instance, *failure, error) {
 	v := g.version
+	code, layers, release, err := p.deps.Code.Code(p.ctx, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	bound := false
+	defer func() {
+		if !bound { // else watch releases it
+			release()
+		}
+	}()
+	command, err := rt.Command(v.Memory, code, layers)
+	if err != nil {
+		return p.noEntrypoint(v, newID(), err)
+	}
 	start := time.Now()
 	creds := p.deps.Credentials.IssueFunction(v, p.cfg.Credentials)
-	spec, in := p.spec(v, rt, command, code, creds, start)
+	spec, in := p.spec(v, rt, command, code, layers, creds, start)
 	// Not all of a burst of instances end together.
 	early := v.Timeout + time.Minute + mathrand.N(p.cfg.Credentials/10)
-	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), retireAt: creds.Expires.Add(-early)}
+	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early)}
 	inst.busy.Store(true)
 
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
-	var err error
 	if inst.sandbox, err = p.deps.Driver.Start(ctx, spec); err != nil {
 		if p.closed.Load() {
 			return nil, nil, errDraining()
@@ -108,6 +113,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, command []string, code, p
 		p.start(func() { p.deps.Platform(l, v) })
 	}
 	watched := p.start(func() { p.watch(inst) })
+	bound = watched
 	if !watched {
 		close(inst.gone)
 		p.kill(inst)
@@ -190,7 +196,7 @@ func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) han
 func newID() string { return strings.ToLower(rand.Text()[:20]) }
 
 // spec composes what runs, and what is loaded into it.
-func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, code string, creds hansom.Credentials, now time.Time) (sandbox.Spec, *sandbox.Init) {
+func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, code, layers string, creds hansom.Credentials, now time.Time) (sandbox.Spec, *sandbox.Init) {
 	id := newID()
 	spec := sandbox.Spec{
 		ID:      id,
@@ -204,6 +210,9 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 		spec.Binds = append(spec.Binds, sandbox.Bind(b))
 	}
 	spec.Binds = append(spec.Binds, sandbox.Bind{Source: code, Target: runtimes.TaskRoot})
+	if layers != "" {
+		spec.Binds = append(spec.Binds, sandbox.Bind{Source: layers, Target: runtimes.OptRoot})
+	}
 	if !rt.Frames {
 		spec.Listen = append(spec.Listen, sandbox.Listen{Port: RuntimePort, Env: []string{"AWS_LAMBDA_RUNTIME_API"}, Format: "%s"})
 	}
@@ -227,6 +236,9 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 		}
 	}
 	spec.Env = environment(v, rt, id, creds, now, paths)
+	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
+		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
+	}
 	return spec, &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env}
 }
 

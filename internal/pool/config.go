@@ -52,9 +52,10 @@ type Runtimes interface {
 	Resolve(identifier string) (*runtimes.Runtime, error)
 }
 
-// Code gives the folder of a version's unpacked, read-only code. Its errors are given to the caller of Run.
+// Code gives the folders of a version's unpacked, read-only code and of its layers, "" when it has none. Both stay until
+// release, which may be called again. Its errors are given to the caller of Run.
 type Code interface {
-	Code(ctx context.Context, v *hansom.Version) (dir string, err error)
+	Code(ctx context.Context, v *hansom.Version) (code, layers string, release func(), err error)
 }
 
 // Credentials issues session credentials of a function's role that are valid for ttl.

@@ -63,7 +63,9 @@ func (r *recorder) Record(c hansom.Completion) {
 
 func (r *recorder) Resolve(string) (*runtimes.Runtime, error) { return &r.runtime, nil }
 
-func (r *recorder) Code(context.Context, *hansom.Version) (string, error) { return r.code, nil }
+func (r *recorder) Code(context.Context, *hansom.Version) (string, string, func(), error) {
+	return r.code, "", func() {}, nil
+}
 
 func (r *recorder) IssueFunction(_ *hansom.Version, ttl time.Duration) hansom.Credentials {
 	if r.ttl != 0 {

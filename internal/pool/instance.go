@@ -32,6 +32,7 @@ type instance struct {
 	output   *output
 	gone     chan struct{} // closed when the tree is gone and all that it wrote is logged
 	once     sync.Once     // of end
+	release  func()        // gives back what is bound
 	retireAt time.Time     // no call starts later: the credentials are about to expire
 	init     time.Duration
 
@@ -118,6 +119,7 @@ func (i *instance) thaw(logger *slog.Logger) bool {
 func (p *Pool) watch(inst *instance) {
 	inst.output.follow()
 	<-inst.sandbox.Done()
+	inst.release()
 	close(inst.gone)
 	if inst.group.take(inst) {
 		p.endLater(inst)

@@ -676,7 +676,10 @@ func TestHostErrors(t *testing.T) {
 
 type codeFunc func() (string, error)
 
-func (f codeFunc) Code(context.Context, *hansom.Version) (string, error) { return f() }
+func (f codeFunc) Code(context.Context, *hansom.Version) (string, string, func(), error) {
+	code, err := f()
+	return code, "", func() {}, err
+}
 
 func TestConfig(t *testing.T) {
 	for _, change := range []func(*Config){

@@ -144,6 +144,7 @@ func (s *Server) backup(ctx context.Context, w io.Writer, logs bool) error {
 			return err
 		}
 	}
+	defer s.artifacts.Pause()()
 	return backup.Write(ctx, w, backup.Source{
 		Dir: s.cfg.Data, DB: s.db, Version: buildinfo.Read().Version, Region: s.cfg.Region, Logs: logs, Now: time.Now(),
 	})

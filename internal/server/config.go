@@ -35,9 +35,10 @@ type Config struct {
 	Idle                time.Duration // an idle instance ends after this
 	LogSize             int           // MB of log kept for each function
 	LogAge              time.Duration
-	LogFormat           string // server's own log: "text" or "json"
-	LogLevel            string // least level of it: "debug", "info", "warn" or "error"
-	RunDir              string // run directory of sandboxes
+	LogFormat           string        // server's own log: "text" or "json"
+	LogLevel            string        // least level of it: "debug", "info", "warn" or "error"
+	CodeGrace           time.Duration // code that nothing refers to is kept this long
+	RunDir              string        // run directory of sandboxes
 
 	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
 }
@@ -57,6 +58,7 @@ func DefaultConfig() Config {
 		LogAge:    14 * 24 * time.Hour,
 		LogFormat: "text",
 		LogLevel:  "info",
+		CodeGrace: 24 * time.Hour,
 		RunDir:    "/run/hansom",
 	}
 	if os.Geteuid() != 0 {
@@ -101,6 +103,7 @@ func (c *Config) Settings() []*Setting {
 		{"log-age", "function logs are kept this long", &c.LogAge},
 		{"log-format", "format of the server's own log: text or json", &c.LogFormat},
 		{"log-level", "least level of the server's own log: debug, info, warn or error", &c.LogLevel},
+		{"code-grace", "code and layers that nothing refers to are kept this long", &c.CodeGrace},
 		{"run-dir", "run directory of sandboxes", &c.RunDir},
 	}
 }
@@ -222,8 +225,8 @@ func (c *Config) Validate() error {
 		return bad("domain %q is not a host name", c.Domain)
 	case !regionForm(c.Region):
 		return bad("region %q is not a region name such as us-east-1", c.Region)
-	case c.Memory < 0 || c.LogSize < 1 || c.Idle <= 0 || c.LogAge <= 0:
-		return bad("memory, log-size, idle and log-age must be positive")
+	case c.Memory < 0 || c.LogSize < 1 || c.Idle <= 0 || c.LogAge <= 0 || c.CodeGrace <= 0:
+		return bad("memory, log-size, idle, log-age and code-grace must be positive")
 	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):
 		return bad("db %q is not a postgres:// URL; leave it out for SQLite", c.DB)
 	}

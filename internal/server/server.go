@@ -18,6 +18,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/app"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/iam"
@@ -29,6 +30,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/invoke"
+	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/pool"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
@@ -48,6 +50,8 @@ type Server struct {
 	db        *db.DB
 	auth      *auth.Service
 	runtimes  *runtimes.Catalogue
+	artifacts *artifact.Store
+	layers    *layer.Service
 	functions *function.Service
 	driver    sandbox.Driver
 	pool      *pool.Pool
@@ -107,9 +111,19 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err := s.openDriver(ctx, logger); err != nil {
 		return nil, err
 	}
-	functionConfig := function.DefaultConfig(s.cfg.Data)
+	artifactConfig := artifact.DefaultConfig(s.cfg.Data)
+	artifactConfig.Grace = cfg.CodeGrace
+	if s.artifacts, err = artifact.New(artifactConfig, blobs, logger); err != nil {
+		return nil, err
+	}
+	layerConfig := layer.DefaultConfig()
+	layerConfig.Region = cfg.Region
+	if s.layers, err = layer.New(ctx, layerConfig, s.db, s.artifacts); err != nil {
+		return nil, err
+	}
+	functionConfig := function.DefaultConfig()
 	functionConfig.Region = cfg.Region
-	if s.functions, err = function.New(ctx, functionConfig, s.db, blobs, runtimeCheck{s.runtimes, cfg.Region}, logger); err != nil {
+	if s.functions, err = function.New(ctx, functionConfig, s.db, s.artifacts, s.layers, runtimeCheck{s.runtimes, cfg.Region}, logger); err != nil {
 		return nil, err
 	}
 
@@ -153,7 +167,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, lambdaInvoker{invoker, s.async}, blobs, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s.layers, lambdaInvoker{invoker, s.async}, s.artifacts, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +177,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sts": sts.New(logger), "iam": iamAPI})
 	management := hansomapi.New(hansomapi.Deps{
-		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Blobs: blobs, Logs: s.logs, Requests: s.requests,
-		Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL, Instances: s.pool.Instances,
+		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
+		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
+		Instances: s.pool.Instances,
 	}, logger)
 	s.observe()
 	s.edge = httpServer(s.requests.Handler(s.gateway), logger)
@@ -205,6 +220,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run("functions", func() error { return s.functions.Run(background) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
+	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
 	run("edge listener", func() error { return s.edge.Serve(s.edgeListener) })
 	run("api listener", func() error { return s.api.Serve(s.apiListener) })
@@ -361,6 +377,13 @@ func (s *Server) changed(c db.Change) {
 	}
 }
 
+// references marks the packages that versions, layers and kept deployments need, all as of one moment.
+func (s *Server) references(ctx context.Context, refs *artifact.References) error {
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		return errors.Join(s.functions.References(ctx, tx, refs), s.layers.References(ctx, tx, refs), s.apps.References(ctx, tx, refs))
+	})
+}
+
 // publishApps tells the gateway which apps answer at which hosts.
 func (s *Server) publishApps() {
 	var apps []gateway.App
@@ -414,6 +437,14 @@ func (s *Server) observe() {
 	})
 	s.metrics.Counter("hansom_log_lines_dropped_total", "Log lines of functions that were dropped for their rate.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.logs.Dropped()))
+	})
+	s.metrics.Counter("hansom_packages_collected_total", "Packages of code and layers that were removed because nothing referred to them.", nil, func(emit func(float64, ...string)) {
+		packages, _ := s.artifacts.Totals()
+		emit(float64(packages))
+	})
+	s.metrics.Counter("hansom_packages_collected_bytes_total", "Bytes of the packages that were removed because nothing referred to them.", nil, func(emit func(float64, ...string)) {
+		_, bytes := s.artifacts.Totals()
+		emit(float64(bytes))
 	})
 	s.metrics.Gauge("hansom_goroutines", "Goroutines of the server.", nil, func(emit func(float64, ...string)) {
 		emit(float64(runtime.NumGoroutine()))

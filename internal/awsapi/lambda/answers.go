@@ -37,6 +37,7 @@ type configuration struct {
 	SnapStart                  snapStart
 	RuntimeVersionConfig       *runtimeVersion `json:",omitempty"`
 	LoggingConfig              loggingConfig
+	Layers                     []usedLayer `json:",omitempty"`
 }
 
 type (
@@ -46,7 +47,11 @@ type (
 	snapStart        struct{ ApplyOn, OptimizationStatus string }
 	runtimeVersion   struct{ RuntimeVersionArn string }
 	codeLocation     struct{ RepositoryType, Location string }
-	loggingConfig    struct {
+	usedLayer        struct {
+		Arn      string
+		CodeSize int64
+	}
+	loggingConfig struct {
 		LogFormat           string
 		ApplicationLogLevel string `json:",omitempty"`
 		SystemLogLevel      string `json:",omitempty"`
@@ -86,6 +91,9 @@ func configurationOf(f *function.Function) configuration {
 	}
 	if f.Environment != nil {
 		c.Environment = &environment{f.Environment}
+	}
+	for _, l := range f.Layers {
+		c.Layers = append(c.Layers, usedLayer{l.ARN, l.Size})
 	}
 	return c
 }

@@ -11,20 +11,19 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
-	"github.com/hansomcloud/hansom/internal/function"
 )
 
 // DownloadPath is where Downloads must be mounted on the api listener.
 const DownloadPath = "/_hansom/code/"
 
 // codeLocation returns an address at the Host of the request from which a package can be fetched for a while, without credentials.
-func (s *Service) codeLocation(r *http.Request, f *function.Function) string {
+func (s *Service) codeLocation(r *http.Request, project, digest string) string {
 	scheme := "http"
 	if r.TLS != nil {
 		scheme = "https"
 	}
 	expires := strconv.FormatInt(s.cfg.Now().Add(s.cfg.DownloadTTL).Unix(), 10)
-	key := f.Project + "/" + f.CodeSHA256
+	key := project + "/" + digest
 	return scheme + "://" + r.Host + DownloadPath + key + ".zip?expires=" + expires + "&signature=" + s.downloadSignature(key, expires)
 }
 
@@ -51,16 +50,16 @@ func (s *Service) download(w http.ResponseWriter, r *http.Request) {
 	key := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, DownloadPath), ".zip")
 	expires := r.URL.Query().Get("expires")
 	if !hmac.Equal([]byte(r.URL.Query().Get("signature")), []byte(s.downloadSignature(key, expires))) {
-		deny("The signature of this address does not match it. Call GetFunction for a new Code.Location.")
+		deny("The signature of this address does not match it. Call GetFunction, or GetLayerVersion, for a new Location.")
 		return
 	}
 	until, err := strconv.ParseInt(expires, 10, 64)
 	if err != nil || s.cfg.Now().Unix() > until {
-		deny("This address has expired. Call GetFunction for a new Code.Location.")
+		deny("This address has expired. Call GetFunction, or GetLayerVersion, for a new Location.")
 		return
 	}
 	project, digest, _ := strings.Cut(key, "/")
-	content, _, err := s.blobs.Open(r.Context(), function.BlobKey(project, digest))
+	content, _, err := s.artifacts.Open(r.Context(), project, digest)
 	if err != nil {
 		if hansom.KindOf(err) == hansom.NotFound {
 			awsapi.WriteJSON(w, http.StatusNotFound, errorBody{Lower: "This package is no longer stored."})

@@ -12,7 +12,7 @@ const maxName = 64
 
 // notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty
 // values are accepted.
-var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "Tags", "Layers", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
+var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
 	"CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
@@ -39,7 +39,7 @@ func (s *Service) createFunction(c *call) (any, error) {
 	if err := c.refuseUnsupported(); err != nil {
 		return nil, err
 	}
-	zip, err := c.zip(c.in.sub("Code"))
+	zip, err := c.zip(c.in.sub("Code"), "function code")
 	if err != nil {
 		return nil, err
 	}
@@ -50,18 +50,19 @@ func (s *Service) createFunction(c *call) (any, error) {
 		Timeout:     time.Duration(c.in.integer("Timeout")) * time.Second,
 		Environment: environmentOf(c.in), Architecture: c.architecture(), Publish: c.in["Publish"] == true,
 		TracingMode: c.in.sub("TracingConfig").text("Mode"), Logging: c.logging(), SnapStart: c.in.sub("SnapStart").text("ApplyOn") == snapStartPublished,
+		Layers: c.in.texts("Layers"), Tags: c.in.textMap("Tags"),
 	})
 	return answer(&f, err)
 }
 
-// zip returns the package that CreateFunction and UpdateFunctionCode carry.
-func (c *call) zip(in params) ([]byte, error) {
+// zip returns the package that CreateFunction, UpdateFunctionCode and PublishLayerVersion carry.
+func (c *call) zip(in params, what string) ([]byte, error) {
 	if err := refuse(c.op.name, in, "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri", "SourceKMSKeyArn"); err != nil {
 		return nil, err
 	}
 	zip, ok := in["ZipFile"].([]byte)
 	if !ok || len(zip) == 0 {
-		return nil, hansom.Errorf(hansom.Invalid, c.op.name, "Please provide a source for function code.")
+		return nil, hansom.Errorf(hansom.Invalid, c.op.name, "Please provide a source for %s.", what)
 	}
 	if len(zip) > hansom.MaxZipInline {
 		return nil, tooLarge(c.op.name, maxCodeRequest)
@@ -82,12 +83,10 @@ func environmentOf(in params) map[string]string {
 	if env == nil {
 		return nil
 	}
-	out := map[string]string{}
-	vars, _ := env["Variables"].(map[string]any)
-	for name, v := range vars {
-		out[name], _ = v.(string)
+	if vars := env.textMap("Variables"); vars != nil {
+		return vars
 	}
-	return out
+	return map[string]string{}
 }
 
 // answer is the configuration of a function as the body of an answer.
@@ -103,11 +102,16 @@ func (s *Service) getFunction(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	tags, err := s.functions.Tags(c.Context(), c.project, c.function)
+	if err != nil {
+		return nil, err
+	}
 	out := struct {
 		Configuration configuration
 		Code          codeLocation
-		Concurrency   *concurrency `json:",omitempty"`
-	}{configurationOf(&f), codeLocation{"S3", s.codeLocation(c.Request, &f)}, nil}
+		Concurrency   *concurrency      `json:",omitempty"`
+		Tags          map[string]string `json:",omitempty"`
+	}{configurationOf(&f), codeLocation{"S3", s.codeLocation(c.Request, f.Project, f.CodeSHA256)}, nil, tags}
 	if f.Reserved >= 0 {
 		out.Concurrency = &concurrency{&f.Reserved}
 	}
@@ -144,7 +148,7 @@ func (s *Service) updateFunctionCode(c *call) (any, error) {
 	if err := refuse(c.op.name, c.in, "PublishTo"); err != nil {
 		return nil, err
 	}
-	zip, err := c.zip(c.in)
+	zip, err := c.zip(c.in, "function code")
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +170,7 @@ func (s *Service) updateFunctionConfiguration(c *call) (any, error) {
 		Runtime: c.in.textPtr("Runtime"), Handler: c.in.textPtr("Handler"), Role: c.in.textPtr("Role"), Description: c.in.textPtr("Description"),
 		Memory: c.in.integerPtr("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integerPtr("Size"),
 		Environment: environmentOf(c.in), TracingMode: c.in.sub("TracingConfig").textPtr("Mode"),
-		Logging: c.logging(), RevisionID: c.in.text("RevisionId"),
+		Logging: c.logging(), Layers: c.in.texts("Layers"), RevisionID: c.in.text("RevisionId"),
 	}
 	if on := c.in.sub("SnapStart").text("ApplyOn"); on != "" {
 		published := on == snapStartPublished

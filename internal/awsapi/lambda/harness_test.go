@@ -21,11 +21,13 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/layer"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -109,7 +111,15 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	functions, err := function.New(t.Context(), function.DefaultConfig(dir), database, blobs, runtimes{}, logger)
+	artifacts, err := artifact.New(artifact.DefaultConfig(dir), blobs, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := layer.New(t.Context(), layer.DefaultConfig(), database, artifacts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, err := function.New(t.Context(), function.DefaultConfig(), database, artifacts, layers, runtimes{}, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +137,7 @@ func newServer(t *testing.T) *server {
 	cfg.DownloadKey = []byte("0123456789abcdef")
 	cfg.FunctionURL = func(id string) string { return "http://" + id + ".lambda-url.localhost:8080/" }
 	s := &server{functions: functions, auth: authentication, invoker: &invoker{functions: functions, answer: echo}}
-	if s.api, err = New(cfg, functions, s.invoker, blobs, logger); err != nil {
+	if s.api, err = New(cfg, functions, layers, s.invoker, artifacts, logger); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()

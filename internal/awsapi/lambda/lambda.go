@@ -15,9 +15,10 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/awsapi"
-	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/layer"
 )
 
 // Sizes of request bodies in bytes, as AWS has them: a zip of 50 MB in base64 and room for the rest; everything else.
@@ -44,8 +45,9 @@ func DefaultConfig() Config {
 type Service struct {
 	cfg       Config
 	functions *function.Service
+	layers    *layer.Service
 	invoker   Invoker
-	blobs     blob.Store
+	artifacts *artifact.Store
 	logger    *slog.Logger
 	actions   map[string]action
 	routes    map[string][]route // by method
@@ -78,12 +80,12 @@ type call struct {
 // action answers an operation with what becomes the JSON body; nil means no body.
 type action func(s *Service, c *call) (any, error)
 
-// New returns a service. invoker runs functions, blobs holds their packages. It errs when the configuration lacks something.
-func New(cfg Config, functions *function.Service, invoker Invoker, blobs blob.Store, logger *slog.Logger) (*Service, error) {
+// New returns a service. invoker runs functions, artifacts holds packages. It errs when the configuration lacks something.
+func New(cfg Config, functions *function.Service, layers *layer.Service, invoker Invoker, artifacts *artifact.Store, logger *slog.Logger) (*Service, error) {
 	if len(cfg.DownloadKey) < 16 || cfg.FunctionURL == nil || cfg.Now == nil {
 		return nil, hansom.Errorf(hansom.Invalid, "new lambda api", "the configuration lacks DownloadKey (at least 16 bytes), FunctionURL or Now")
 	}
-	s := &Service{cfg: cfg, functions: functions, invoker: invoker, blobs: blobs, logger: logger.With("component", "lambda"),
+	s := &Service{cfg: cfg, functions: functions, layers: layers, invoker: invoker, artifacts: artifacts, logger: logger.With("component", "lambda"),
 		actions: map[string]action{
 			"CreateFunction": (*Service).createFunction, "GetFunction": (*Service).getFunction,
 			"GetFunctionConfiguration": (*Service).getFunctionConfiguration, "ListFunctions": (*Service).listFunctions,
@@ -104,6 +106,11 @@ func New(cfg Config, functions *function.Service, invoker Invoker, blobs blob.St
 			"ListCodeSigningConfigs": (*Service).listCodeSigning, "GetCodeSigningConfig": (*Service).noCodeSigning,
 			"UpdateCodeSigningConfig": (*Service).noCodeSigning, "DeleteCodeSigningConfig": (*Service).noCodeSigning,
 			"ListFunctionsByCodeSigningConfig": (*Service).noCodeSigning,
+			"PublishLayerVersion":              (*Service).publishLayer, "GetLayerVersion": (*Service).getLayer, "GetLayerVersionByArn": (*Service).getLayerByARN,
+			"ListLayers": (*Service).listLayers, "ListLayerVersions": (*Service).listLayerVersions, "DeleteLayerVersion": (*Service).deleteLayer,
+			"AddLayerVersionPermission": (*Service).shareLayer, "RemoveLayerVersionPermission": (*Service).unshareLayer,
+			"GetLayerVersionPolicy": (*Service).getLayerPolicy,
+			"TagResource":           (*Service).tag, "UntagResource": (*Service).untag, "ListTags": (*Service).listTags,
 		},
 		routes: newRoutes(),
 	}
@@ -171,7 +178,7 @@ func (s *Service) control(w http.ResponseWriter, r *http.Request, op *operation,
 // prepare reads and validates a request and finds the function it is about.
 func (s *Service) prepare(w http.ResponseWriter, r *http.Request, op *operation, path map[string]string, p hansom.Principal) (*call, error) {
 	limit := int64(maxControlRequest)
-	if op.name == "CreateFunction" || op.name == "UpdateFunctionCode" {
+	if op.name == "CreateFunction" || op.name == "UpdateFunctionCode" || op.name == "PublishLayerVersion" {
 		limit = maxCodeRequest
 	}
 	body, err := readAll(r, op.name, limit)

@@ -53,6 +53,19 @@ func (p params) texts(name string) []string {
 	return out
 }
 
+// textMap returns a map of strings; nil when it was not given.
+func (p params) textMap(name string) map[string]string {
+	in, ok := p[name].(map[string]any)
+	if !ok {
+		return nil
+	}
+	out := map[string]string{}
+	for key, v := range in {
+		out[key], _ = v.(string)
+	}
+	return out
+}
+
 // paramsOf makes params of what model has decoded.
 func paramsOf(in model.Params) params {
 	out := make(params, len(in))
@@ -120,6 +133,10 @@ func (v *validator) decode(op *operation, r request) (params, error) {
 		case model.InQuery:
 			ok = r.query.Has(m.WireName())
 			raw = r.query.Get(m.WireName())
+			if ok && shapes[m.Shape].Kind == model.List {
+				in[m.Name] = anySlice(r.query[m.WireName()])
+				continue
+			}
 		case model.InHeader:
 			raw = r.header.Get(m.WireName())
 			ok = raw != ""
@@ -141,5 +158,14 @@ func (v *validator) decode(op *operation, r request) (params, error) {
 }
 
 func unreadable(message string) error { return model.Unreadable(message) }
+
+// anySlice is a list of strings as the model decodes one.
+func anySlice(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
 
 func invalid(found []string) error { return model.Invalid(found) }

@@ -533,7 +533,8 @@ class Runtime:
         installed = [sys.prefix + "/lib/" + version + "/site-packages"]
         if sys.prefix == "/usr":  # Debian's
             installed = ["/usr/local/lib/" + version + "/dist-packages", "/usr/lib/python3/dist-packages"]
-        sys.path[:] = [root, "/opt/python/lib/" + version + "/site-packages", "/opt/python"] + extra + path + installed
+        layers = os.environ.pop("HANSOM_OPT", "/opt") + "/python"  # set where nothing can be mounted
+        sys.path[:] = [root, layers + "/lib/" + version + "/site-packages", layers] + extra + path + installed
         sys.argv[:] = ["/var/runtime/bootstrap.py"]
 
     def invoke(self, stream, body):

@@ -1,0 +1,110 @@
+package function
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"maps"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
+)
+
+// Limits of tags, as AWS has them; those of keys and values are in characters.
+const (
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+// Tag adds tags to a function, or gives those it has another value. Errors: NotFound; Invalid for more than 50 tags, keys of other
+// than 1 to 128 characters or that begin with "aws:", and values of more than 256.
+func (s *Service) Tag(ctx context.Context, project, name string, tags map[string]string) error {
+	if err := checkTags(tags); err != nil {
+		return err
+	}
+	return s.changeTags(ctx, project, name, func(have map[string]string) { maps.Copy(have, tags) })
+}
+
+// Untag takes tags from a function. Those it does not have are no error. Errors: NotFound.
+func (s *Service) Untag(ctx context.Context, project, name string, keys []string) error {
+	return s.changeTags(ctx, project, name, func(have map[string]string) {
+		for _, key := range keys {
+			delete(have, key)
+		}
+	})
+}
+
+// Tags of a function; empty when it has none. Errors: NotFound.
+func (s *Service) Tags(ctx context.Context, project, name string) (map[string]string, error) {
+	return s.tags(ctx, s.db.Read(), project, name)
+}
+
+func (s *Service) tags(ctx context.Context, q db.Querier, project, name string) (map[string]string, error) {
+	var text string
+	err := q.QueryRowContext(ctx, `SELECT tags FROM functions WHERE project = ? AND name = ?`, project, name).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, s.notFound(project, name, "")
+	}
+	tags := map[string]string{}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &tags)
+	}
+	if err != nil {
+		return nil, failed("read tags", err)
+	}
+	return tags, nil
+}
+
+func (s *Service) changeTags(ctx context.Context, project, name string, change func(map[string]string)) error {
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		tags, err := s.tags(ctx, tx, project, name)
+		if err != nil {
+			return err
+		}
+		change(tags)
+		if err := checkTagCount(tags); err != nil {
+			return err
+		}
+		return s.saveTags(ctx, tx, project, name, tags)
+	})
+}
+
+func (s *Service) saveTags(ctx context.Context, tx *db.Tx, project, name string, tags map[string]string) error {
+	if tags == nil {
+		return nil
+	}
+	text, err := json.Marshal(tags)
+	if err != nil {
+		return failed("write tags", err)
+	}
+	return exec(ctx, tx, "write tags", []any{string(text), project, name}, `UPDATE functions SET tags = ? WHERE project = ? AND name = ?`)
+}
+
+func checkTagCount(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return hansom.Errorf(hansom.Invalid, "check tags", "Number of tags exceeds resource tag limit.")
+	}
+	return nil
+}
+
+func checkTags(tags map[string]string) error {
+	const op = "check tags"
+	for key, value := range tags {
+		switch {
+		case strings.HasPrefix(strings.ToLower(key), "aws:"):
+			return hansom.Errorf(hansom.Invalid, op, "aws: prefixed tag key names are not allowed for external use.")
+		case key == "" || utf8.RuneCountInString(key) > maxTagKey || !tagPattern.MatchString(key):
+			return hansom.Errorf(hansom.Invalid, op, "the tag key %.200q is not 1 to %d letters, digits, spaces or _.:/=+-@", key, maxTagKey)
+		case utf8.RuneCountInString(value) > maxTagValue || !tagPattern.MatchString(value):
+			return hansom.Errorf(hansom.Invalid, op, "the value of the tag %q is not at most %d letters, digits, spaces or _.:/=+-@", key, maxTagValue)
+		}
+	}
+	return checkTagCount(tags)
+}
