@@ -100,7 +100,7 @@ func (s *Store) Run(ctx context.Context, refs func(context.Context, *References)
 	if err := s.clean(); err != nil {
 		s.log.Warn("old unpacked code could not be removed", "error", err)
 	}
-	ticker := time.NewTicker(min(max(s.cfg.Grace/8, time.Second), time.Hour))
+	ticker := time.NewTicker(min(max(s.cfg.Grace/8, 10*time.Millisecond), time.Hour))
 	defer ticker.Stop()
 	for {
 		c, err := s.Collect(ctx, refs)

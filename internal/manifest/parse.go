@@ -265,7 +265,11 @@ func (p *reader) layers(e entry) []string {
 	}
 	var out []string
 	for _, n := range seq.Values {
-		if s, ok := p.text(entry{name: "layers", key: n, value: n}); ok && p.check(n, checkLayer(s)) {
+		s, ok := pair(n)
+		if !ok {
+			s, ok = p.text(entry{name: "layers", key: n, value: n})
+		}
+		if ok && p.check(n, checkLayer(s)) {
 			out = append(out, s)
 		}
 	}
@@ -273,6 +277,20 @@ func (p *reader) layers(e entry) []string {
 		p.check(e.key, checkLayers(out))
 	}
 	return out
+}
+
+// pair is the text of name:version where YAML, or its parser between braces, sees a mapping.
+func pair(n ast.Node) (string, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 {
+		n = m.Values[0]
+	}
+	v, ok := n.(*ast.MappingValueNode)
+	if !ok {
+		return "", false
+	}
+	name, isName := scalar(v.Key)
+	version, isVersion := scalar(v.Value)
+	return name + ":" + version, isName && isVersion
 }
 
 func (p *reader) http(e entry, fn string, routes routeSet) []string {
