@@ -118,7 +118,7 @@ func (c *command) root() *cobra.Command {
 	root.AddCommand(c.initCommand(), c.devCommand(), c.serveCommand())
 	for _, sub := range []*cobra.Command{
 		c.deployCommand(), c.planCommand(), c.invokeCommand(), c.logsCommand(), c.lsCommand(), c.rmCommand(), c.urlCommand(),
-		c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand(),
+		c.layersCommand(), c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand(),
 	} {
 		c.clientFlags(sub)
 		root.AddCommand(sub)

@@ -259,7 +259,7 @@ func parseCredentials(text string) (hansom.Credentials, error) {
 	return out, nil
 }
 
-// call sends in as JSON (nil: no body) and decodes the answer into out (nil: ignored).
+// call sends in as JSON (nil: no body) to the management API or, elsewhere, to the Lambda API, and decodes the answer into out (nil: ignored).
 func (cl *client) call(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -268,7 +268,11 @@ func (cl *client) call(ctx context.Context, method, path string, in, out any) er
 			return err
 		}
 	}
-	resp, err := cl.send(ctx, "hansom", method, path, http.Header{}, bytes.NewReader(body), int64(len(body)), digest(body))
+	service := "lambda"
+	if strings.HasPrefix(path, "/_hansom/") {
+		service = "hansom"
+	}
+	resp, err := cl.send(ctx, service, method, path, http.Header{}, bytes.NewReader(body), int64(len(body)), digest(body))
 	if err != nil {
 		return err
 	}

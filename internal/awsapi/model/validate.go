@@ -120,6 +120,12 @@ func (v *Validator) Scalar(shape int, raw string) (any, error) {
 			return nil, Unreadable(raw + " can not be converted to an Integer")
 		}
 		return n, nil
+	case Long:
+		n, err := strconv.ParseInt(raw, 10, 64)
+		if err != nil {
+			return nil, Unreadable(raw + " can not be converted to a Long")
+		}
+		return n, nil
 	case Boolean:
 		b, err := strconv.ParseBool(raw)
 		if err != nil {

@@ -1,0 +1,23 @@
+package build
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Layer packs the folder src, whose files are shown at /opt, into the zip dst, or takes a zip as it is. The same content gives
+// the same zip.
+func Layer(dst, src string) (Artifact, error) {
+	info, err := os.Stat(src)
+	switch {
+	case err != nil:
+		return Artifact{}, err
+	case info.IsDir():
+		return zipCode(dst, src, "")
+	case strings.EqualFold(filepath.Ext(src), ".zip"):
+		return copyZip(src)
+	}
+	return Artifact{}, fmt.Errorf("%s is neither a folder nor a zip; a layer is what is to be seen at /opt", src)
+}
