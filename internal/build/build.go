@@ -3,22 +3,33 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Function is what is to be built.
 type Function struct {
-	Key     string // in the manifest
-	Runtime string // as in the manifest: "go" too
-	Code    string // folder, file or zip, relative to the manifest, in slash form
-	Handler string
+	Key     string   // in the manifest
+	Runtime string   // as in the manifest: "go" too
+	Code    string   // folder, file or zip, relative to the manifest, in slash form
+	Handler string   // a command line for the runtime http
+	Layers  []string // ARNs
+}
+
+func (f Function) equal(g Function) bool {
+	return f.Key == g.Key && f.Runtime == g.Runtime && f.Code == g.Code && f.Handler == g.Handler && slices.Equal(f.Layers, g.Layers)
 }
 
 // Error says that the code of a function does not build, and why.
@@ -28,135 +39,252 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("functions.%s does not build: %v", e.Function, e.Err)
+	text := " " + e.Err.Error()
+	if strings.Contains(text, "\n") {
+		text = "\n" + strings.TrimSpace(text)
+	}
+	return fmt.Sprintf("functions.%s does not build:%s", e.Function, text)
 }
+
 func (e *Error) Unwrap() error { return e.Err }
 
 // Builder turns the code of an app into artifacts. It keeps what it built, so that only what is marked stale is built again.
 type Builder struct {
-	dir  string // of the manifest
-	work string // holds the zips
-	arch string // GOARCH of the server
-	env  []string
-	done map[string]built // by function key
+	dir   string // of the manifest, absolute
+	shown string // dir as messages show it
+	arch  string // GOARCH of the server
+	env   []string
+	cache *cache
+	open  []io.Closer       // zips of the cache, during a build
+	done  map[string]*built // by function key
 }
 
+// built is a function as it was built last.
 type built struct {
 	function Function
+	stale    bool
+	packs    int // made so far
+	pack     *pack
 	artifact Artifact
+	compiled bool     // with Go
+	sources  []string // see Sources
+	bundler  *bundler // of a function that is bundled
 }
 
 // New makes a builder for the app of the folder dir. arch is the GOARCH of the server, env the environment of the tools that build.
-// Close removes what it built.
+// Packages and what npm and pip install are in the user's cache directory; Close removes the packages.
 func New(dir, arch string, env []string) (*Builder, error) {
-	work, err := os.MkdirTemp("", "hansom-build-")
+	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{dir: dir, work: work, arch: arch, env: env, done: map[string]built{}}, nil
+	c, err := openCache(env)
+	if err != nil {
+		return nil, err
+	}
+	return &Builder{dir: abs, shown: dir, arch: arch, env: env, cache: c, done: map[string]*built{}}, nil
 }
 
 // Close removes the artifacts.
-func (b *Builder) Close() { os.RemoveAll(b.work) }
+func (b *Builder) Close() {
+	for _, f := range b.done {
+		f.bundler.close()
+	}
+	b.cache.close()
+}
 
-// Stale marks a function whose code has changed.
-func (b *Builder) Stale(key string) { delete(b.done, key) }
-
-// Build makes the artifacts of functions by key. progress is told what is being done, and "" when it is. An error that is not
-// ctx's is an *Error.
-func (b *Builder) Build(ctx context.Context, functions []Function, progress func(format string, args ...any)) (map[string]Artifact, error) {
-	out := map[string]Artifact{}
+// Set says which functions there are. What was built of those that are as before stays.
+func (b *Builder) Set(functions []Function) {
+	done := map[string]*built{}
 	for _, f := range functions {
-		old, ok := b.done[f.Key]
-		if !ok || old.function != f {
-			progress("building %s", f.Key)
-			a, err := b.function(ctx, f)
-			progress("")
-			if err != nil {
+		old := b.done[f.Key]
+		if old == nil || !old.function.equal(f) {
+			old = &built{function: f, stale: true, sources: []string{b.source(f)}}
+		}
+		done[f.Key] = old
+	}
+	for key, old := range b.done {
+		if done[key] != old {
+			old.bundler.close()
+		}
+	}
+	b.done = done
+}
+
+// Sources are the files and folders that the functions are made of.
+func (b *Builder) Sources() []string {
+	var out []string
+	for _, f := range b.done {
+		out = append(out, f.sources...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Changed marks the functions to which a path that changed belongs and says whether there are any.
+func (b *Builder) Changed(path string) bool {
+	found := false
+	for _, f := range b.done {
+		if filepath.Base(path) == ignoreFile {
+			f.stale, found = true, true
+		}
+		for _, source := range f.sources {
+			if path == source || strings.HasPrefix(path, source+string(filepath.Separator)) && !f.leavesOut(b, source, path) {
+				f.stale, found = true, true
+			}
+		}
+	}
+	return found
+}
+
+// leavesOut tells whether an ignore file keeps a path out of the package. Whatever is compiled or bundled counts.
+func (f *built) leavesOut(b *Builder, source, path string) bool {
+	if f.bundler != nil || f.compiled {
+		return false
+	}
+	ig, err := b.ignorer(source)
+	for at := source; err == nil && at != path; {
+		if ig, err = ig.enter(at); err != nil {
+			break
+		}
+		next, _, _ := strings.Cut(path[len(at)+1:], string(filepath.Separator))
+		at = filepath.Join(at, next)
+		if ig.ignores(at, at != path) {
+			return true
+		}
+	}
+	return false
+}
+
+// source is what a function is made of before more is known.
+func (b *Builder) source(f Function) string {
+	src := filepath.Join(b.dir, filepath.FromSlash(f.Code))
+	if f.Runtime == "go" || f.Runtime == "http" && isGo(src) {
+		return cmp.Or(moduleRoot(src), src)
+	}
+	return src
+}
+
+// Build makes the artifacts of the functions, by key, as far as they are stale. progress is told what is being done, and "" when it
+// is. An error that is not ctx's is an *Error.
+func (b *Builder) Build(ctx context.Context, progress func(format string, args ...any)) (map[string]Artifact, error) {
+	defer progress("")
+	out := map[string]Artifact{}
+	for _, key := range slices.Sorted(maps.Keys(b.done)) {
+		f := b.done[key]
+		if f.stale {
+			progress("building %s", key)
+			if err := b.build(ctx, f, progress); err != nil {
 				if ctx.Err() != nil {
 					return nil, ctx.Err()
 				}
-				return nil, &Error{f.Key, err}
+				return nil, &Error{key, err}
 			}
-			old = built{f, a}
-			b.done[f.Key] = old
+			f.stale = false
 		}
-		out[f.Key] = old.artifact
+		out[key] = f.artifact
 	}
 	return out, nil
 }
 
-func (b *Builder) function(ctx context.Context, f Function) (Artifact, error) {
+func (b *Builder) build(ctx context.Context, done *built, progress func(format string, args ...any)) error {
+	f := done.function
 	src := filepath.Join(b.dir, filepath.FromSlash(f.Code))
 	info, err := os.Stat(src)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Artifact{}, fmt.Errorf("there is no %s; set code to the folder, file or zip", src)
+		return fmt.Errorf("there is no %s; set code to the folder, file or zip", b.show(src))
 	}
 	if err != nil {
-		return Artifact{}, err
+		return err
 	}
-	dst := filepath.Join(b.work, f.Key+".zip")
-	switch ext := strings.ToLower(filepath.Ext(src)); {
-	case f.Runtime == "go":
-		bin := filepath.Join(b.work, f.Key+".bootstrap")
-		if err := b.compile(ctx, src, info.IsDir(), bin); err != nil {
-			return Artifact{}, err
-		}
-		defer os.Remove(bin)
-		return zipCode(dst, bin, "bootstrap")
+	if !info.IsDir() && strings.EqualFold(filepath.Ext(src), ".zip") && f.Runtime != "go" {
+		done.artifact, err = zipArtifact(src)
+		return err
+	}
+	defer b.closeZips()
+	var entries []entry
+	var handler string
+	switch n := nodeSource(f, src, info.IsDir()); {
+	case f.Runtime == "go", f.Runtime == "http" && isGo(src):
+		done.compiled = true
+		entries, err = b.goEntries(ctx, f.Key, src, info.IsDir())
+	case n != nil:
+		entries, handler, err = b.bundle(ctx, done, n, progress)
+	case info.IsDir() && pythonVersion(f) != "":
+		entries, err = b.pythonEntries(ctx, f, src, progress)
 	case info.IsDir():
-		return zipCode(dst, src, "")
-	case ext == ".zip":
-		return copyZip(src)
-	case ext == ".ts" || ext == ".mts" || ext == ".tsx":
-		return Artifact{}, fmt.Errorf("%s: TypeScript is not supported yet; compile it to JavaScript first", src)
+		entries, err = b.folderEntries(src, nil)
 	case strings.HasPrefix(f.Runtime, "provided."):
-		return zipCode(dst, src, "bootstrap")
+		entries, err = singleEntry(src, "bootstrap")
+	default:
+		entries, err = singleEntry(src, "")
 	}
-	return zipCode(dst, src, "")
-}
-
-// compile builds the Go program in dir, as AWS documents for provided.al2023, so that the same source gives the same bytes.
-func (b *Builder) compile(ctx context.Context, dir string, isDir bool, bin string) error {
-	switch {
-	case !isDir:
-		return fmt.Errorf("%s is not a folder; code of a go function is the folder of its main package", dir)
-	case ModuleRoot(dir) == "":
-		return fmt.Errorf("there is no go.mod in %s or above; run `go mod init` there", dir)
+	if err == nil && len(entries) == 0 {
+		err = fmt.Errorf("%s has no files", b.show(src))
 	}
-	goTool, err := exec.LookPath("go")
 	if err != nil {
-		return errors.New("the Go toolchain is not installed; get it from https://go.dev/dl")
+		return err
 	}
-	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=lambda.norpc", "-o", bin, ".")
-	cmd.Dir = dir
-	cmd.Env = append(append([]string{}, b.env...), "GOOS=linux", "GOARCH="+b.arch, "CGO_ENABLED=0")
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		text := strings.TrimSpace(output.String())
-		if text == "" {
-			return err
-		}
-		return errors.New(text)
+	progress("packing %s", f.Key)
+	done.packs++
+	p, err := done.pack.write(filepath.Join(b.cache.work, fmt.Sprintf("%s-%d.zip", f.Key, done.packs)), entries)
+	if err != nil {
+		return err
 	}
+	if done.pack != nil && done.pack != p {
+		os.Remove(done.pack.Path)
+	}
+	done.pack, done.artifact = p, p.Artifact
+	done.artifact.Handler = handler
 	return nil
 }
 
-// ModuleRoot is the folder of the go.mod that dir belongs to, "" when there is none.
-func ModuleRoot(dir string) string {
-	dir, err := filepath.Abs(dir)
+func (b *Builder) closeZips() {
+	for _, z := range b.open {
+		z.Close()
+	}
+	b.open = nil
+}
+
+// show is a path below the manifest's folder as messages show it.
+func (b *Builder) show(path string) string {
+	rel, err := filepath.Rel(b.dir, path)
 	if err != nil {
-		return ""
+		return path
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return ""
-		}
-		dir = parent
+	return filepath.Join(b.shown, rel)
+}
+
+// run runs a tool. What it prints is its error.
+func (b *Builder) run(ctx context.Context, dir string, env []string, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.Env = slices.Concat(b.env, env)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err := cmd.Run()
+	if text := strings.TrimSpace(output.String()); err != nil && text != "" {
+		return errors.New(text)
 	}
+	return err
+}
+
+// lookPath finds a tool in the PATH of the builder's environment; "" when there is none.
+func (b *Builder) lookPath(names ...string) string {
+	path := ""
+	for _, e := range b.env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			path = v
+		}
+	}
+	for _, name := range names {
+		for _, dir := range filepath.SplitList(path) {
+			if file, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(file) {
+				return file
+			}
+		}
+	}
+	return ""
 }

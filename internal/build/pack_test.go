@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,9 +38,56 @@ func write(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-func pack(t *testing.T, src, single string) Artifact {
+func packed(t *testing.T, src, single string) Artifact {
 	t.Helper()
-	a, err := zipCode(filepath.Join(t.TempDir(), "out.zip"), src, single)
+	a, err := tryPack(t, src, single)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// tryPack builds src, a folder, file or program, as a function of an app in the folder above.
+func tryPack(t *testing.T, src, single string) (Artifact, error) {
+	t.Helper()
+	f := Function{Key: "f", Runtime: "nodejs22.x", Code: filepath.Base(src), Handler: "index.handler"}
+	if single == "bootstrap" {
+		f.Runtime = "provided.al2023"
+	}
+	return newBuilder(t, filepath.Dir(src)).one(t, f)
+}
+
+// testBuilder is a builder with a cache of its own.
+type testBuilder struct{ *Builder }
+
+func newBuilder(t *testing.T, dir string, env ...string) testBuilder {
+	t.Helper()
+	caches, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	env = slices.Concat(os.Environ(), []string{"XDG_CACHE_HOME=" + t.TempDir(), "GOCACHE=" + filepath.Join(caches, "go-build")}, env)
+	b, err := New(dir, runtime.GOARCH, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return testBuilder{b}
+}
+
+func silent(string, ...any) {}
+
+// one builds an app of one function.
+func (b testBuilder) one(t *testing.T, f Function) (Artifact, error) {
+	t.Helper()
+	b.Set([]Function{f})
+	out, err := b.Build(t.Context(), silent)
+	return out[f.Key], err
+}
+
+func (b testBuilder) must(t *testing.T, f Function) Artifact {
+	t.Helper()
+	a, err := b.one(t, f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +132,7 @@ func TestPack(t *testing.T) {
 	if err := os.Symlink("../index.mjs", filepath.Join(dir, "bin", "link")); err != nil {
 		t.Fatal(err)
 	}
-	got := contents(t, pack(t, dir, ""))
+	got := contents(t, packed(t, dir, ""))
 	want := map[string]string{
 		"-rw-r--r-- index.mjs": "a", "-rw-r--r-- node_modules/x/index.js": "b", "-rwxr-xr-x bin/run": "c", "-rw-r--r-- .env": "d",
 		"-rw-r--r-- sub/hansom.yaml": "e", "Lrwxrwxrwx bin/link": "../index.mjs",
@@ -92,10 +140,10 @@ func TestPack(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got := contents(t, pack(t, filepath.Join(dir, "index.mjs"), "")); got["-rw-r--r-- index.mjs"] != "a" || len(got) != 1 {
+	if got := contents(t, packed(t, filepath.Join(dir, "index.mjs"), "")); got["-rw-r--r-- index.mjs"] != "a" || len(got) != 1 {
 		t.Errorf("a single file: %v", got)
 	}
-	if got := contents(t, pack(t, filepath.Join(dir, "index.mjs"), "bootstrap")); got["-rwxr-xr-x bootstrap"] != "a" || len(got) != 1 {
+	if got := contents(t, packed(t, filepath.Join(dir, "index.mjs"), "bootstrap")); got["-rwxr-xr-x bootstrap"] != "a" || len(got) != 1 {
 		t.Errorf("a single program: %v", got)
 	}
 }
@@ -112,7 +160,7 @@ func TestPackIsDeterministic(t *testing.T) {
 	if err := os.Chmod(filepath.Join(two, "index.mjs"), 0o600); err != nil { // another umask
 		t.Fatal(err)
 	}
-	a, b := pack(t, one, ""), pack(t, two, "")
+	a, b := packed(t, one, ""), packed(t, two, "")
 	if a.Digest != b.Digest || a.Size != b.Size {
 		t.Errorf("%+v and %+v", a, b)
 	}
@@ -120,7 +168,7 @@ func TestPackIsDeterministic(t *testing.T) {
 	if err != nil || info.Size() != a.Size {
 		t.Errorf("size %d, %v, %v", a.Size, info, err)
 	}
-	if c, err := copyZip(a.Path); err != nil || c.Digest != a.Digest || c.Size != a.Size {
+	if c, err := zipArtifact(a.Path); err != nil || c.Digest != a.Digest || c.Size != a.Size {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for name, change := range map[string]func() error{
@@ -131,7 +179,7 @@ func TestPackIsDeterministic(t *testing.T) {
 		if err := change(); err != nil {
 			t.Fatal(err)
 		}
-		c := pack(t, two, "")
+		c := packed(t, two, "")
 		if c.Digest == b.Digest {
 			t.Errorf("a change of %s gives the same digest", name)
 		}
@@ -163,7 +211,7 @@ func TestPackRefuses(t *testing.T) {
 		if err := c.make(dir); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := zipCode(filepath.Join(t.TempDir(), "out.zip"), dir, ""); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := tryPack(t, dir, ""); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -176,32 +224,20 @@ func TestBuildGo(t *testing.T) {
 	for range 2 {
 		dir := t.TempDir()
 		write(t, dir, map[string]string{"api/go.mod": "module api\n\ngo 1.24\n", "api/main.go": "package main\n\nfunc main() { println(42) }\n"})
-		b, err := New(dir, runtime.GOARCH, os.Environ())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer b.Close()
-		functions := []Function{{Key: "api", Runtime: "go", Code: "api", Handler: "bootstrap"}}
-		silent := func(string, ...any) {}
-		built, err := b.Build(t.Context(), functions, silent)
-		if err != nil {
-			t.Fatal(err)
-		}
-		digests = append(digests, built["api"].Digest)
-		files := contents(t, built["api"])
+		b := newBuilder(t, dir)
+		f := Function{Key: "api", Runtime: "go", Code: "api", Handler: "bootstrap"}
+		first := b.must(t, f)
+		digests = append(digests, first.Digest)
+		files := contents(t, first)
 		if program := files["-rwxr-xr-x bootstrap"]; len(files) != 1 || !strings.HasPrefix(program, "\x7fELF") {
 			t.Errorf("%d files, program begins with %.4q", len(files), program)
 		}
 		write(t, dir, map[string]string{"api/main.go": "package main\n\nfunc main() { println(43) }\n"})
 		for _, stale := range []bool{false, true} {
-			if stale {
-				b.Stale("api")
+			if stale && !b.Changed(filepath.Join(dir, "api", "main.go")) {
+				t.Error("the change belongs to no function")
 			}
-			again, err := b.Build(t.Context(), functions, silent)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if changed := again["api"].Digest != digests[0]; changed != stale {
+			if changed := b.must(t, f).Digest != digests[0]; changed != stale {
 				t.Errorf("stale %v: digest changed %v", stale, changed)
 			}
 		}

@@ -211,6 +211,8 @@ func (c *command) finish(err error) int {
 	case message == "":
 	case c.json:
 		c.printJSON(map[string]any{"error": map[string]any{"message": message, "exit": code}})
+	case broken != nil:
+		fmt.Fprintln(c.Stderr, "hansom: "+message)
 	case len(faults) > 0:
 		fmt.Fprintln(c.Stderr, message) // file:line:column: each on its line, as compilers do
 	default:

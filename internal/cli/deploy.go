@@ -128,20 +128,26 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 	if err != nil {
 		return nil, nil, manifestError(err)
 	}
-	var functions []build.Function
-	for _, f := range m.Functions {
-		functions = append(functions, build.Function{Key: f.Key, Runtime: f.Runtime, Code: f.Code, Handler: f.Handler})
-	}
-	artifacts, err := d.Build(ctx, functions, d.progress)
+	d.Set(buildFunctions(m))
+	artifacts, err := d.Build(ctx, d.progress)
 	if err != nil {
 		return nil, nil, err
 	}
 	digests := map[string]string{}
-	for key, a := range artifacts {
-		digests[key] = a.Digest
+	for i, f := range m.Functions {
+		digests[f.Key] = artifacts[f.Key].Digest
+		m.Functions[i].Handler = firstOf(artifacts[f.Key].Handler, f.Handler)
 	}
 	r, err := m.Resolve(digests)
 	return r, artifacts, err
+}
+
+func buildFunctions(m *manifest.Manifest) []build.Function {
+	var out []build.Function
+	for _, f := range m.Functions {
+		out = append(out, build.Function{Key: f.Key, Runtime: f.Runtime, Code: f.Code, Handler: f.Handler})
+	}
+	return out
 }
 
 func (d *deployer) plan(ctx context.Context) (*deployment, error) {

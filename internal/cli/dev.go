@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom"
-	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -48,7 +47,7 @@ func (c *command) devCommand() *cobra.Command {
 			return err
 		}
 		return c.run(cmd.Context(), srv, func(ctx context.Context) error {
-			d := &development{command: c, dir: dir}
+			d := &development{command: c, dir: dir, watched: map[string]bool{}}
 			err := d.run(ctx, srv)
 			if ctx.Err() != nil {
 				return nil // Ctrl-C is how it ends
@@ -66,6 +65,7 @@ type development struct {
 	client   *client
 	deployer *deployer
 	watcher  *watcher
+	watched  map[string]bool    // what is watched of the sources
 	manifest *manifest.Manifest // the last one that was good; nil before
 	routes   []string           // as last shown
 	failed   bool               // the last attempt did not get through
@@ -116,7 +116,14 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 
 // redeploy builds and deploys what is stale. What goes wrong is shown; what runs goes on running.
 func (d *development) redeploy(ctx context.Context) {
-	if err := d.watch(); err != nil {
+	m, err := manifest.Load(d.dir)
+	if err == nil {
+		d.manifest = m
+		d.deployer.Set(buildFunctions(m))
+		err = d.watch()
+	}
+	if err != nil {
+		d.failed = true
 		d.report(err)
 		return
 	}
@@ -128,6 +135,7 @@ func (d *development) redeploy(ctx context.Context) {
 			err = d.warn(functions)
 		}
 	}
+	err = errors.Join(err, d.watch()) // by now it is known what the functions are made of
 	d.failed = err != nil
 	if err != nil {
 		if ctx.Err() == nil {
@@ -138,57 +146,37 @@ func (d *development) redeploy(ctx context.Context) {
 	d.show(result, time.Since(start))
 }
 
-// watch reads the manifest and watches the folders that it names.
+// watch watches what the functions are made of.
 func (d *development) watch() error {
-	m, err := manifest.Load(d.dir)
-	if err != nil {
-		d.failed = true
-		return err
-	}
-	d.manifest = m
-	for _, f := range m.Functions {
-		root := d.root(f)
-		if info, err := os.Stat(root); err == nil && !info.IsDir() {
-			root = filepath.Dir(root)
-			if err := d.watcher.folder(root); err != nil {
-				return err
-			}
+	for _, source := range d.deployer.Sources() {
+		if d.watched[source] {
 			continue
 		}
-		if err := d.watcher.tree(root); err != nil {
+		info, err := os.Stat(source)
+		switch {
+		case err != nil:
+			continue // the build says so
+		case info.IsDir():
+			err = d.watcher.tree(source)
+		default:
+			err = d.watcher.folder(filepath.Dir(source))
+		}
+		if err != nil {
 			return err
 		}
+		d.watched[source] = true
 	}
 	return nil
-}
-
-// root is what a function is made of: its code or, for Go, the module.
-func (d *development) root(f manifest.Function) string {
-	code := filepath.Join(d.dir, filepath.FromSlash(f.Code))
-	if f.Runtime == "go" {
-		return firstOf(build.ModuleRoot(code), code)
-	}
-	return code
 }
 
 // touched marks the functions that paths belong to and says whether there is anything to deploy.
 func (d *development) touched(paths []string) bool {
 	found := false
 	for _, path := range paths {
-		rel, err := filepath.Rel(d.dir, path)
-		if err != nil {
-			continue
-		}
 		// After a failure anything may be the remedy, such as a folder that was missing.
-		found = found || d.failed || rel == manifest.FileName
-		if d.manifest == nil || rel == manifest.FileName {
-			continue
-		}
-		for _, f := range d.manifest.Functions {
-			if below(path, d.root(f)) {
-				d.deployer.Stale(f.Key)
-				found = true
-			}
+		found = d.deployer.Changed(path) || found || d.failed || path == filepath.Join(d.dir, manifest.FileName)
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			clear(d.watched) // one that is new is watched from now on
 		}
 	}
 	return found

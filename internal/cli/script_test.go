@@ -101,7 +101,7 @@ func TestScripts(t *testing.T) {
 	testscript.RunT(oneByOne{t}, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
-			env.Values["environ"] = slices.DeleteFunc(slices.Concat(os.Environ(), env.Vars, caches), func(e string) bool {
+			env.Values["environ"] = slices.DeleteFunc(slices.Concat(os.Environ(), env.Vars, caches, []string{"XDG_CACHE_HOME=" + filepath.Join(env.WorkDir, ".cache")}), func(e string) bool {
 				return strings.HasPrefix(e, "HANSOM_") || strings.HasPrefix(e, "AWS_")
 			})
 			return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -82,9 +81,4 @@ func (w *watcher) next(ctx context.Context) ([]string, error) {
 			return paths, nil
 		}
 	}
-}
-
-// below says whether path is root or in it.
-func below(path, root string) bool {
-	return path == root || strings.HasPrefix(path, root+string(filepath.Separator))
 }
