@@ -195,9 +195,9 @@ func extension(f api.Format) string {
 // banner gives CommonJS packages inside an ES module what they expect. As globals, these do not collide with a program's own.
 const banner = `import { createRequire as hansomRequire } from "node:module";
 import { fileURLToPath as hansomPath } from "node:url";
-globalThis.require ??= hansomRequire(import.meta.url);
-globalThis.__filename ??= hansomPath(import.meta.url);
-globalThis.__dirname ??= hansomPath(new URL(".", import.meta.url)).slice(0, -1);`
+globalThis.require = hansomRequire(import.meta.url);
+globalThis.__filename = hansomPath(import.meta.url);
+globalThis.__dirname = hansomPath(new URL(".", import.meta.url)).slice(0, -1);`
 
 func newBundler(f Function, n node, format api.Format, modules string) (*bundler, error) {
 	u := &bundler{node: n, format: format, paths: modules, native: &native{root: n.root, known: map[string]bool{}, found: map[string]string{}}}
