@@ -156,7 +156,13 @@ func (b *Builder) bundle(ctx context.Context, done *built, n *node, progress fun
 		done.sources = u.sources(b.source(done.function), inputs)
 		entries, err = b.bundleEntries(u, out, inputs)
 		if err == nil && n.word != "" {
-			handler = strings.Replace(done.function.Handler, n.word, n.module()+extension(u.format), 1)
+			words := strings.Fields(done.function.Handler)
+			i := slices.Index(words, n.word)
+			words[i] = n.module() + extension(u.format)
+			if i > 0 && words[i-1] == "node" {
+				words[i] = "--enable-source-maps " + words[i]
+			}
+			handler = strings.Join(words, " ")
 		}
 		return entries, handler, err
 	}

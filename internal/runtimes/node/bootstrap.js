@@ -568,6 +568,7 @@ function loadModule(root, folder, name) {
   for (const extension of extensions) {
     const file = base + extension;
     if (!fs.existsSync(file)) continue;
+    if (fs.existsSync(file + '.map')) process.setSourceMapsEnabled(true); // stack traces are in the source's lines
     if (extension[1] === 'm' || (esm && extension[1] !== 'c')) return import(require('url').pathToFileURL(file).href);
     return require(file);
   }
