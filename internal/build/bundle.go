@@ -140,6 +140,11 @@ func (b *Builder) bundle(ctx context.Context, done *built, n *node, progress fun
 		}
 		u := done.bundler
 		out, inputs, err := b.rebuild(ctx, u)
+		if err != nil && !sure && u.format == api.FormatCommonJS && ctx.Err() == nil {
+			u.close()
+			done.bundler, format = nil, api.FormatESModule // which it may have become
+			continue
+		}
 		if err != nil {
 			return nil, "", err
 		}
@@ -156,13 +161,9 @@ func (b *Builder) bundle(ctx context.Context, done *built, n *node, progress fun
 		done.sources = u.sources(b.source(done.function), inputs)
 		entries, err = b.bundleEntries(u, out, inputs)
 		if err == nil && n.word != "" {
-			words := strings.Fields(done.function.Handler)
-			i := slices.Index(words, n.word)
-			words[i] = n.module() + extension(u.format)
-			if i > 0 && words[i-1] == "node" {
-				words[i] = "--enable-source-maps " + words[i]
-			}
-			handler = strings.Join(words, " ")
+			name := n.module() + extension(u.format)
+			handler = strings.Replace(done.function.Handler, n.word, name, 1)
+			handler = strings.Replace(handler, "node "+name, "node --enable-source-maps "+name, 1)
 		}
 		return entries, handler, err
 	}

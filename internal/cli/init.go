@@ -8,41 +8,53 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
-// templates holds a folder for each language. "x.tmpl" becomes "x": Go does not embed folders with a go.mod. __NAME__ becomes
+// templates holds a folder for each of templateNames. "x.tmpl" becomes "x": Go does not embed folders with a go.mod. __NAME__ becomes
 // the app's name.
 //
 //go:embed templates
 var templates embed.FS
 
+// templateNames, in the order of the help; the first is the default.
+var templateNames = []string{"nodejs", "typescript", "python", "go", "express", "flask", "nethttp"}
+
 func (c *command) initCommand() *cobra.Command {
-	var language string
+	var template string
 	cmd := &cobra.Command{
 		Use: "init [DIR]", Short: "Make a new app with one function",
 		Long:    "Make a new app with one function in a folder (default: this one). Nothing that is there is overwritten.",
-		Example: "  hansom init hello --runtime python",
+		Example: "  hansom init hello --template typescript\n  hansom init shop --template express",
 		Args:    atMost(1),
 	}
-	cmd.Flags().StringVar(&language, "runtime", "nodejs", "nodejs, python or go")
+	known := strings.Join(templateNames[:len(templateNames)-1], ", ") + " or " + templateNames[len(templateNames)-1]
+	cmd.Flags().StringVar(&template, "template", templateNames[0], known)
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "runtime" {
+			name = "template"
+		}
+		return pflag.NormalizedName(name)
+	})
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		dir := "."
 		if len(args) > 0 {
 			dir = args[0]
 		}
-		if language != "nodejs" && language != "python" && language != "go" {
-			return usagef("--runtime is nodejs, python or go, not %q", language)
+		if !slices.Contains(templateNames, template) {
+			return usagef("--template is %s, not %q", known, template)
 		}
 		name, err := appName(dir)
 		if err != nil {
 			return err
 		}
-		files, err := render("templates/"+language, name)
+		files, err := render("templates/"+template, name)
 		if err != nil {
 			return err
 		}
