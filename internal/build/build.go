@@ -55,6 +55,7 @@ type Builder struct {
 	arch  string // GOARCH of the server
 	env   []string
 	cache *cache
+	pips  map[string]pip    // by Python version
 	open  []io.Closer       // zips of the cache, during a build
 	done  map[string]*built // by function key
 }
@@ -82,7 +83,7 @@ func New(dir, arch string, env []string) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{dir: abs, shown: dir, arch: arch, env: env, cache: c, done: map[string]*built{}}, nil
+	return &Builder{dir: abs, shown: dir, arch: arch, env: env, cache: c, pips: map[string]pip{}, done: map[string]*built{}}, nil
 }
 
 // Close removes the artifacts.

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"cmp"
+	"compress/flate"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -96,6 +97,9 @@ func (old *pack) write(dst string, entries []entry) (*pack, error) {
 	sum := sha256.New()
 	counted := &counter{w: io.MultiWriter(out, sum)}
 	w := zip.NewWriter(counted)
+	w.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(w, flate.BestSpeed) // people wait for it more than for the upload
+	})
 	for _, name := range names {
 		e := p.entries[name]
 		if e.zip == nil && old.has(e) {

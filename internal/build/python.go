@@ -50,7 +50,7 @@ func (b *Builder) pythonEntries(ctx context.Context, f Function, src string, pro
 	if err != nil || wanted == "" {
 		return entries, err
 	}
-	installed, err := b.pip(ctx, f, src, wanted, progress)
+	installed, err := b.pipEntries(ctx, f, src, wanted, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -118,17 +118,20 @@ func digestTree(root string) (string, error) {
 	return digestOf(parts...), err
 }
 
-// pip installs requirements into the cache and returns them as entries.
-func (b *Builder) pip(ctx context.Context, f Function, src, wanted string, progress func(format string, args ...any)) ([]entry, error) {
+// pipEntries installs requirements into the cache and returns them as entries.
+func (b *Builder) pipEntries(ctx context.Context, f Function, src, wanted string, progress func(format string, args ...any)) ([]entry, error) {
 	version := pythonVersion(f)
-	pip, native := b.findPip(ctx, version)
-	if pip == nil {
+	tool, known := b.pips[version]
+	if !known {
+		tool = b.findPip(ctx, version)
+	}
+	if tool.python == "" {
 		return nil, fmt.Errorf("%s has a %s and pip is not on this machine: install Python with pip, or vendor the packages with `pip install --target`", b.show(src), requirements)
 	}
-	native = native && runtime.GOOS == "linux" && runtime.GOARCH == b.arch
+	b.pips[version] = tool
 	mode := "native"
-	argv := append(pip, "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-warn-conflicts", "--root-user-action=ignore", "--no-compile", "-r", requirements)
-	if !native {
+	argv := []string{tool.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-warn-conflicts", "--root-user-action=ignore", "--no-compile", "-r", requirements}
+	if !tool.native {
 		mode = "wheels"
 		machine := "x86_64"
 		if b.arch == "arm64" {
@@ -151,8 +154,8 @@ func (b *Builder) pip(ctx context.Context, f Function, src, wanted string, progr
 		if err := b.run(ctx, src, nil, append(argv, "--target="+target)...); err != nil {
 			return fmt.Errorf("pip: %w", err)
 		}
-		if native { // a start is much faster with compiled files, and nothing can write them later
-			_ = b.run(ctx, dir, nil, pip[0], "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "-s", target, "-p", "/var/task", target) // a file for another Python is no reason to stop
+		if tool.native { // a start is much faster with compiled files, and nothing can write them later
+			_ = b.run(ctx, dir, nil, tool.python, "-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", "-s", target, "-p", "/var/task", target) // a file for another Python is no reason to stop
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -178,10 +181,15 @@ func (b *Builder) pip(ctx context.Context, f Function, src, wanted string, progr
 	return out, nil
 }
 
-// findPip finds a Python with pip, if possible of the version that the function runs on (native).
-func (b *Builder) findPip(ctx context.Context, version string) (argv []string, native bool) {
-	names := []string{"python" + version, "python3", "python"}
-	for i, name := range names {
+// pip is a Python that has it.
+type pip struct {
+	python string // its file; "" when there is none
+	native bool   // what it installs for itself is what the function needs
+}
+
+// findPip finds a Python with pip, if possible of the version that the function runs on.
+func (b *Builder) findPip(ctx context.Context, version string) pip {
+	for i, name := range []string{"python" + version, "python3", "python"} {
 		python := b.lookPath(name)
 		if python == "" {
 			continue
@@ -192,8 +200,8 @@ func (b *Builder) findPip(ctx context.Context, version string) (argv []string, n
 		if err != nil {
 			continue
 		}
-		actual := strings.TrimSpace(string(out))
-		return []string{python, "-m", "pip"}, actual == version || i == 0 && version == "3"
+		fits := strings.TrimSpace(string(out)) == version || i == 0 && version == "3"
+		return pip{python, fits && runtime.GOOS == "linux" && runtime.GOARCH == b.arch}
 	}
-	return nil, false
+	return pip{}
 }
