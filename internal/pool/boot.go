@@ -78,6 +78,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 		}
 	}()
 	command, err := rt.Command(v.Memory, code, layers)
+	if err == nil {
+		command, err = rt.Wrap(command, v.Environment[runtimes.Wrapper])
+	}
 	if err != nil {
 		return p.noEntrypoint(v, newID(), err)
 	}
@@ -239,7 +242,11 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
-	return spec, &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env}
+	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env}
+	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included
+		in.Handler, in.Env = "", nil
+	}
+	return spec, in
 }
 
 // environment is Lambda's (developer guide, "Defined runtime environment variables"). paths maps what is a path or a list of

@@ -86,6 +86,21 @@ func (r *Runtime) Command(memory int, code, layers string) ([]string, error) {
 	return nil, hansom.Errorf(hansom.Invalid, "start runtime", "Couldn't find valid bootstrap(s): [%s/bootstrap %s/bootstrap]", TaskRoot, OptRoot).WithCode("Runtime.InvalidEntrypoint")
 }
 
+// Wrapper is the variable of a function's environment that names a script to run the command through.
+const Wrapper = "AWS_LAMBDA_EXEC_WRAPPER"
+
+// Wrap runs a command through the function's wrapper script, as seen inside a sandbox: the script gets the command as its
+// arguments and executes it. "" and provided runtimes have none. The error is hansom.Invalid.
+func (r *Runtime) Wrap(command []string, wrapper string) ([]string, error) {
+	if wrapper == "" || r.Family == Provided {
+		return command, nil
+	}
+	if !path.IsAbs(wrapper) {
+		return nil, hansom.Errorf(hansom.Invalid, "start runtime", "%s is %q, which is not an absolute path such as %s/wrapper or %s/wrapper", Wrapper, wrapper, TaskRoot, OptRoot).WithCode("Runtime.InvalidEntrypoint")
+	}
+	return append([]string{wrapper}, command...), nil
+}
+
 // nodeFlags bounds V8's heap by the function's memory, as it cannot see the cgroup's limit: nine tenths for old objects, and
 // for small functions a young generation that does not use up the rest.
 func nodeFlags(memory int) []string {

@@ -755,7 +755,7 @@ function dispatch(buf, start, end) {
       }
       setUpConsole();
       if (process.env.NODE_PATH !== before) require('module')._initPaths();
-      nextTick(init, handlerName, root);
+      nextTick(init, handlerName || process.env._HANDLER || '', root);
       return;
     }
     case CANCEL:

@@ -514,7 +514,7 @@ class Runtime:
         sys.meta_path.insert(0, LoggingFinder(self))
         try:
             os.chdir(root)
-            self.handler = load(handler)
+            self.handler = load(handler or env("_HANDLER", ""))
         except Exception as e:
             error = describe(e, "")
             self.flush()
