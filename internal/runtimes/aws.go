@@ -28,7 +28,7 @@ func AWS() []string { return slices.Clone(awsRuntimes[:]) }
 func Deprecated(identifier string) bool { return slices.Contains(deprecated[:], identifier) }
 
 // Validate checks an identifier as CreateFunction does, with AWS's wording: hansom.Invalid for one that AWS has retired or
-// never had. Versions of Node.js and Python newer than AWS's list pass. It does not ask what the host has: Resolve does.
+// never had. Versions newer than AWS's list pass. It does not ask what the host has: Resolve does.
 func Validate(identifier string) error {
 	if Deprecated(identifier) {
 		return hansom.Errorf(hansom.Invalid, "validate runtime", "The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.", identifier)

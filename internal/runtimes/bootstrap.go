@@ -16,14 +16,18 @@ import (
 	"github.com/hansomcloud/hansom"
 )
 
-// The bootstraps: what an interpreter runs. They speak the protocol of package frame on fd 3.
+// The bootstraps: what an interpreter runs. Those of Node.js and Python speak the protocol of package frame on fd 3, the others
+// poll the Runtime API. scripts/build-java.sh makes runtime.jar.
 //
-//go:embed node/bootstrap.js python/bootstrap.py
+//go:embed node/bootstrap.js python/bootstrap.py ruby/bootstrap.rb java/runtime.jar java/flags
 var sources embed.FS
 
 const (
 	nodeBootstrap   = "node/bootstrap.js"
 	pythonBootstrap = "python/bootstrap.py"
+	rubyBootstrap   = "ruby/bootstrap.rb"
+	javaBootstrap   = "java/runtime.jar"
+	javaFlags       = "java/flags"
 )
 
 // Install writes the bootstraps to dir, which sandboxes see at RuntimeRoot, and compiles the Python one for every Python found
@@ -34,7 +38,7 @@ func (c *Catalogue) Install(ctx context.Context, dir string) error {
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
-	for _, name := range []string{nodeBootstrap, pythonBootstrap} {
+	for _, name := range []string{nodeBootstrap, pythonBootstrap, rubyBootstrap, javaBootstrap, javaFlags} {
 		src, err := sources.ReadFile(name)
 		if err != nil {
 			return hansom.Errorf(hansom.Internal, op, "%w", err)
@@ -66,8 +70,13 @@ func (c *Catalogue) Install(ctx context.Context, dir string) error {
 
 // bootstrap is the file that an interpreter runs, below RuntimeRoot.
 func (c *Catalogue) bootstrap(in *Interpreter) string {
-	if in.Family == Node {
+	switch in.Family {
+	case Node:
 		return nodeBootstrap
+	case Java:
+		return javaBootstrap
+	case Ruby:
+		return rubyBootstrap
 	}
 	if name := c.compiled[in.Path]; name != "" {
 		return name

@@ -173,27 +173,45 @@ func (c *scripted) expect(spec string) error {
 	if h != want {
 		return fmt.Errorf("got %+v %q", h, body)
 	}
-	text := f[3]
-	switch f[2] {
-	case "":
-		if len(body) != 0 {
-			return fmt.Errorf("got body %q", body)
+	if f[2] == "=" && h.Kind == frame.Chunk {
+		wanted, err := c.unquoted(f[3])
+		if err != nil {
+			return err
 		}
-	case "=":
-		if strings.HasPrefix(text, `"`) {
-			if text, err = strconv.Unquote(text); err != nil {
-				return err
-			}
-		}
-		text = strings.ReplaceAll(text, "$TASK", c.root)
-		for h.Kind == frame.Chunk && len(body) < len(text) && strings.HasPrefix(text, string(body)) {
+		for len(body) < len(wanted) && strings.HasPrefix(wanted, string(body)) {
 			more, next := c.p.next()
 			if more.Kind != frame.Chunk {
 				return fmt.Errorf("got %+v %q after %q", more, next, body)
 			}
 			body = append(body, next...)
 		}
-		if string(body) != text {
+	}
+	return c.compare(f[2], f[3], body)
+}
+
+func (c *scripted) unquoted(text string) (string, error) {
+	if strings.HasPrefix(text, `"`) {
+		var err error
+		if text, err = strconv.Unquote(text); err != nil {
+			return "", err
+		}
+	}
+	return strings.ReplaceAll(text, "$TASK", c.root), nil
+}
+
+// compare compares a body in one of the ways of a BODY.
+func (c *scripted) compare(how, text string, body []byte) error {
+	switch how {
+	case "":
+		if len(body) != 0 {
+			return fmt.Errorf("got body %q", body)
+		}
+	case "=":
+		wanted, err := c.unquoted(text)
+		if err != nil {
+			return err
+		}
+		if string(body) != wanted {
 			return fmt.Errorf("got %q", body)
 		}
 	case "~":

