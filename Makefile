@@ -28,6 +28,7 @@ check: ## What must be green before a commit is pushed
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/hansom
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/hansom
 	scripts/build-init.sh --check
+	scripts/build-java.sh --check
 	$(GO) test -race -timeout 20m ./...
 
 bench: build ## Measure against the peers and rewrite docs/benchmarks.md

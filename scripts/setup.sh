@@ -2,7 +2,7 @@
 # Installs what is missing for running, testing or measuring Hansom. Idempotent.
 #
 #   scripts/setup.sh run      the runtimes of functions: Python 3 and Node.js 22 (make run)
-#   scripts/setup.sh test     those, and what the tests use: a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript
+#   scripts/setup.sh test     those, and what the tests use: Java, Ruby, a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript
 #                             (make test; the default)
 #   scripts/setup.sh bench    those, and the peers that benchmarks compare with: nginx, Caddy's and workerd's sources aside
 #
@@ -38,6 +38,9 @@ node_recent() {
   return 1
 }
 
+# Its major version is 17 at least, for jar --date.
+javac_recent() { [ "$(javac -version 2>&1 | sed -n 's/^javac \([0-9]*\).*/\1/p')" -ge 17 ]; }
+
 postgres_present() { compgen -G '/usr/lib/postgresql/*/bin/initdb'; }
 
 need python3 test -x /usr/bin/python3
@@ -45,6 +48,8 @@ need ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 node_recent || need_node=yes
 if [ $need_node = yes ]; then need npm command -v npm; fi
 if [ "$goal" != run ]; then
+  need default-jdk-headless javac_recent
+  need ruby test -x /usr/bin/ruby
   need gcc command -v gcc
   need libc6-dev test -f /usr/include/stdio.h
   need git command -v git

@@ -25,7 +25,7 @@ import (
 //	init HANDLER                starts the runtime
 //	trace TEXT, context JSON, identity JSON, timeout MILLISECONDS, invoke JSON
 //	< READY, < RESULT BODY, < ERROR BODY, < INIT BODY    what the runtime asks and answers; BODY as in case_test.go
-//	exit CODE, output REGEXP
+//	exit CODE, output REGEXP    output ends the runtime
 //
 // Files that end in .java are compiled into $TASK, with those of testdata/java/core.
 func TestRuby(t *testing.T) {
@@ -169,6 +169,7 @@ func (c *polled) do(line string) error {
 			return fmt.Errorf("exit code %s", got)
 		}
 	case "output":
+		c.stop() // what it wrote is complete then
 		if !c.pattern(rest).MatchString(c.out.String()) {
 			return fmt.Errorf("no such output")
 		}
