@@ -15,9 +15,24 @@ func Layer(dst, src string) (Artifact, error) {
 	case err != nil:
 		return Artifact{}, err
 	case info.IsDir():
-		return zipCode(dst, src, "")
+		dir, err := filepath.Abs(src)
+		if err != nil {
+			return Artifact{}, err
+		}
+		entries, err := (&Builder{dir: dir}).folderEntries(dir, nil)
+		if err != nil {
+			return Artifact{}, err
+		}
+		if len(entries) == 0 {
+			return Artifact{}, fmt.Errorf("%s has no files", src)
+		}
+		p, err := (*pack)(nil).write(dst, entries)
+		if err != nil {
+			return Artifact{}, err
+		}
+		return p.Artifact, nil
 	case strings.EqualFold(filepath.Ext(src), ".zip"):
-		return copyZip(src)
+		return zipArtifact(src)
 	}
 	return Artifact{}, fmt.Errorf("%s is neither a folder nor a zip; a layer is what is to be seen at /opt", src)
 }
