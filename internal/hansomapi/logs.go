@@ -32,7 +32,7 @@ func (h *Handler) serveLogs(w http.ResponseWriter, r *http.Request) {
 		h.writeError(w, r, err)
 		return
 	}
-	if err := h.logging(r.Context(), q, of); err != nil {
+	if q.Group, err = h.logging(r.Context(), q, of); err != nil {
 		h.writeError(w, r, err)
 		return
 	}
@@ -86,35 +86,39 @@ func (h *Handler) serveLogs(w http.ResponseWriter, r *http.Request) {
 	_ = out.Flush() // an error means that the client has gone
 }
 
-// logging refuses names that nothing has or had, so that a slip of the pen does not look like silence. Logs of a function that
-// was deleted can be read.
-func (h *Handler) logging(ctx context.Context, q telemetry.LogQuery, of string) error {
+// logging returns the log group of the function that q is about, and refuses names that nothing has or had, so that a slip of the
+// pen does not look like silence. Logs of a function that was deleted can be read.
+func (h *Handler) logging(ctx context.Context, q telemetry.LogQuery, of string) (group string, err error) {
 	const op = "query logs"
 	if of != "" {
 		if _, err := h.Apps.Get(ctx, q.Project, of); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if q.Function == "" {
-		return nil
+		return "", nil
 	}
-	if _, err := h.Functions.Resolve(ctx, q.Project, q.Function, ""); hansom.KindOf(err) != hansom.NotFound {
-		return err
+	t, err := h.Functions.Resolve(ctx, q.Project, q.Function, "")
+	if err == nil {
+		return t.Version.LogGroup(), nil
+	}
+	if hansom.KindOf(err) != hansom.NotFound {
+		return "", err
 	}
 	had := false
 	for _, err := range h.Logs.Query(ctx, telemetry.LogQuery{Project: q.Project, Function: q.Function, Limit: 1}) {
 		if err != nil {
-			return err
+			return "", err
 		}
 		had = true
 	}
 	if had {
-		return nil
+		return "", nil
 	}
 	if _, err := h.Apps.Get(ctx, q.Project, q.Function); err == nil {
-		return hansom.Errorf(hansom.NotFound, op, "%s is an app, not a function; `hansom logs --app %s` has its logs", q.Function, q.Function)
+		return "", hansom.Errorf(hansom.NotFound, op, "%s is an app, not a function; `hansom logs --app %s` has its logs", q.Function, q.Function)
 	}
-	return hansom.Errorf(hansom.NotFound, op, "there is no function %q and no log of one; `hansom ls` lists them", q.Function)
+	return "", hansom.Errorf(hansom.NotFound, op, "there is no function %q and no log of one; `hansom ls` lists them", q.Function)
 }
 
 // logQuery reads the parameters of a log request: function, app, since, until (times or durations back), grep, requestId,

@@ -68,6 +68,12 @@ func TestLogs(t *testing.T) {
 	if diff := cmp.Diff(want, f.logs.query); diff != "" {
 		t.Error(diff)
 	}
+	f.functions.list[0].Logging.Group = "shared"
+	for name, group := range map[string]string{"x-a": "shared", "x-b": "/aws/lambda/x-b"} {
+		if f.do(root, "GET", "logs?function="+name, ""); f.logs.query.Group != group {
+			t.Errorf("%s logs to %q, looked for in %q", name, group, f.logs.query.Group)
+		}
+	}
 	f.do(root, "GET", "logs?since=10m", "")
 	if d := time.Since(f.logs.query.Since); d < 10*time.Minute || d > 11*time.Minute {
 		t.Errorf("since 10m is %v ago", d)

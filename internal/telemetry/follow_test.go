@@ -63,7 +63,7 @@ func TestFollow(t *testing.T) {
 		t.Errorf("after the end: %v", err)
 	}
 	stop()
-	if s := l.stream(name{project, "hello"}, false); len(s.followers) != 0 {
+	if s := l.group(groupID{project: project, function: "hello"}, false); len(s.followers) != 0 {
 		t.Error("the follower is still registered")
 	}
 }

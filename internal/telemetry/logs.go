@@ -1,13 +1,13 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,10 +18,10 @@ import (
 
 // LogsConfig of the function logs.
 type LogsConfig struct {
-	FunctionSize int64         // bytes kept of each function; the oldest go first
-	Age          time.Duration // lines older than this go
+	FunctionSize int64         // bytes kept of each log group; the oldest go first
+	Age          time.Duration // lines older than this go, unless the group has a retention of its own
 	Flush        time.Duration // a line is in a file at most this long after Append
-	Rate, Burst  int64         // bytes per second that a function may log, and how many it may log at once
+	Rate, Burst  int64         // bytes per second that may be logged to a group, and how many at once
 	Buffer       int64         // bytes of all functions that wait to be written, before heavy loggers lose lines
 	Now          func() time.Time
 }
@@ -35,15 +35,15 @@ func DefaultLogsConfig() LogsConfig {
 }
 
 const (
-	functionBuffer  = 8 << 20   // bytes of one function that may wait to be written
-	fairBuffer      = 64 << 10  // bytes that a function may have waiting even when the buffer of all is full
-	flushAtOnce     = 512 << 10 // bytes of one function that are written without waiting
+	groupBuffer     = 8 << 20   // bytes of one group that may wait to be written
+	fairBuffer      = 64 << 10  // bytes that a group may have waiting even when the buffer of all is full
+	flushAtOnce     = 512 << 10 // bytes of one group that are written without waiting
 	platformReserve = 1 << 20   // bytes beyond the rate for START, END and REPORT lines
 	openFiles       = 64
 	segmentsEach    = 16 // segments that make up FunctionSize
 )
 
-// Logs stores the lines that functions log, in files of their own for each function, so that none displaces another's.
+// Logs stores the lines that functions log, in files of their own for each log group, so that none displaces another's.
 //
 // Append puts lines into memory; one goroutine writes them. What was appended less than LogsConfig.Flush before a kill -9, or not
 // yet on the platter in a power cut, may be lost. Close, Sync and Query write all that was appended before.
@@ -64,41 +64,49 @@ type Logs struct {
 	buffers sync.Pool // of *[]byte
 	queue   struct {
 		sync.Mutex
-		list []*stream // those with something to write
+		list []*group // those with something to write
 	}
 	wake, kick chan struct{}
-	syncs      chan chan struct{}
+	jobs       chan job
 	stop, done chan struct{}
 	closed     atomic.Bool
 	closing    sync.Once
 
-	open []*stream // those with an open file; the writer's own
+	open []*group // those with an open file; the writer's own
 }
 
 type stripe struct {
 	sync.RWMutex
-	m map[name]*stream
+	m map[groupID]*group
 }
 
-// stream is the log of one function.
-type stream struct {
-	name name
+// job is work for the goroutine that writes.
+type job struct {
+	f    func()
+	done chan struct{}
+}
+
+// group is one log group.
+type group struct {
+	name groupID
 	dir  string
 
 	mu        sync.Mutex
-	buf       *[]byte // records not taken by the writer yet; nil when there are none
-	appended  int64   // bytes of records appended since the start: the logical offset behind buf
-	counted   int64   // of buf, in Logs.pending
-	tokens    float64 // bytes that may be logged now
-	refilled  int64   // Unix nanoseconds
-	dropped   int     // lines not admitted since the last flush
-	lost      int     // lines of flushes that failed
+	buf       *[]byte         // records not taken by the writer yet; nil when there are none
+	appended  int64           // bytes of records appended since the start: the logical offset behind buf
+	counted   int64           // of buf, in Logs.pending
+	tokens    float64         // bytes that may be logged now
+	refilled  int64           // Unix nanoseconds
+	dropped   int             // lines not admitted since the last flush
+	noted     hansom.LogEvent // whose lines they were: the line that counts them goes to the same log stream
+	lost      int             // lines of flushes that failed
 	queued    bool
 	followers []*follower
 
 	disk     sync.Mutex
 	loaded   bool
-	segments []segment // ascending
+	segments []segment     // ascending
+	age      time.Duration // lines older than this go
 
 	// The writer's own.
 	file    *os.File // the last segment's
@@ -109,8 +117,9 @@ type stream struct {
 // segment is a file of records. base is the logical offset of its first record, negative for those of an earlier start.
 type segment struct {
 	path       string
-	base, size int64 // size is that of the records, without the file's header
-	first      int64 // Unix microseconds of the first record
+	header     string // the format
+	base, size int64  // size is that of the records, without the file's header
+	first      int64  // Unix microseconds at which its first record was written; unique in the group
 	last       time.Time
 }
 
@@ -124,13 +133,13 @@ func NewLogs(cfg LogsConfig, dir string, logger *slog.Logger) (*Logs, error) {
 	}
 	l := &Logs{
 		cfg: cfg, dir: dir, logger: logger.With("component", "logs"), seed: maphash.MakeSeed(),
-		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), syncs: make(chan chan struct{}),
+		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), jobs: make(chan job),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	l.buffers.New = func() any { b := make([]byte, 0, 4<<10); return &b }
 	l.tails.m = map[string][]*follower{}
 	for i := range l.stripes {
-		l.stripes[i].m = map[name]*stream{}
+		l.stripes[i].m = map[groupID]*group{}
 	}
 	go l.run()
 	return l, nil
@@ -142,40 +151,47 @@ func (l *Logs) Append(e hansom.LogEvent) {
 	if l.closed.Load() {
 		return
 	}
-	s := l.stream(name{e.Project, e.Function}, true)
+	s := l.group(destination(&e), true)
 	if s == nil {
-		return // not a name that any function can have
+		return // not a name that any function or group can have
 	}
+	now := l.cfg.Now()
 	if e.Time.IsZero() {
-		e.Time = l.cfg.Now()
+		e.Time = now
 	}
 	fit(&e)
-	size := recordSize(&e)
+	size := recordSize(&e) // a function's own group does not repeat its name: a little less is written
 	s.mu.Lock()
 	waiting := 0
 	if s.admit(l, e.Time.UnixNano(), size, e.Message) {
-		s.add(l, &e)
+		s.add(l, &e, now)
 		waiting = len(*s.buf)
 	} else {
 		s.dropped++
+		s.noted = e
 		l.dropped.Add(1)
 	}
 	queued := s.queued
 	s.queued = true
 	s.mu.Unlock()
 	if !queued {
-		l.queue.Lock()
-		l.queue.list = append(l.queue.list, s)
-		l.queue.Unlock()
-		signal(l.wake)
+		l.enqueue(s)
 	}
 	if waiting >= flushAtOnce {
 		signal(l.kick)
 	}
 }
 
+// enqueue has s written at the next flush.
+func (l *Logs) enqueue(s *group) {
+	l.queue.Lock()
+	l.queue.list = append(l.queue.list, s)
+	l.queue.Unlock()
+	signal(l.wake)
+}
+
 // admit tells whether a record may be added. s.mu is held.
-func (s *stream) admit(l *Logs, now int64, size int, message string) bool {
+func (s *group) admit(l *Logs, now int64, size int, message string) bool {
 	if now > s.refilled {
 		s.tokens = min(float64(l.cfg.Burst), s.tokens+float64(now-s.refilled)*float64(l.cfg.Rate)/1e9)
 		s.refilled = now
@@ -189,7 +205,7 @@ func (s *stream) admit(l *Logs, now int64, size int, message string) bool {
 	}
 	if s.buf != nil {
 		n := int64(len(*s.buf) + size)
-		if n > functionBuffer || (n > fairBuffer && l.pending.Load() >= l.cfg.Buffer) {
+		if n > groupBuffer || (n > fairBuffer && l.pending.Load() >= l.cfg.Buffer) {
 			return false
 		}
 	}
@@ -205,12 +221,16 @@ func isPlatform(message string) bool {
 }
 
 // add puts e into the buffer and hands it to followers. s.mu is held.
-func (s *stream) add(l *Logs, e *hansom.LogEvent) {
+func (s *group) add(l *Logs, e *hansom.LogEvent, ingested time.Time) {
 	if s.buf == nil {
 		s.buf = l.buffers.Get().(*[]byte)
 	}
 	before := len(*s.buf)
-	*s.buf = appendRecord(*s.buf, e)
+	stored := *e
+	if e.Function == s.name.function {
+		stored.Function = ""
+	}
+	*s.buf = appendRecord(*s.buf, &stored, ingested.UnixNano())
 	s.appended += int64(len(*s.buf) - before)
 	if n := int64(len(*s.buf)); n >= s.counted+fairBuffer {
 		l.pending.Add(n - s.counted)
@@ -221,15 +241,13 @@ func (s *stream) add(l *Logs, e *hansom.LogEvent) {
 	}
 }
 
-var safeName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,140}$`)
-
-// stream finds the log of a function. With make it is made when it is not there; it is nil for what cannot be a name.
-func (l *Logs) stream(n name, make bool) *stream {
-	st := &l.stripes[maphash.String(l.seed, n.function)%uint64(len(l.stripes))]
+// group finds a log group. With make it is made in memory when it is not there; it is nil for what cannot be a name.
+func (l *Logs) group(n groupID, make bool) *group {
+	st := &l.stripes[maphash.String(l.seed, cmp.Or(n.function, n.other))%uint64(len(l.stripes))]
 	st.RLock()
 	s := st.m[n]
 	st.RUnlock()
-	if s != nil || !make || !safeName.MatchString(n.project) || !safeName.MatchString(n.function) {
+	if s != nil || !make || !n.valid() {
 		return s
 	}
 	st.Lock()
@@ -237,8 +255,8 @@ func (l *Logs) stream(n name, make bool) *stream {
 	if s := st.m[n]; s != nil {
 		return s
 	}
-	s = &stream{name: n, dir: filepath.Join(l.dir, n.project, n.function), tokens: float64(l.cfg.Burst)}
-	// Whoever follows the project follows its new functions: the list is read while the stripe is locked, so that a
+	s = &group{name: n, dir: filepath.Join(l.dir, n.project, n.folder()), tokens: float64(l.cfg.Burst)}
+	// Whoever follows the project follows its new groups: the list is read while the stripe is locked, so that a
 	// follower that registers now either is in it or finds s.
 	l.tails.Lock()
 	s.followers = append(s.followers, l.tails.m[n.project]...)
@@ -247,9 +265,9 @@ func (l *Logs) stream(n name, make bool) *stream {
 	return s
 }
 
-// streams lists the logs in memory of a project.
-func (l *Logs) streams(project string) []*stream {
-	var list []*stream
+// groups lists the log groups in memory of a project.
+func (l *Logs) groups(project string) []*group {
+	var list []*group
 	for i := range l.stripes {
 		st := &l.stripes[i]
 		st.RLock()
@@ -268,15 +286,25 @@ func (l *Logs) Dropped() int64 { return l.dropped.Load() }
 
 // Sync writes all that was appended before to files.
 func (l *Logs) Sync(ctx context.Context) error {
-	done := make(chan struct{})
+	if err := l.do(ctx, func() { l.flush(0) }); err != errClosed {
+		return err
+	}
+	return nil // Close has written all
+}
+
+var errClosed = hansom.Errorf(hansom.Unavailable, "logs", "the server is stopping; try again")
+
+// do runs f on the goroutine that writes, which alone changes files. Once begun it is waited for.
+func (l *Logs) do(ctx context.Context, f func()) error {
+	j := job{f, make(chan struct{})}
 	select {
-	case l.syncs <- done:
+	case l.jobs <- j:
 	case <-l.done:
-		return nil // Close has written all
+		return errClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	<-done
+	<-j.done
 	return nil
 }
 
@@ -291,8 +319,11 @@ func (l *Logs) Close() error {
 }
 
 // note adds a line of the platform's own. s.mu is held.
-func (s *stream) note(l *Logs, message string) {
-	s.add(l, &hansom.LogEvent{Time: l.cfg.Now(), Project: s.name.project, Function: s.name.function, Message: message})
+func (s *group) note(l *Logs, message string) {
+	e := s.noted
+	e.Time, e.Project, e.Group, e.RequestID, e.Message = l.cfg.Now(), s.name.project, s.name.other, "", message
+	e.Function = cmp.Or(e.Function, s.name.function)
+	s.add(l, &e, e.Time)
 }
 
 // droppedLine is the line that stands for lines that were dropped.

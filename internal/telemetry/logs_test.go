@@ -104,7 +104,7 @@ func TestQuery(t *testing.T) {
 			}
 		})
 	}
-	if l.stream(name{project, "none"}, false) != nil {
+	if l.group(groupID{project: project, function: "none"}, false) != nil {
 		t.Error("a query for what is not there was kept in memory")
 	}
 	want := line("hello", 1, "hello, wörld")
@@ -180,7 +180,7 @@ func TestTornTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := line("hello", 0, "first")
+	first := line("", 0, "first") // the group's own function is not repeated
 	second := len(segmentHeader) + recordSize(&first)
 	var cases [][]byte
 	for n := range whole {
@@ -317,8 +317,8 @@ func TestSizeLimit(t *testing.T) {
 		t.Errorf("the other function has %q", got)
 	}
 	long := collect(t, l, LogQuery{Function: "big", Limit: 1})
-	l.Append(line("big", 9999, strings.Repeat("ü", maxMessage)))
-	if cut := collect(t, l, LogQuery{Function: "big", Limit: 1}); len(cut[0].Message) != maxMessage || cut[0].Time.Equal(long[0].Time) {
+	l.Append(line("big", 9999, strings.Repeat("ü", maxLine)))
+	if cut := collect(t, l, LogQuery{Function: "big", Limit: 1}); len(cut[0].Message) != maxLine || cut[0].Time.Equal(long[0].Time) {
 		t.Errorf("a message of 512 KB is kept with %d bytes", len(cut[0].Message))
 	}
 }
@@ -405,7 +405,7 @@ func TestWriteFailure(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, project)); err != nil {
 		t.Fatal(err)
 	}
-	for s := range slices.Values(l.streams(project)) {
+	for s := range slices.Values(l.groups(project)) {
 		l.release(s) // as if many others had been written to since
 	}
 	l.Append(line("hello", 2, "new"))
@@ -430,19 +430,20 @@ func TestConfig(t *testing.T) {
 
 func FuzzRecord(f *testing.F) {
 	e := line("hello", 1, "message")
-	good := appendRecord(nil, &e)
+	good := appendRecord(nil, &e, 1)
 	f.Add(good)
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{})
 	f.Add(make([]byte, 64))
 	f.Add(append(slices.Clone(good), good...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, n, err := parseRecord(b)
+		_, _, _ = parseRecord(segmentHeader1, b)
+		r, n, err := parseRecord(segmentHeader, b)
 		if err != nil {
 			return
 		}
-		e := r.event(name{project, "hello"})
-		if again := appendRecord(nil, &e); !bytes.Equal(again, b[:n]) {
+		e := r.event(groupID{project: project})
+		if again := appendRecord(nil, &e, r.ingested); !bytes.Equal(again, b[:n]) {
 			t.Fatalf("%x is written as %x", b[:n], again)
 		}
 	})
@@ -451,10 +452,10 @@ func FuzzRecord(f *testing.F) {
 // FuzzSegment opens a file of any content: it must be readable and writable after.
 func FuzzSegment(f *testing.F) {
 	e := line("hello", 1, "message")
-	f.Add(appendRecord([]byte(segmentHeader), &e))
+	f.Add(appendRecord([]byte(segmentHeader), &e, 1))
 	f.Add([]byte(segmentHeader))
 	f.Add([]byte("HANSLOG"))
-	f.Add(appendRecord([]byte(segmentHeader+"x"), &e))
+	f.Add(appendRecord([]byte(segmentHeader+"x"), &e, 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
 		path := filepath.Join(dir, project, "hello", "0000000000000001.log")

@@ -18,10 +18,11 @@ import (
 type LogQuery struct {
 	Project      string
 	Function     string    // "" for all functions of the project, those that log for the first time while following included
+	Group        string    // log group that Function logs to; what it has logged to /aws/lambda/<Function> is found too. Without Function: all of the group
 	Since, Until time.Time // Since included, Until not
 	Grep         string    // regular expression (RE2) that the message matches
 	RequestID    string
-	Limit        int  // the newest so many lines; with Follow, of those that are there. 0: all of a function, 10,000 of a project
+	Limit        int  // the newest so many lines; with Follow, of those that are there. 0: all of a function or group, 10,000 of a project
 	Follow       bool // go on with new lines until ctx is done or Logs are closed
 }
 
@@ -63,8 +64,11 @@ func (l *Logs) query(ctx context.Context, q LogQuery, yield func(hansom.LogEvent
 	if q.Limit < 0 || q.Limit > maxLimit {
 		return hansom.Errorf(hansom.Invalid, op, "the limit of lines must be between 0 and %d", maxLimit)
 	}
-	if !safeName.MatchString(q.Project) || (q.Function != "" && !safeName.MatchString(q.Function)) {
+	if !isPlain(q.Project) || q.Function != "" && !isPlain(q.Function) {
 		return hansom.Errorf(hansom.Invalid, op, "%.80q is not the name of a function", q.Function)
+	}
+	if q.Group != "" && !isGroup(q.Group) {
+		return hansom.Errorf(hansom.Invalid, op, "%.80q is not the name of a log group", q.Group)
 	}
 	var f *follower
 	if q.Follow {
@@ -85,20 +89,28 @@ func (l *Logs) query(ctx context.Context, q LogQuery, yield func(hansom.LogEvent
 	return l.follow(ctx, f, &m, yield)
 }
 
-// source is the log of one function up to a logical offset; what comes behind it reaches the follower.
+// source is a log group up to a logical offset; what comes behind it reaches the follower.
 type source struct {
-	*stream
+	*group
 	end int64
 }
 
-// sources finds the logs that q is about and registers f with them.
+// sources finds the groups that q is about and registers f with them.
 func (l *Logs) sources(q LogQuery, f *follower) ([]source, error) {
-	var list []*stream
-	if q.Function != "" {
-		n := name{q.Project, q.Function}
-		_, err := os.Stat(filepath.Join(l.dir, q.Project, q.Function))
-		if s := l.stream(n, f != nil || err == nil); s != nil { // asking for what is not there should not cost memory
-			list = []*stream{s}
+	var list []*group
+	if q.Function != "" || q.Group != "" {
+		var names []groupID
+		if q.Function != "" {
+			names = append(names, groupID{project: q.Project, function: q.Function})
+		}
+		if n := groupOf(q.Project, q.Group); q.Group != "" && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+		for _, n := range names {
+			_, err := os.Stat(filepath.Join(l.dir, n.project, n.folder()))
+			if s := l.group(n, f != nil || err == nil); s != nil { // asking for what is not there should not cost memory
+				list = append(list, s)
+			}
 		}
 	} else {
 		if f != nil {
@@ -106,16 +118,14 @@ func (l *Logs) sources(q LogQuery, f *follower) ([]source, error) {
 			l.tails.m[q.Project] = append(l.tails.m[q.Project], f)
 			l.tails.Unlock()
 		}
-		entries, err := os.ReadDir(filepath.Join(l.dir, q.Project))
-		if err != nil && !os.IsNotExist(err) {
+		names, err := l.names(q.Project)
+		if err != nil {
 			return nil, err
 		}
-		for _, e := range entries {
-			if e.IsDir() {
-				l.stream(name{q.Project, e.Name()}, true)
-			}
+		for _, n := range names {
+			l.group(n, true)
 		}
-		list = l.streams(q.Project)
+		list = l.groups(q.Project)
 	}
 	sources := make([]source, 0, len(list))
 	for _, s := range list {
@@ -144,7 +154,7 @@ func (l *Logs) unfollow(f *follower, q LogQuery) {
 		delete(l.tails.m, q.Project)
 	}
 	l.tails.Unlock()
-	for _, s := range l.streams(q.Project) {
+	for _, s := range l.groups(q.Project) {
 		s.mu.Lock()
 		s.followers = slices.DeleteFunc(s.followers, is)
 		s.mu.Unlock()
@@ -158,28 +168,55 @@ type matcher struct {
 	since, until int64
 }
 
-func (m *matcher) record(r *record) bool {
-	return r.time >= m.since && r.time < m.until && (m.RequestID == "" || string(r.request) == m.RequestID) && (m.grep == nil || m.grep.Match(r.message))
+func (m *matcher) record(r *record, own string) bool {
+	return r.time >= m.since && r.time < m.until && (m.RequestID == "" || string(r.request) == m.RequestID) &&
+		m.function(string(r.function), own) && (m.grep == nil || m.grep.Match(r.message))
 }
 
 func (m *matcher) event(e *hansom.LogEvent) bool {
 	t := e.Time.UnixNano()
-	return t >= m.since && t < m.until && (m.RequestID == "" || e.RequestID == m.RequestID) && (m.grep == nil || m.grep.MatchString(e.Message))
+	return t >= m.since && t < m.until && (m.RequestID == "" || e.RequestID == m.RequestID) &&
+		m.function(e.Function, "") && (m.grep == nil || m.grep.MatchString(e.Message))
+}
+
+// function decides on the function of a line; own is that of its group. Lines of no function, which PutLogEvents has brought
+// into a group that is no function's, are in queries for that group only.
+func (m *matcher) function(logged, own string) bool {
+	if logged == "" {
+		logged = own
+	}
+	if m.Function != "" {
+		return logged == m.Function
+	}
+	return logged != "" || m.Group != ""
 }
 
 // part is a segment as far as a query reads it.
 type part struct {
-	path string
-	n    int64
+	path   string
+	n      int64
+	oldest int64 // lines that were written before are too old
+}
+
+// read calls f for the lines that m selects until f returns false.
+func (s source) read(ctx context.Context, p part, m *matcher, f func(*record) bool) (more bool, err error) {
+	more, err = readSegment(p.path, p.n, func(r *record) bool {
+		return ctx.Err() == nil && (r.ingested < p.oldest || !m.record(r, s.name.function) || f(r))
+	})
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	return more, readError(err)
 }
 
 // parts lists what a query has to read of a log, in order.
-func (s source) parts(m *matcher) ([]part, error) {
+func (l *Logs) parts(s source, m *matcher) ([]part, error) {
 	s.disk.Lock()
 	defer s.disk.Unlock()
-	if err := s.load(); err != nil {
-		return nil, err
+	if err := l.load(s.group); err != nil {
+		return nil, readError(err)
 	}
+	oldest := l.cfg.Now().Add(-s.age).UnixNano()
 	var list []part
 	for _, seg := range s.segments {
 		n := seg.size
@@ -189,7 +226,7 @@ func (s source) parts(m *matcher) ([]part, error) {
 		late := m.until != 1<<63-1 && seg.first > m.until/1000+clockSlack.Microseconds()
 		early := m.since != -1<<63 && seg.last.UnixNano() < m.since-int64(clockSlack)
 		if n > 0 && !late && !early {
-			list = append(list, part{seg.path, n})
+			list = append(list, part{seg.path, n, oldest})
 		}
 	}
 	return list, nil
@@ -197,15 +234,15 @@ func (s source) parts(m *matcher) ([]part, error) {
 
 // history yields what is in the files. more is false when the reader wants no more.
 func (l *Logs) history(ctx context.Context, sources []source, m *matcher, yield func(hansom.LogEvent) bool) (more bool, err error) {
-	if m.Limit == 0 && len(sources) == 1 {
-		return sources[0].all(ctx, m, yield)
+	if m.Limit == 0 && (m.Function != "" || m.Group != "" || len(sources) == 1) {
+		return l.all(ctx, sources, m, yield)
 	}
 	if m.Limit == 0 {
 		m.Limit = projectLimit
 	}
 	var newest []hansom.LogEvent
 	for _, s := range sources {
-		found, err := s.newest(ctx, m)
+		found, err := l.newest(ctx, s, m)
 		if err != nil {
 			return false, err
 		}
@@ -224,49 +261,86 @@ func (l *Logs) history(ctx context.Context, sources []source, m *matcher, yield 
 }
 
 // newest reads the last segments first until it has m.Limit lines.
-func (s source) newest(ctx context.Context, m *matcher) ([]hansom.LogEvent, error) {
-	parts, err := s.parts(m)
+func (l *Logs) newest(ctx context.Context, s source, m *matcher) ([]hansom.LogEvent, error) {
+	parts, err := l.parts(s, m)
 	if err != nil {
-		return nil, readError(err)
+		return nil, err
 	}
 	var found []hansom.LogEvent
 	for i := len(parts) - 1; i >= 0 && len(found) < m.Limit; i-- {
 		var list []hansom.LogEvent
 		want := m.Limit - len(found)
-		_, err := readSegment(parts[i].path, parts[i].n, func(r *record) bool {
-			if m.record(r) {
-				if list = append(list, r.event(s.name)); len(list) >= 2*want+64 {
-					list = list[:copy(list, list[len(list)-want:])]
-				}
+		_, err := s.read(ctx, parts[i], m, func(r *record) bool {
+			if list = append(list, r.event(s.name)); len(list) >= 2*want+64 {
+				list = list[:copy(list, list[len(list)-want:])]
 			}
-			return ctx.Err() == nil
+			return true
 		})
-		if err == nil {
-			err = context.Cause(ctx)
-		}
 		if err != nil {
-			return nil, readError(err)
+			return nil, err
 		}
 		found = append(list[max(0, len(list)-want):], found...)
 	}
 	return found, nil
 }
 
-// all reads a log from its beginning.
-func (s source) all(ctx context.Context, m *matcher, yield func(hansom.LogEvent) bool) (more bool, err error) {
-	parts, err := s.parts(m)
-	for _, p := range parts {
-		more, err := readSegment(p.path, p.n, func(r *record) bool {
-			return ctx.Err() == nil && (!m.record(r) || yield(r.event(s.name)))
-		})
-		if err == nil {
-			err = context.Cause(ctx)
+// all reads logs from their beginning. Those of a function that has changed its group are merged by time.
+func (l *Logs) all(ctx context.Context, sources []source, m *matcher, yield func(hansom.LogEvent) bool) (more bool, err error) {
+	var others iter.Seq2[hansom.LogEvent, error]
+	for _, s := range sources {
+		events := func(yield func(hansom.LogEvent, error) bool) {
+			parts, err := l.parts(s, m)
+			for _, p := range parts {
+				var more bool
+				if more, err = s.read(ctx, p, m, func(r *record) bool { return yield(r.event(s.name), nil) }); err != nil || !more {
+					break
+				}
+			}
+			if err != nil {
+				yield(hansom.LogEvent{}, err)
+			}
 		}
-		if err != nil || !more {
-			return false, readError(err)
+		if others == nil {
+			others = events
+		} else {
+			others = merge(others, events)
 		}
 	}
-	return err == nil, readError(err)
+	if others == nil {
+		return true, nil
+	}
+	for e, err := range others {
+		if err != nil {
+			return false, err
+		}
+		if !yield(e) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// merge yields the events of a and b in the order of time.
+func merge(a, b iter.Seq2[hansom.LogEvent, error]) iter.Seq2[hansom.LogEvent, error] {
+	return func(yield func(hansom.LogEvent, error) bool) {
+		next, stop := iter.Pull2(b)
+		defer stop()
+		other, otherErr, ok := next()
+		for e, err := range a {
+			for ok && (otherErr != nil || other.Time.Before(e.Time)) {
+				if !yield(other, otherErr) || otherErr != nil {
+					return
+				}
+				other, otherErr, ok = next()
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+		for ok && yield(other, otherErr) && otherErr == nil {
+			other, otherErr, ok = next()
+		}
+	}
 }
 
 func readError(err error) error {

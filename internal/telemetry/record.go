@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -11,15 +12,24 @@ import (
 )
 
 // A segment is a header and records. A record is the length of its body u32 and the CRC-32C of its body u32, little-endian,
-// then the body: time i64 (Unix nanoseconds), version, instance and request id (each a length u8 and bytes), and the message.
-// Project and function are in the path.
+// then the body: time i64 and ingestion time i64 (Unix nanoseconds), function ("" for the group's own), version, instance and
+// request id (each a length u16 and bytes), and the message. Project and group are in the path. Without a version, instance is
+// the name of the log stream. Segments of the first format, which are read and no longer written, have no ingestion time, no
+// function, and lengths u8.
 const (
-	segmentHeader = "HANSLOG1"
-	recordHeader  = 8
-	recordFixed   = recordHeader + 8 + 3
-	maxMessage    = 256 << 10 // bytes; CloudWatch Logs' limit for an event
-	maxRecord     = recordFixed + 3*255 + maxMessage
+	segmentHeader  = "HANSLOG2"
+	segmentHeader1 = "HANSLOG1"
+	recordHeader   = 8
+	recordFixed    = recordHeader + 8 + 8 + 4*2
+	recordFixed1   = recordHeader + 8 + 3
+	maxField       = 2048      // bytes; 512 characters, which the name of a log stream may have
+	maxMessage     = 1 << 20   // bytes; CloudWatch Logs' limit for an event
+	maxLine        = 256 << 10 // bytes of a line that a function logs
+	maxRecord      = recordFixed + 4*maxField + maxMessage
 )
+
+// erased is the time of a record whose log stream was deleted.
+const erased = math.MinInt64
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -30,7 +40,7 @@ var (
 // fit cuts what a record cannot hold.
 func fit(e *hansom.LogEvent) {
 	e.Version, e.Instance, e.RequestID = cut(e.Version, 255), cut(e.Instance, 255), cut(e.RequestID, 255)
-	e.Message = cut(e.Message, maxMessage)
+	e.Message = cut(e.Message, maxLine)
 }
 
 func cut(s string, n int) string {
@@ -44,38 +54,57 @@ func cut(s string, n int) string {
 }
 
 func recordSize(e *hansom.LogEvent) int {
-	return recordFixed + len(e.Version) + len(e.Instance) + len(e.RequestID) + len(e.Message)
+	return recordFixed + len(e.Function) + len(e.Version) + len(e.Instance) + len(e.RequestID) + len(e.Message)
 }
 
 // appendRecord appends e, which fits.
-func appendRecord(dst []byte, e *hansom.LogEvent) []byte {
+func appendRecord(dst []byte, e *hansom.LogEvent, ingested int64) []byte {
 	start := len(dst)
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(recordSize(e)-recordHeader))
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time.UnixNano()))
-	for _, s := range [...]string{e.Version, e.Instance, e.RequestID} {
-		dst = append(dst, byte(len(s)))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(ingested))
+	for _, s := range [...]string{e.Function, e.Version, e.Instance, e.RequestID} {
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
 		dst = append(dst, s...)
 	}
 	dst = append(dst, e.Message...)
-	binary.LittleEndian.PutUint32(dst[start+4:], crc32.Checksum(dst[start+recordHeader:], castagnoli))
+	seal(dst[start:])
 	return dst
+}
+
+// seal sets the checksum of a whole record.
+func seal(b []byte) {
+	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[recordHeader:], castagnoli))
+}
+
+// erase blanks the message of a whole record. Its size stays, so that the records behind it keep their places.
+func erase(b []byte, r *record) {
+	time := int64(erased)
+	binary.LittleEndian.PutUint64(b[recordHeader:], uint64(time))
+	clear(r.message)
+	seal(b)
 }
 
 // record is a decoded record; it points into the bytes that it was read from.
 type record struct {
-	time                                int64
-	version, instance, request, message []byte
+	time, ingested                                int64
+	function, version, instance, request, message []byte
+	at                                            int64 // place in its segment: bytes behind the header
 }
 
-// parseRecord reads the record at the front of b and returns its size. The error is errTorn when b ends inside it or when it is
-// not intact.
-func parseRecord(b []byte) (r record, size int, err error) {
+// parseRecord reads the record at the front of b, which is of a segment with that header, and returns its size. The error is
+// errTorn when b ends inside it or when it is not intact.
+func parseRecord(header string, b []byte) (r record, size int, err error) {
+	fixed := recordFixed
+	if header == segmentHeader1 {
+		fixed = recordFixed1
+	}
 	if len(b) < recordHeader {
 		return r, 0, errTorn
 	}
 	n := int(binary.LittleEndian.Uint32(b))
-	if n < recordFixed-recordHeader || n > maxRecord-recordHeader || n > len(b)-recordHeader {
+	if n < fixed-recordHeader || n > maxRecord-recordHeader || n > len(b)-recordHeader {
 		return r, 0, errTorn
 	}
 	body := b[recordHeader : recordHeader+n]
@@ -84,28 +113,61 @@ func parseRecord(b []byte) (r record, size int, err error) {
 	}
 	r.time = int64(binary.LittleEndian.Uint64(body))
 	body = body[8:]
-	for _, field := range [...]*[]byte{&r.version, &r.instance, &r.request} {
-		if len(body) == 0 || int(body[0]) > len(body)-1 {
+	fields := []*[]byte{&r.function, &r.version, &r.instance, &r.request}
+	width := 2
+	if header == segmentHeader1 {
+		r.ingested, fields, width = r.time, fields[1:], 1
+	} else {
+		r.ingested = int64(binary.LittleEndian.Uint64(body))
+		body = body[8:]
+	}
+	for _, field := range fields {
+		if len(body) < width {
 			return r, 0, errTorn
 		}
-		*field, body = body[1:1+body[0]], body[1+body[0]:]
+		length := int(body[0])
+		if width == 2 {
+			length = int(binary.LittleEndian.Uint16(body))
+		}
+		if length > len(body)-width {
+			return r, 0, errTorn
+		}
+		*field, body = body[width:width+length], body[width+length:]
 	}
 	r.message = body
 	return r, recordHeader + n, nil
 }
 
 // event copies r out of the bytes it points into.
-func (r *record) event(n name) hansom.LogEvent {
-	return hansom.LogEvent{
-		Time: time.Unix(0, r.time).UTC(), Project: n.project, Function: n.function,
+func (r *record) event(n groupID) hansom.LogEvent {
+	e := hansom.LogEvent{
+		Time: time.Unix(0, r.time).UTC(), Project: n.project, Group: n.other, Function: n.function,
 		Version: string(r.version), Instance: string(r.instance), RequestID: string(r.request), Message: string(r.message),
 	}
+	if len(r.function) > 0 {
+		e.Function = string(r.function)
+	}
+	return e
 }
 
-// countRecords returns how many records b holds and the length of those that are intact.
-func countRecords(b []byte) (count, length int) {
+// appendStream appends the name of the log stream that r belongs to.
+func (r *record) appendStream(dst []byte) []byte {
+	version, instance := r.version, r.instance
+	if len(version) == 0 {
+		if len(instance) > 0 {
+			return append(dst, instance...)
+		}
+		version, instance = []byte(hansom.Latest), []byte("platform")
+	}
+	dst = time.Unix(0, r.time).UTC().AppendFormat(dst, "2006/01/02/[")
+	dst = append(append(dst, version...), ']')
+	return append(dst, instance...)
+}
+
+// countRecords returns how many records of a segment with that header b holds and the length of those that are intact.
+func countRecords(header string, b []byte) (count, length int) {
 	for {
-		_, n, err := parseRecord(b[length:])
+		_, n, err := parseRecord(header, b[length:])
 		if err != nil {
 			return count, length
 		}
