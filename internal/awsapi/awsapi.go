@@ -1,5 +1,5 @@
 // Package awsapi is the AWS side of the api listener: it authenticates a request, finds the service it is meant for and
-// hands it over. The services' wire shapes are in the packages below: lambda, sts, iam.
+// hands it over. The services' wire shapes are in the packages below: lambda, logs, sts, iam.
 package awsapi
 
 import (
@@ -31,7 +31,7 @@ type Handler struct {
 	services map[string]Service
 }
 
-// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "sts", "iam".
+// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "logs", "sts", "iam".
 func New(auth Authenticator, logger *slog.Logger, services map[string]Service) *Handler {
 	return &Handler{auth: auth, logger: logger.With("component", "awsapi"), services: services}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/iam"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/awsapi/logs"
 	"github.com/hansomcloud/hansom/internal/awsapi/sts"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -175,7 +176,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
-	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sts": sts.New(logger), "iam": iamAPI})
+	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{
+		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
+	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,

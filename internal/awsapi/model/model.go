@@ -60,3 +60,27 @@ func (m *Member) WireName() string {
 	}
 	return m.Name
 }
+
+// Params are the members of a structure that a request carries, by name. Values are string, int64, float64, bool, []byte,
+// []any, map[string]any or Params; a null is left out.
+type Params map[string]any
+
+// Text is a string member; "" when it was not given.
+func (p Params) Text(name string) string { s, _ := p[name].(string); return s }
+
+// Integer is a number member; 0 when it was not given.
+func (p Params) Integer(name string) int64 { n, _ := p[name].(int64); return n }
+
+// Flag is a boolean member; false when it was not given.
+func (p Params) Flag(name string) bool { b, _ := p[name].(bool); return b }
+
+// Texts is a list of strings; nil when it was not given.
+func (p Params) Texts(name string) []string {
+	var out []string
+	list, _ := p[name].([]any)
+	for _, x := range list {
+		s, _ := x.(string)
+		out = append(out, s)
+	}
+	return out
+}

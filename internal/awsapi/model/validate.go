@@ -15,10 +15,6 @@ import (
 	"github.com/hansomcloud/hansom"
 )
 
-// Params are the members of a structure that a request carries, by name. Values are string, int64, float64, bool, []byte,
-// []any, map[string]any or Params; a null is left out.
-type Params map[string]any
-
 // Validator decodes requests and holds them to the constraints of a table of shapes.
 type Validator struct {
 	shapes   []Shape
