@@ -136,9 +136,11 @@ func writeMetadata(dir string, m metadata) error {
 	return replaceFile(filepath.Join(dir, metadataFile), text)
 }
 
-// replaceFile writes a file in one step: after a crash it has its old or its new content.
+// replaceFile writes a file in one step: after a crash it has its old or its new content, and perhaps a file whose name begins
+// with a dot is left.
 func replaceFile(path string, content []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	fresh := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	f, err := os.OpenFile(fresh, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -146,7 +148,7 @@ func replaceFile(path string, content []byte) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return os.Rename(fresh, path)
 }
 
 // makeFolder makes the folder of a group with its metadata, whole or not at all. It leaves one that is there.

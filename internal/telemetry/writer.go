@@ -359,14 +359,30 @@ func (l *Logs) sweepGroup(n groupID, dir string) {
 			removeSegment(s.segments[0].path)
 			s.segments = s.segments[1:]
 		}
-	} else if entries, err := os.ReadDir(dir); err == nil {
-		for _, e := range entries {
-			if info, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".log") && info.ModTime().Before(cutoff) {
-				removeSegment(filepath.Join(dir, e.Name()))
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	left := 0
+	for _, e := range entries {
+		info, err := e.Info()
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case err != nil:
+		case strings.HasPrefix(e.Name(), "."): // being written, or left by a crash
+			if info.ModTime().Before(l.cfg.Now().Add(-sweepEvery)) {
+				os.Remove(path)
+			}
+		case strings.HasSuffix(e.Name(), ".log"):
+			if (s == nil || !s.loaded) && info.ModTime().Before(cutoff) {
+				removeSegment(path)
+			} else {
+				left++
 			}
 		}
 	}
-	if left, err := filepath.Glob(filepath.Join(dir, "*.log")); err == nil && len(left) == 0 && !meta.Kept {
+	if left == 0 && !meta.Kept {
 		os.Remove(filepath.Join(dir, metadataFile))
 		os.Remove(dir) // fails unless it is empty
 	}
