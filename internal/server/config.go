@@ -33,7 +33,7 @@ type Config struct {
 	InsecureNoIsolation bool          // let serve run without isolation
 	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
 	Idle                time.Duration // an idle instance ends after this
-	LogSize             int           // MB of log kept for each function
+	LogSize             int           // MB of log kept for each log group
 	LogAge              time.Duration
 	LogFormat           string        // server's own log: "text" or "json"
 	LogLevel            string        // least level of it: "debug", "info", "warn" or "error"
@@ -99,8 +99,8 @@ func (c *Config) Settings() []*Setting {
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
 		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
 		{"idle", "an idle instance ends after this", &c.Idle},
-		{"log-size", "MB of log kept for each function", &c.LogSize},
-		{"log-age", "function logs are kept this long", &c.LogAge},
+		{"log-size", "MB of log kept for each log group", &c.LogSize},
+		{"log-age", "logs are kept this long, unless their group has a retention", &c.LogAge},
 		{"log-format", "format of the server's own log: text or json", &c.LogFormat},
 		{"log-level", "least level of the server's own log: debug, info, warn or error", &c.LogLevel},
 		{"code-grace", "code and layers that nothing refers to are kept this long", &c.CodeGrace},

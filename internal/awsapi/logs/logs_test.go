@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -190,10 +191,24 @@ func TestLargeRequests(t *testing.T) {
 	}
 }
 
-// Every operation of the model works or is refused by name.
+// Every operation of the model works or is refused by name, and those that work are in the documentation.
 func TestOperations(t *testing.T) {
 	s, _ := newService(t)
+	page, err := os.ReadFile("../../../docs/reference/logs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]bool{}
+	for row := range strings.Lines(string(page)) {
+		cells := strings.Split(row, "|")
+		for _, op := range strings.Split(cells[min(1, len(cells)-1)], ",") {
+			listed[strings.TrimSpace(op)] = true
+		}
+	}
 	for op, input := range operations {
+		if listed[op] != (actions[op] != nil) {
+			t.Errorf("%s: served %v, documented %v", op, actions[op] != nil, listed[op])
+		}
 		if (actions[op] != nil) != (input >= 0) {
 			t.Errorf("%s: served %v, input %d", op, actions[op] != nil, input)
 		}
