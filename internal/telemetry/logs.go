@@ -175,19 +175,14 @@ func (l *Logs) Append(e hansom.LogEvent) {
 	s.queued = true
 	s.mu.Unlock()
 	if !queued {
-		l.enqueue(s)
+		l.queue.Lock()
+		l.queue.list = append(l.queue.list, s)
+		l.queue.Unlock()
+		signal(l.wake)
 	}
 	if waiting >= flushAtOnce {
 		signal(l.kick)
 	}
-}
-
-// enqueue has s written at the next flush.
-func (l *Logs) enqueue(s *group) {
-	l.queue.Lock()
-	l.queue.list = append(l.queue.list, s)
-	l.queue.Unlock()
-	signal(l.wake)
 }
 
 // admit tells whether a record may be added. s.mu is held.
