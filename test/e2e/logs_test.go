@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
@@ -257,6 +259,27 @@ func TestLogsTenancy(t *testing.T) {
 	out, err := theirs.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String("/own"), LogStreamName: aws.String("s")})
 	if err != nil || len(out.Events) != 1 || aws.ToString(out.Events[0].Message) != "from inside" {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// TestLogsCustomGroup: functions that share a group are read together through AWS's API, and one by one through Hansom's.
+func TestLogsCustomGroup(t *testing.T) {
+	s := start(t, nil)
+	c := client(t, s.API(), hansomtest.Credentials)
+	var stream string
+	for _, name := range []string{"a", "b"} {
+		create(t, c, name, python311, source(t, python311, logHandler), func(in *lambda.CreateFunctionInput) {
+			in.LoggingConfig = &types.LoggingConfig{LogGroup: aws.String("/shared")}
+		})
+		mustInvoke(t, c, name, fmt.Sprintf(`{"name": %q}`, name), &stream)
+	}
+	out, err := logsClient(t, s.API(), hansomtest.Credentials).FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{
+		LogGroupName: aws.String("/shared"), FilterPattern: aws.String("hello")})
+	if err != nil || len(out.Events) != 2 || aws.ToString(out.Events[0].Message) != "hello a" || aws.ToString(out.Events[1].Message) != "hello b" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	if status, body := manage(t, s.API(), hansomtest.Credentials, "GET", "logs?function=b", ""); status != http.StatusOK || !strings.Contains(body, "hello b") || strings.Contains(body, "hello a") {
+		t.Errorf("%d %s", status, body)
 	}
 }
 
