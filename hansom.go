@@ -19,6 +19,7 @@ const (
 	MaxUnpacked      = 250 << 20
 	MaxEnvironment   = 4 << 10
 	MaxConcurrency   = 1000 // per project: the account limit
+	HTTPConcurrency  = 80   // invocations at once in an instance of the http runtime, unless the function says otherwise
 )
 
 // PrincipalKind says who acts.
@@ -69,7 +70,8 @@ type Version struct {
 	Environment map[string]string
 	Layers      []Layer // in the order in which they are laid over each other at /opt
 	Logging     Logging
-	Concurrency int    // most invocations at once in one instance; 0 means the runtime's default
+	Concurrency int    // most invocations at once in one instance; 0 means the runtime's default, see Slots
+	Ready       string // path that answers with a status below 400 once an http function is ready; "" is when it accepts connections
 	App         string // app that owns the function; "" when it was made through the Lambda API
 }
 
@@ -95,6 +97,23 @@ func (v *Version) ARN() string {
 		q = ""
 	}
 	return FunctionARN(v.Region, v.Project, v.Function, q)
+}
+
+// RuntimeHTTP is the runtime of programs that serve HTTP on $PORT.
+const RuntimeHTTP = "http"
+
+// ServesHTTP says that the function takes web requests as they are.
+func (v *Version) ServesHTTP() bool { return v.Runtime == RuntimeHTTP }
+
+// Slots is how many invocations one instance takes at once: Concurrency, or the runtime's default.
+func (v *Version) Slots() int {
+	switch {
+	case v.Concurrency > 0:
+		return v.Concurrency
+	case v.ServesHTTP():
+		return HTTPConcurrency
+	}
+	return 1
 }
 
 // LogGroup is where the version logs to.

@@ -11,14 +11,23 @@ type Invocation struct {
 	ID            string // request id: a lower-case UUID
 	Project       string
 	Function      string
-	Qualifier     string // "" means $LATEST; a version number or an alias otherwise
-	ARN           string // the ARN that was invoked; set by invoke from the Target
-	Version       string // the version that the call went to: "$LATEST" or a number; set by invoke from the Target
-	Payload       []byte // JSON; belongs to the caller until Invoke returns
-	ClientContext []byte // JSON, "" when there is none
-	Trace         string // X-Amzn-Trace-Id
-	Source        string // what triggered it: "api", "url", "http", "async"
-	LogTail       bool   // fill Result.LogTail
+	Qualifier     string    // "" means $LATEST; a version number or an alias otherwise
+	ARN           string    // the ARN that was invoked; set by invoke from the Target
+	Version       string    // the version that the call went to: "$LATEST" or a number; set by invoke from the Target
+	Payload       []byte    // JSON; belongs to the caller until Invoke returns
+	HTTP          *Exchange // a web request in place of Payload; invoke keeps it for functions that serve HTTP alone
+	ClientContext []byte    // JSON, "" when there is none
+	Trace         string    // X-Amzn-Trace-Id
+	Source        string    // what triggered it: "api", "url", "http", "async"
+	LogTail       bool      // fill Result.LogTail
+}
+
+// Exchange is a web request on its way to a function. A function that serves HTTP gets Request itself and answers on Response,
+// which may be hijacked; any other gets the event that Event makes of the request.
+type Exchange struct {
+	Request  *http.Request // its context ends with the client
+	Response http.ResponseWriter
+	Event    func() ([]byte, error) // payload format 2.0; belongs to the caller until Invoke returns. Errors go to the caller of Invoke
 }
 
 // Invoker runs a function and waits for its result. Errors (an *Error): NotFound, Throttled, TooLarge, Denied, Conflict,
@@ -43,7 +52,7 @@ type Result struct {
 	FunctionError string // "" or "Unhandled"
 	Version       string // the version that ran: "$LATEST" or a number
 	LogTail       []byte // the last 4 KB of the log when asked for
-	Streamed      bool   // the answer went to the sink
+	Streamed      bool   // the answer, or the beginning of it, went to the sink or the Exchange
 	Completion    Completion
 	release       func()
 }
@@ -86,7 +95,7 @@ type Completion struct {
 	Init       time.Duration // 0 for a warm start
 	Billed     time.Duration // whole milliseconds; the init of a cold start included
 	MemoryUsed int64         // bytes, peak of the instance
-	BytesIn    int
+	BytesIn    int           // of the payload, or the bodies of a web request and its answer
 	BytesOut   int
 	Status     Status
 	Cold       bool

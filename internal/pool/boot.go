@@ -17,8 +17,8 @@ import (
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
-// boot starts an instance for g, which has reserved its memory, and gives it to the first call that waits. A boot that fails
-// answers one call; the next one boots again, as on Lambda.
+// boot starts an instance for g, which has reserved its memory, and gives it to the first calls that wait, as many as it takes at
+// once. A boot that fails answers as many; the next one boots again, as on Lambda.
 func (p *Pool) boot(g *group) {
 	inst, failure, err := p.bootInstance(g)
 	if inst == nil {
@@ -27,11 +27,17 @@ func (p *Pool) boot(g *group) {
 	g.mu.Lock()
 	g.booting--
 	if inst == nil {
-		if w := g.waiters.pop(); w != nil {
+		if g.waiters.n == 0 && err != nil {
+			p.logger.Error("an instance did not start", "project", g.key.project, "function", g.key.function, "error", err)
+		}
+		for range g.slots {
+			w := g.waiters.pop()
+			if w == nil {
+				break
+			}
 			w.failure, w.err = failure, err
 			close(w.ready)
-		} else if err != nil {
-			p.logger.Error("an instance did not start", "project", g.key.project, "function", g.key.function, "error", err)
+			failure = failure.again()
 		}
 		g.mu.Unlock()
 		p.reclaim() // whoever waits without a boot waits for memory
@@ -40,12 +46,18 @@ func (p *Pool) boot(g *group) {
 	}
 	g.instances[inst] = struct{}{}
 	g.busy++
-	// In one go with the above: a call that comes meanwhile must not boot for those that wait already. A call gets the instance
+	// In one go with the above: a call that comes meanwhile must not boot for those that wait already. Calls get the instance
 	// even when that has ended by now, or a runtime that always does would be booted for ever.
-	if g.hand(inst) {
+	calls := 0
+	for calls < g.slots && g.hand(inst) {
+		calls++
+	}
+	if calls > 0 {
+		g.count(inst, calls)
 		g.mu.Unlock()
 		return
 	}
+	g.count(inst, 1)
 	p.settle(inst, time.Now())
 }
 
@@ -77,7 +89,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 			release()
 		}
 	}()
-	command, err := rt.Command(v.Memory, code, layers)
+	command, err := rt.Command(v.Handler, v.Memory, code, layers)
 	if err == nil {
 		command, err = rt.Wrap(command, v.Environment[runtimes.Wrapper])
 	}
@@ -102,7 +114,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 	}
 	inst.output, err = newOutput(p.deps.Logs, v, spec.ID, inst.sandbox.Output())
 	if err == nil {
-		inst.link, err = p.deps.Link(inst.sandbox, rt.Frames, inst.output.message)
+		inst.link, err = p.deps.Link(inst.sandbox, rt, inst.output.message)
 	}
 	if err != nil {
 		inst.sandbox.Kill()
@@ -140,6 +152,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 		f = initFailure(failed.Payload)
 	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
 		f = timedOut(limit)
+		if err != ctx.Err() && err != os.ErrDeadlineExceeded {
+			f.note = err.Error()
+		}
 	case errors.Is(err, sandbox.ErrClosed):
 		f = exited(inst.sandbox)
 		if err != sandbox.ErrClosed {
@@ -181,16 +196,16 @@ func (p *Pool) kill(inst *instance) {
 func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) hansom.Result {
 	now := time.Now()
 	startLine, endLine := lines(v, now, inv.ID)
-	out := f.output
-	out.begin(now, inv.ID, startLine, inv.LogTail)
-	f.log(out, v, now, inv.ID)
+	out, j := f.output, &journal{id: inv.ID, tailing: inv.LogTail}
+	out.begin(j, now, startLine)
+	f.log(out, j, v, now)
 	result := hansom.NewResult(f.answer(inv.ID), nil)
 	c := hansom.Completion{
 		ID: inv.ID, Version: v, Source: inv.Source, Start: now.Add(-f.init), Duration: f.init, Billed: billed(f.init),
 		MemoryUsed: f.memory, BytesIn: len(inv.Payload), BytesOut: len(result.Payload), Status: f.status, Cold: true,
 	}
-	out.logEnd(now, endLine, &c, f, nil)
-	result.Version, result.FunctionError, result.LogTail, result.Completion = v.Number, "Unhandled", out.finish(), c
+	out.logEnd(j, now, endLine, &c, f, nil)
+	result.Version, result.FunctionError, result.LogTail, result.Completion = v.Number, "Unhandled", out.finish(j), c
 	p.deps.Recorder.Record(c)
 	return result
 }
@@ -216,7 +231,10 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if layers != "" {
 		spec.Binds = append(spec.Binds, sandbox.Bind{Source: layers, Target: runtimes.OptRoot})
 	}
-	if !rt.Frames {
+	switch {
+	case rt.Family == runtimes.HTTP:
+		spec.Serve = &sandbox.Serve{Port: HTTPPort, Env: "PORT"}
+	case !rt.Frames:
 		spec.Listen = append(spec.Listen, sandbox.Listen{Port: RuntimePort, Env: []string{"AWS_LAMBDA_RUNTIME_API"}, Format: "%s"})
 	}
 	if p.deps.Platform != nil {
@@ -242,7 +260,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
-	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env}
+	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready}
 	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included
 		in.Handler, in.Env = "", nil
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	RuntimePort  = 9001 // Lambda Runtime API; only for runtimes that do not speak frames
 	PlatformPort = 4566 // the platform's AWS-shaped APIs
+	HTTPPort     = 8080 // where functions that serve HTTP listen, $PORT
 )
 
 // Config of the pool. Zero values are not defaults: start from DefaultConfig.
@@ -82,9 +83,9 @@ type Deps struct {
 	Logs        Logs
 	Recorder    Recorder
 
-	// Link makes what carries invocations to the runtime in sb: frames over sb.Conn(), or the Lambda Runtime API served on
-	// sb.Listener(RuntimePort). Messages that the runtime attributes to a request go to log.
-	Link func(sb sandbox.Sandbox, frames bool, log sandbox.LogFunc) (sandbox.Link, error)
+	// Link makes what carries invocations to rt in sb: frames over sb.Conn(), the Lambda Runtime API served on
+	// sb.Listener(RuntimePort), or HTTP to the port of Spec.Serve. Messages that the runtime attributes to a request go to log.
+	Link func(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error)
 
 	// Platform serves the platform's APIs to the function on l until l is closed, when the sandbox ends. nil: there is no listener.
 	Platform func(l net.Listener, v *hansom.Version)

@@ -9,17 +9,19 @@ import (
 )
 
 // group holds the instances of one revision and the calls that wait for one. Invariants, under mu:
-// an instance is in idle, or counted in busy, or ending; waiting calls and idle instances never exist together;
-// a boot starts only while fewer boots are in flight than calls wait.
+// an instance is in idle, or counted in busy, or ending; a busy one that can take another call is in open; waiting calls never
+// exist together with idle or open instances; a boot starts only while the boots in flight will not serve all calls that wait.
 type group struct {
 	key     key
 	version *hansom.Version // set by the first call, as the next
 	bytes   int64           // memory limit of an instance
+	slots   int             // calls that an instance takes at once
 
 	mu        sync.Mutex
 	idle      []*instance // a stack: the last is the one used last
+	open      []*instance // in no order; empty when an instance takes one call
 	instances map[*instance]struct{}
-	busy      int
+	busy      int // instances that run calls
 	booting   int
 	waiters   queue
 	retired   time.Time // zero while the revision is current
@@ -101,44 +103,88 @@ func (p *Pool) group(k key) *group {
 	}
 }
 
-// acquire gives the call an instance of v: the idle one used last, else the first that is set free or booted. A failure is
-// that of a boot which this call has to answer for. Errors are *hansom.Error.
-func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (*instance, *failure, error) {
+// acquire gives the call a slot of an instance of v: a free one, else the first that is set free or booted. start is when it
+// got it. A failure is that of a boot which this call has to answer for. Errors are *hansom.Error.
+func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, start time.Time, f *failure, err error) {
 	for {
 		g := p.group(key{v.Project, v.Function, v.Revision})
 		if p.draining.Load() {
 			g.mu.Unlock()
-			return nil, nil, errDraining()
+			return nil, start, nil, errDraining()
 		}
 		if g.version == nil {
-			g.version, g.bytes = v, int64(v.Memory)<<20
+			g.version, g.bytes, g.slots = v, int64(v.Memory)<<20, v.Slots()
 		}
-		n := len(g.idle)
-		if n == 0 {
+		if inst = g.free(); inst == nil {
 			w, err := p.enqueue(g)
 			g.mu.Unlock()
 			if err != nil {
-				return nil, nil, err
+				return nil, start, nil, err
 			}
-			inst, failure, err := p.await(ctx, g, w)
-			if inst != nil {
-				inst.start = time.Now()
-			}
-			return inst, failure, err
+			inst, f, err = p.await(ctx, g, w)
+			return inst, time.Now(), f, err
 		}
-		inst := g.idle[n-1]
-		g.idle[n-1] = nil
-		g.idle = g.idle[:n-1]
-		g.busy++
-		inst.busy.Store(true)
 		g.mu.Unlock()
-		inst.start = time.Now()
-		if inst.usable(inst.start) && inst.thaw(p.logger) {
-			return inst, nil, nil
+		start = time.Now()
+		if inst.usable(start) && inst.thaw(p.logger) {
+			return inst, start, nil, nil
 		}
 		p.discard(inst)
 	}
 }
+
+// free takes a slot of the fullest instance that has one, so that others can expire, else of the idle one used last; nil when
+// there is none. g is locked.
+func (g *group) free() *instance {
+	var inst *instance
+	for _, o := range g.open {
+		if inst == nil || o.calls > inst.calls {
+			inst = o
+		}
+	}
+	if n := len(g.idle); inst == nil && n > 0 {
+		inst = g.idle[n-1]
+		g.idle[n-1] = nil
+		g.idle = g.idle[:n-1]
+		g.busy++
+		inst.busy.Store(true)
+	}
+	if inst != nil {
+		g.count(inst, 1)
+	}
+	return inst
+}
+
+// count adds n to the calls of a busy instance. g is locked.
+func (g *group) count(inst *instance, n int) {
+	inst.calls += n
+	open := inst.calls > 0 && inst.calls < g.slots && !inst.draining
+	switch last := len(g.open) - 1; {
+	case open == inst.open:
+		return
+	case open:
+		inst.place = len(g.open)
+		g.open = append(g.open, inst)
+	default:
+		g.open[inst.place] = g.open[last]
+		g.open[inst.place].place = inst.place
+		g.open[last] = nil
+		g.open = g.open[:last]
+	}
+	inst.open = open
+}
+
+// drain keeps further calls from inst, and says whether the caller's is the last one.
+func (g *group) drain(inst *instance) (last bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	inst.draining = true
+	g.count(inst, 0)
+	return inst.calls == 1
+}
+
+// served is how many of the calls that wait the boots in flight will serve. g is locked.
+func (g *group) served() int { return g.booting * g.slots }
 
 // enqueue makes a call wait and starts the boot it needs, if there is memory. g is locked.
 func (p *Pool) enqueue(g *group) (*waiter, error) {
@@ -149,11 +195,11 @@ func (p *Pool) enqueue(g *group) (*waiter, error) {
 	w := &waiter{ready: make(chan struct{})}
 	g.waiters.push(w)
 	p.grow(g)
-	if g.waiters.n-g.booting > p.cfg.Queue {
+	if g.waiters.n-g.served() > p.cfg.Queue {
 		g.waiters.remove(w)
 		return nil, p.throttled("all memory for instances is in use, and too many calls of the function wait for it already")
 	}
-	if g.waiters.n > g.booting {
+	if g.waiters.n > g.served() {
 		p.memory.want(g)
 		p.reclaim()
 	}
@@ -162,7 +208,7 @@ func (p *Pool) enqueue(g *group) (*waiter, error) {
 
 // grow starts the boots that the waiting calls need, as far as memory goes. g is locked.
 func (p *Pool) grow(g *group) {
-	for g.booting < g.waiters.n && p.memory.reserve(g.bytes) {
+	for g.served() < g.waiters.n && p.memory.reserve(g.bytes) {
 		g.booting++
 		if !p.start(func() { p.boot(g) }) {
 			g.booting--
@@ -196,7 +242,7 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter) (*instance, *fail
 		case <-timer.C:
 			// A call that a boot in flight will reach goes on waiting for it: boots have a time limit of their own.
 			g.mu.Lock()
-			starved := w.queued && g.waiters.before(w) >= g.booting
+			starved := w.queued && g.waiters.before(w) >= g.served()
 			if starved {
 				g.waiters.remove(w)
 			}
@@ -209,7 +255,7 @@ func (p *Pool) await(ctx context.Context, g *group, w *waiter) (*instance, *fail
 	}
 }
 
-// hand gives inst, which is counted as busy, to the first waiting call. It answers false when none waits. g is locked.
+// hand gives a slot of inst, which is counted, to the first waiting call. It answers false when none waits. g is locked.
 func (g *group) hand(inst *instance) bool {
 	w := g.waiters.pop()
 	if w == nil {
@@ -220,41 +266,49 @@ func (g *group) hand(inst *instance) bool {
 	return true
 }
 
-// release takes back a busy instance whose call went well.
+// release takes back the slot of a call that went well.
 func (p *Pool) release(inst *instance, now time.Time) {
 	inst.group.mu.Lock()
 	p.settle(inst, now)
 }
 
-// settle gives a busy instance to the first waiting call, else makes it idle, else ends it. Its group is locked; settle unlocks.
+// settle gives a slot of a busy instance to the first waiting call, else frees it. An instance without calls becomes idle or
+// ends. Its group is locked; settle unlocks.
 func (p *Pool) settle(inst *instance, now time.Time) {
 	g := inst.group
-	usable := inst.usable(now) // under mu, so that watch finds those that end later among the idle ones
-	switch {
-	case usable && g.hand(inst):
-		g.mu.Unlock()
-	case !usable || !g.retired.IsZero() || p.closed.Load():
-		g.mu.Unlock()
-		p.discard(inst)
-	default:
-		g.busy--
-		inst.idleSince = now
-		inst.busy.Store(false)
-		g.idle = append(g.idle, inst)
-		g.mu.Unlock()
-		p.reclaim()
-		p.progress()
+	if !inst.usable(now) { // under mu, so that watch finds those that end later among the idle ones
+		inst.draining = true
 	}
+	if !inst.draining && g.hand(inst) {
+		g.mu.Unlock()
+		return
+	}
+	g.count(inst, -1)
+	if inst.calls > 0 {
+		g.mu.Unlock()
+		return
+	}
+	g.busy--
+	if inst.draining || !g.retired.IsZero() || p.closed.Load() {
+		g.mu.Unlock()
+		p.endLater(inst)
+		p.progress()
+		return
+	}
+	inst.idleSince = now
+	inst.busy.Store(false)
+	g.idle = append(g.idle, inst)
+	g.mu.Unlock()
+	p.reclaim()
+	p.progress()
 }
 
-// discard ends a busy instance. Calls that wait get another one.
+// discard takes back the slot of a call whose instance must not have another; it ends with its last call. Calls that wait get
+// another one.
 func (p *Pool) discard(inst *instance) {
-	g := inst.group
-	g.mu.Lock()
-	g.busy--
-	g.mu.Unlock()
-	p.endLater(inst)
-	p.progress()
+	inst.group.mu.Lock()
+	inst.draining = true
+	p.settle(inst, time.Time{})
 }
 
 // take removes inst from the idle ones; false when it is not there.

@@ -95,11 +95,11 @@ func (r *recorder) recorded() []hansom.Completion {
 
 func (r *recorder) deps(d sandbox.Driver) Deps {
 	return Deps{Driver: d, Runtimes: r, Code: r, Credentials: r, Logs: r, Recorder: r,
-		Link: func(sb sandbox.Sandbox, frames bool, log sandbox.LogFunc) (sandbox.Link, error) {
+		Link: func(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
 			if s, ok := sb.(*stubSandbox); ok {
 				return s, nil
 			}
-			if !frames {
+			if !rt.Frames {
 				return nil, errors.New("no frames")
 			}
 			return sandbox.NewFrameLink(sb.Conn(), log), nil
@@ -207,7 +207,8 @@ type stubSandbox struct {
 	done           chan struct{}
 	once           sync.Once
 	exit           sandbox.Exit
-	calls          int
+	calls          int // so far, and at once; under driver.mu
+	running, most  int
 	frozen         atomic.Bool
 	freezes, thaws atomic.Int32
 }
@@ -278,7 +279,16 @@ func (s *stubSandbox) Init(ctx context.Context, _ *sandbox.Init) error {
 }
 
 func (s *stubSandbox) Invoke(req *sandbox.Request, _ hansom.Sink) (sandbox.Response, error) {
+	s.driver.mu.Lock()
 	s.calls++
+	s.running++
+	s.most = max(s.most, s.running)
+	s.driver.mu.Unlock()
+	defer func() {
+		s.driver.mu.Lock()
+		s.running--
+		s.driver.mu.Unlock()
+	}()
 	if s.frozen.Load() {
 		panic("an invocation of a frozen sandbox")
 	}

@@ -39,17 +39,28 @@ type instance struct {
 	busy      atomic.Bool
 	idleSince time.Time // under group.mu, while idle
 
+	calls    int  // that run, under group.mu, as the next three
+	draining bool // it ends with its last call and takes no other
+	open     bool // it is in group.open
+	place    int  // where it is there
+
 	freezing sync.Mutex // freeze and thaw; a busy instance is never frozen
 	frozen   atomic.Bool
 
-	// The rest belongs to the call that runs.
-	start   time.Time // of the call
-	used    bool      // the cold start is reported
-	peak    int64
-	sampled time.Time
+	used    atomic.Bool // the cold start is reported
+	peak    atomic.Int64
+	sampled atomic.Int64 // Unix nanoseconds
+}
+
+// task is a call that runs in a slot of an instance.
+type task struct {
 	request sandbox.Request
 	sink    counted
+	journal journal
 }
+
+// tasks spares each call the allocation.
+var tasks = sync.Pool{New: func() any { return new(task) }}
 
 // counted counts the bytes of a streamed answer.
 type counted struct {
@@ -126,32 +137,38 @@ func (p *Pool) watch(inst *instance) {
 	}
 }
 
-// invoke runs one call on a busy instance and releases or ends it. It answers false when the runtime had gone before it saw
-// the event, so that another instance may have the call, unless this is the last attempt.
-func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, last bool) (hansom.Result, bool) {
-	v, start, out := inst.group.version, inst.start, inst.output
+// invoke runs one call in a slot of an instance and gives the slot back, or ends the instance. It answers false when the runtime
+// had gone before it saw the event, so that another instance may have the call, unless this is the last attempt.
+func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, sink hansom.Sink, last bool) (hansom.Result, bool) {
+	v, out := inst.group.version, inst.output
 	startLine, endLine := lines(v, start, inv.ID)
-	out.begin(start, inv.ID, startLine, inv.LogTail)
+	run := tasks.Get().(*task)
+	defer func() {
+		*run = task{}
+		tasks.Put(run)
+	}()
+	j := &run.journal
+	j.id, j.tailing = inv.ID, inv.LogTail
+	out.begin(j, start, startLine)
 
-	inst.request = sandbox.Request{Invocation: inv, Deadline: start.Add(v.Timeout).UnixMilli()}
+	run.request = sandbox.Request{Invocation: inv, Deadline: start.Add(v.Timeout).UnixMilli()}
 	var to hansom.Sink
 	if sink != nil {
-		inst.sink = counted{Sink: sink}
-		to = &inst.sink
+		run.sink = counted{Sink: sink}
+		to = &run.sink
 	}
-	resp, err := inst.link.Invoke(&inst.request, to)
+	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
 	if errors.Is(err, sandbox.ErrUndelivered) && !last {
-		out.finish()
+		out.finish(j)
 		p.discard(inst)
 		return hansom.Result{}, false
 	}
 	c := hansom.Completion{
 		ID: inv.ID, Version: v, Source: inv.Source, Start: start, Duration: end.Sub(start),
-		BytesIn: len(inv.Payload), Cold: !inst.used,
+		BytesIn: len(inv.Payload) + int(resp.In), Cold: inst.used.CompareAndSwap(false, true),
 	}
 	if c.Cold {
-		inst.used = true
 		c.Init = inst.init
 	}
 	var f *failure
@@ -169,21 +186,21 @@ func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, 
 		}
 		c.Status = f.status
 		result = hansom.NewResult(f.answer(inv.ID), nil)
-		f.log(out, v, end, inv.ID)
+		f.log(out, j, v, end)
 	}
-	if c.Cold || err != nil || c.Duration >= sampleLong || end.Sub(inst.sampled) >= sampleEvery {
-		inst.peak, inst.sampled = inst.sandbox.Usage().MemoryPeak, end
+	if c.Cold || err != nil || c.Duration >= sampleLong || end.UnixNano()-inst.sampled.Load() >= int64(sampleEvery) {
+		inst.peak.Store(inst.sandbox.Usage().MemoryPeak)
+		inst.sampled.Store(end.UnixNano())
 	}
-	c.MemoryUsed = inst.peak
+	c.MemoryUsed = inst.peak.Load()
 	c.Billed = billed(c.Duration + c.Init)
-	c.BytesOut = len(result.Payload) + inst.sink.n
-	result.Version, result.Completion, result.Streamed = v.Number, c, resp.Streamed || inst.sink.started
+	c.BytesOut = len(result.Payload) + run.sink.n + int(resp.Out)
+	result.Version, result.Completion, result.Streamed = v.Number, c, resp.Streamed || run.sink.started
 	if c.Status != hansom.StatusOK {
 		result.FunctionError = "Unhandled"
 	}
-	out.logEnd(end, endLine, &c, f, result.Payload)
-	result.LogTail = out.finish()
-	inst.request.Invocation, inst.sink = nil, counted{}
+	out.logEnd(j, end, endLine, &c, f, result.Payload)
+	result.LogTail = out.finish(j)
 	p.deps.Recorder.Record(c)
 	if err != nil || resp.Fatal {
 		p.discard(inst)
@@ -193,12 +210,16 @@ func (p *Pool) invoke(inst *instance, inv *hansom.Invocation, sink hansom.Sink, 
 	return result, true
 }
 
-// fail ends a runtime that did not answer and says why.
+// fail ends a runtime that did not answer and says why. One that runs other calls beside the one that took too long ends with
+// the last of them.
 func (p *Pool) fail(inst *instance, err error) *failure {
 	v := inst.group.version
+	last := inst.group.drain(inst)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		inst.output.drain()
-		p.end(inst)
+		if last {
+			p.end(inst)
+		}
 		return timedOut(v.Timeout)
 	}
 	f := exited(inst.sandbox)

@@ -131,7 +131,7 @@ func (p *Pool) reclaim() {
 func (p *Pool) feed(g *group) {
 	g.mu.Lock()
 	p.grow(g)
-	short := g.waiters.n > g.booting
+	short := g.waiters.n > g.served()
 	if !short {
 		p.memory.sated(g) // under g.mu, so that no call that just began to wait is forgotten
 	}

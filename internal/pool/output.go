@@ -29,13 +29,20 @@ type output struct {
 
 	mu      sync.Mutex
 	least   int             // rank of the function's lines that are kept; 0 keeps all
-	stamp   hansom.LogEvent // project, group, function, version, instance and request of the next event
+	stamp   hansom.LogEvent // project, group, function, version and instance of events
 	partial []byte          // a line without its end
-	tailing bool
-	tail    []byte
+	calls   []*journal      // that run
 	eof     bool
 
 	drainFD func(fd uintptr) // made once: a closure for each call would be an allocation
+}
+
+// journal is what is logged for one call.
+type journal struct {
+	id      string
+	place   int    // in output.calls
+	tailing bool   // keep the end of it
+	tail    []byte // the end, and a bit more
 }
 
 // buffers serve every reader: an instance that is silent holds none.
@@ -101,17 +108,21 @@ func (o *output) read(fd, limit int) (more bool) {
 	return !o.eof
 }
 
-// drain logs what is in the pipe by now, and a line without an end as a line. It does not wait.
+// drain logs what is in the pipe by now, and a line without an end as a line unless other calls run. It does not wait.
 func (o *output) drain() {
-	if o.file == nil {
-		return
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.eof {
+	o.empty()
+	if len(o.calls) <= 1 {
+		o.flush()
+	}
+}
+
+// empty reads what is in the pipe by now. o is locked.
+func (o *output) empty() {
+	if o.file != nil && !o.eof {
 		_ = o.raw.Control(o.drainFD)
 	}
-	o.flush()
 }
 
 // close drains the pipe and closes it: a process that got away does not keep follow waiting.
@@ -163,31 +174,42 @@ func text(line []byte) string {
 // line logs what the function wrote. o is locked.
 func (o *output) line(at time.Time, message string) {
 	if !o.hides(message) {
-		o.emit(at, message)
+		o.emit(o.only(), at, message)
 	}
 }
 
-// emit logs one event of the current request. o is locked.
-func (o *output) emit(at time.Time, message string) {
+// only is the call that runs, nil when there is none or when what an instance writes may be of any of several. o is locked.
+func (o *output) only() *journal {
+	if len(o.calls) != 1 {
+		return nil
+	}
+	return o.calls[0]
+}
+
+// emit logs one event of j's call; of none when j is nil. o is locked.
+func (o *output) emit(j *journal, at time.Time, message string) {
 	e := o.stamp
 	e.Time, e.Message = at, message
+	if j != nil {
+		e.RequestID = j.id
+	}
 	o.logs.Append(e)
-	if !o.tailing {
+	if j == nil || !j.tailing {
 		return
 	}
-	o.tail = append(append(o.tail, message...), '\n')
-	if len(o.tail) > 4*tailSize {
-		o.tail = append(o.tail[:0], o.tail[len(o.tail)-tailSize:]...)
+	j.tail = append(append(j.tail, message...), '\n')
+	if len(j.tail) > 4*tailSize {
+		j.tail = append(j.tail[:0], j.tail[len(j.tail)-tailSize:]...)
 	}
 }
 
-// event logs a line of the platform; "" is none.
-func (o *output) event(at time.Time, message string) {
+// event logs a line of the platform for j's call, or for none when j is nil; "" is none.
+func (o *output) event(j *journal, at time.Time, message string) {
 	if message == "" {
 		return
 	}
 	o.mu.Lock()
-	o.emit(at, message)
+	o.emit(j, at, message)
 	o.mu.Unlock()
 }
 
@@ -200,33 +222,46 @@ func (o *output) message(requestID string, p []byte) {
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	current := o.stamp.RequestID
-	o.stamp.RequestID = requestID
+	j := &journal{id: requestID} // of a call that has ended, or of none
+	for _, c := range o.calls {
+		if c.id == requestID {
+			j = c
+		}
+	}
 	for len(p) > maxLine {
-		o.emit(now, text(p[:maxLine]))
+		o.emit(j, now, text(p[:maxLine]))
 		p = p[maxLine:]
 	}
-	o.emit(now, text(p))
-	o.stamp.RequestID = current
+	o.emit(j, now, text(p))
 }
 
-// begin attributes what follows to a request, the START line first unless it is "", and keeps the end of it when tail is set.
-func (o *output) begin(at time.Time, requestID, line string, tail bool) {
+// begin attributes what follows to j's call, unless others run: the START line first, unless it is "".
+func (o *output) begin(j *journal, at time.Time, line string) {
 	o.mu.Lock()
-	o.flush()
-	o.stamp.RequestID, o.tailing = requestID, tail
+	switch len(o.calls) {
+	case 0:
+		o.flush()
+	case 1:
+		o.empty() // what is there now is the other one's
+	}
+	j.place = len(o.calls)
+	o.calls = append(o.calls, j)
 	if line != "" {
-		o.emit(at, line)
+		o.emit(j, at, line)
 	}
 	o.mu.Unlock()
 }
 
 // finish ends what begin began and returns the tail.
-func (o *output) finish() []byte {
+func (o *output) finish(j *journal) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	tail := o.tail
-	o.stamp.RequestID, o.tailing, o.tail = "", false, nil
+	last := len(o.calls) - 1
+	o.calls[j.place] = o.calls[last]
+	o.calls[j.place].place = j.place
+	o.calls[last] = nil
+	o.calls = o.calls[:last]
+	tail := j.tail
 	if len(tail) > tailSize {
 		tail = tail[len(tail)-tailSize:]
 	}

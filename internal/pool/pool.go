@@ -1,9 +1,10 @@
-// Package pool keeps the instances of functions: it boots them on demand within a memory budget, gives each call an idle one
-// (last in, first out) or makes it wait, freezes, expires and evicts what is idle, and replaces what failed.
+// Package pool keeps the instances of functions: it boots them on demand within a memory budget, gives each call a slot of the
+// fullest one, or an idle one (last in, first out), or makes it wait, freezes, expires and evicts what is idle, and replaces what
+// failed. An instance has as many slots as its version takes calls at once: one, but for functions that serve HTTP.
 //
 // The goroutine that calls Run does all the work of a warm call: it takes the lock of the function's revision twice, writes the
 // event to the runtime and reads the answer. Everything else happens in the background. A call whose caller has gone runs to
-// its end all the same: only the wait for an instance can be given up.
+// its end all the same, a web request apart: only the wait for an instance can be given up.
 package pool
 
 import (
@@ -61,14 +62,14 @@ const maxAttempts = 3
 // during the wait, Unavailable when the pool is draining or v can never fit, and what Runtimes, Code and the driver answer.
 func (p *Pool) Run(ctx context.Context, v *hansom.Version, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	for attempt := 1; ; attempt++ {
-		inst, failure, err := p.acquire(ctx, v)
+		inst, start, failure, err := p.acquire(ctx, v)
 		if err != nil {
 			return hansom.Result{}, err
 		}
 		if failure != nil {
 			return p.answer(v, failure, inv), nil
 		}
-		if result, ok := p.invoke(inst, inv, sink, attempt == maxAttempts); ok {
+		if result, ok := p.invoke(inst, start, inv, sink, attempt == maxAttempts); ok {
 			if p.closed.Load() && result.Completion.Status == hansom.StatusCrash {
 				return hansom.Result{}, errDraining()
 			}

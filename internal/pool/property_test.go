@@ -38,7 +38,7 @@ const (
 )
 
 // Whatever comes in what order: memory stays within its budget, each call is answered exactly once, boots stay within demand,
-// nobody waits beside an idle instance, and nothing is left at the end.
+// nobody waits beside a free slot, no instance has more calls than slots, and nothing is left at the end.
 func TestInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		actions := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) action {
@@ -82,8 +82,13 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 			return nil
 		},
 		invoke: func(s *stubSandbox, req *sandbox.Request) (sandbox.Response, error) {
-			var kind, takes int
-			fmt.Sscan(string(req.Payload), &kind, &takes)
+			var kind, takes, slots int
+			fmt.Sscan(string(req.Payload), &kind, &takes, &slots)
+			s.driver.mu.Lock()
+			if s.running > slots {
+				fail("%d calls at once in an instance for %d", s.running, slots)
+			}
+			s.driver.mu.Unlock()
 			select {
 			case <-time.After(time.Duration(takes) * time.Millisecond):
 			case <-s.done:
@@ -113,8 +118,25 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 		}
 		for g := range p.groups.all() {
 			g.mu.Lock()
-			if g.waiters.n > 0 && len(g.idle) > 0 {
-				fail("%s: %d wait beside %d idle instances", g.key.function, g.waiters.n, len(g.idle))
+			if g.waiters.n > 0 && len(g.idle)+len(g.open) > 0 {
+				fail("%s: %d wait beside %d idle and %d open instances", g.key.function, g.waiters.n, len(g.idle), len(g.open))
+			}
+			for i, inst := range g.open {
+				if inst.place != i || !inst.open || inst.draining || inst.calls < 1 || inst.calls >= g.slots {
+					fail("%s: open is %+v at %d", g.key.function, inst, i)
+				}
+			}
+			busy := 0
+			for inst := range g.instances {
+				if inst.calls > g.slots || inst.calls < 0 {
+					fail("%s: %d calls in %d slots", g.key.function, inst.calls, g.slots)
+				}
+				if inst.calls > 0 {
+					busy++
+				}
+			}
+			if busy != g.busy {
+				fail("%s: %d instances run calls, %d are counted", g.key.function, busy, g.busy)
 			}
 			if n := len(g.instances); len(g.idle)+g.busy > n {
 				fail("%s: %d idle and %d busy of %d instances", g.key.function, len(g.idle), g.busy, n)
@@ -132,6 +154,7 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 		check()
 		v := version(fmt.Sprintf("f%d", a.Function))
 		v.Memory = 128 << (a.Function % 2)
+		v.Concurrency = []int{0, 1, 3, 7}[a.Function]
 		v.Revision = fmt.Sprint(v.Function, revisions[a.Function])
 		if a.Kind == update {
 			p.Retire(v.Project, v.Function, v.Revision)
@@ -150,7 +173,7 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 				ctx, cancel = context.WithTimeout(ctx, time.Duration(a.Patience)*time.Millisecond)
 				defer cancel()
 			}
-			res, err := p.Run(ctx, v, call(id(i), fmt.Sprint(a.Kind, a.Takes)), nil)
+			res, err := p.Run(ctx, v, call(id(i), fmt.Sprint(a.Kind, a.Takes, v.Slots())), nil)
 			answered.Add(1)
 			var e *hansom.Error
 			switch {

@@ -81,26 +81,36 @@ func (f *failure) answer(id string) []byte {
 	return b
 }
 
+// again is the same failure as another call has to answer for it, which did not pay for the boot.
+func (f *failure) again() *failure {
+	if f == nil {
+		return nil
+	}
+	g := *f
+	g.init = 0
+	return &g
+}
+
 // log writes what Lambda writes between START and END.
-func (f *failure) log(out *output, v *hansom.Version, at time.Time, id string) {
+func (f *failure) log(out *output, j *journal, v *hansom.Version, at time.Time) {
 	if v.Logging.Format == formatJSON {
 		for _, text := range []string{f.note, f.reason} {
 			if text != "" { // there is no reason when the runtime has logged it
-				out.event(at, systemLine(v, at, "WARN", "fault", "RequestId: "+id+" Error: "+text))
+				out.event(j, at, systemLine(v, at, "WARN", "fault", "RequestId: "+j.id+" Error: "+text))
 			}
 		}
 		return
 	}
 	if f.note != "" {
-		out.event(at, "RequestId: "+id+" Error: "+f.note)
+		out.event(j, at, "RequestId: "+j.id+" Error: "+f.note)
 	}
 	switch {
 	case f.payload != nil: // the runtime has logged it
 	case f.status == hansom.StatusTimeout:
-		out.event(at, at.UTC().Format("2006-01-02T15:04:05.000Z")+" "+id+" "+f.reason)
+		out.event(j, at, at.UTC().Format("2006-01-02T15:04:05.000Z")+" "+j.id+" "+f.reason)
 	default:
-		out.event(at, "RequestId: "+id+" Error: "+f.reason)
-		out.event(at, f.errorType)
+		out.event(j, at, "RequestId: "+j.id+" Error: "+f.reason)
+		out.event(j, at, f.errorType)
 	}
 }
 

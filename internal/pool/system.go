@@ -113,16 +113,16 @@ func outcome(f *failure, failed bool, payload []byte) (status, errorType string)
 // logInitStart writes the first lines of an instance.
 func (o *output) logInitStart(at time.Time, v *hansom.Version, rt *runtimes.Runtime, phase string) {
 	if v.Logging.Format != formatJSON {
-		o.event(at, initStartLine(v, rt))
+		o.event(nil, at, initStartLine(v, rt))
 		if rt.Warning != "" {
-			o.event(at, "WARNING "+rt.Warning)
+			o.event(nil, at, "WARNING "+rt.Warning)
 		}
 		return
 	}
-	o.event(at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: "on-demand", Phase: phase, RuntimeVersion: rt.Version(),
+	o.event(nil, at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: "on-demand", Phase: phase, RuntimeVersion: rt.Version(),
 		RuntimeVersionArn: rt.ARN(v.Region), FunctionName: v.Function, FunctionVersion: v.Number}))
 	if rt.Warning != "" {
-		o.event(at, systemLine(v, at, "WARN", "warning", rt.Warning))
+		o.event(nil, at, systemLine(v, at, "WARN", "warning", rt.Warning))
 	}
 }
 
@@ -130,16 +130,16 @@ func (o *output) logInitStart(at time.Time, v *hansom.Version, rt *runtimes.Runt
 func (o *output) logInitEnd(at time.Time, v *hansom.Version, d time.Duration, phase string, f *failure) {
 	if v.Logging.Format != formatJSON {
 		if f != nil {
-			o.event(at, initReportLine(d, phase, f))
+			o.event(nil, at, initReportLine(d, phase, f))
 		}
 		return
 	}
 	status, errorType := outcome(f, false, nil)
 	done := initRecord{InitializationType: "on-demand", Phase: phase, Status: status, ErrorType: errorType}
 	level := levelOf(status, "DEBUG")
-	o.event(at, systemLine(v, at, level, "initRuntimeDone", done))
+	o.event(nil, at, systemLine(v, at, level, "initRuntimeDone", done))
 	done.Metrics = &initMetrics{millis(d)}
-	o.event(at, systemLine(v, at, level, "initReport", done))
+	o.event(nil, at, systemLine(v, at, level, "initReport", done))
 }
 
 // lines are the first line of a call, and the one before its report where that is known already.
@@ -151,11 +151,11 @@ func lines(v *hansom.Version, at time.Time, id string) (start, end string) {
 }
 
 // logEnd writes the last lines of a call. f is nil when the runtime answered, with payload.
-func (o *output) logEnd(at time.Time, end string, c *hansom.Completion, f *failure, payload []byte) {
+func (o *output) logEnd(j *journal, at time.Time, end string, c *hansom.Completion, f *failure, payload []byte) {
 	v := c.Version
 	if v.Logging.Format != formatJSON {
-		o.event(at, end)
-		o.event(at, reportLine(c, f))
+		o.event(j, at, end)
+		o.event(j, at, reportLine(c, f))
 		return
 	}
 	status, errorType := outcome(f, c.Status == hansom.StatusError, payload)
@@ -163,9 +163,9 @@ func (o *output) logEnd(at time.Time, end string, c *hansom.Completion, f *failu
 	if f != nil {
 		produced = 0
 	}
-	o.event(at, systemLine(v, at, levelOf(status, "DEBUG"), "runtimeDone",
+	o.event(j, at, systemLine(v, at, levelOf(status, "DEBUG"), "runtimeDone",
 		doneRecord{c.ID, status, errorType, doneMetrics{millis(c.Duration), produced}}))
-	o.event(at, systemLine(v, at, levelOf(status, "INFO"), "report", reportRecord{c.ID, reportMetrics{
+	o.event(j, at, systemLine(v, at, levelOf(status, "INFO"), "report", reportRecord{c.ID, reportMetrics{
 		millis(c.Duration), int64(c.Billed / time.Millisecond), v.Memory, megabytes(c.MemoryUsed), millis(c.Init)}, status, errorType}))
 }
 

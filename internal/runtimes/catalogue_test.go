@@ -97,7 +97,7 @@ func TestDiscover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if command, err := r.Command(1024, "", ""); err != nil || command[0] != "/var/lang/bin/node" || !slices.Contains(r.Binds, Bind{in("b/v22.10.0"), LangRoot}) {
+	if command, err := r.Command("", 1024, "", ""); err != nil || command[0] != "/var/lang/bin/node" || !slices.Contains(r.Binds, Bind{in("b/v22.10.0"), LangRoot}) {
 		t.Errorf("command %v, binds %v, error %v", command, r.Binds, err)
 	}
 
@@ -231,7 +231,7 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for identifier, want := range map[string]string{
-		"dotnet8":     "The runtime dotnet8 is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2 or provided.al2023.",
+		"dotnet8":     "The runtime dotnet8 is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2, provided.al2023 or http.",
 		"java8":       "The runtime parameter of java8 is no longer supported",
 		"java17.al2":  "Value java17.al2 at 'runtime' failed",
 		"ruby2.7":     "The runtime parameter of ruby2.7 is no longer supported",
@@ -300,7 +300,7 @@ func TestCommand(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := r.Command(tc.memory, "", ""); err != nil || !slices.Equal(got, tc.want) {
+		if got, err := r.Command("", tc.memory, "", ""); err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%s with %d MB: %q %v", tc.identifier, tc.memory, got, err)
 		}
 	}
@@ -351,7 +351,7 @@ func TestCommandProvided(t *testing.T) {
 					}
 				}
 			}
-			got, err := r.Command(128, dirs[0], dirs[1])
+			got, err := r.Command("", 128, dirs[0], dirs[1])
 			if tc.want == "" {
 				var e *hansom.Error
 				if !errors.As(err, &e) || e.Code != "Runtime.InvalidEntrypoint" || e.Message != "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]" {

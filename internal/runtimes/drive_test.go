@@ -95,7 +95,7 @@ type process struct {
 
 func start(t testing.TB, r *Runtime, memory int, env ...string) *process {
 	t.Helper()
-	command, err := r.Command(memory, "", "")
+	command, err := r.Command("", memory, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -218,7 +218,7 @@ func (c *polled) start(handler string) error {
 	}))
 	c.t.Cleanup(server.Close)
 	c.t.Cleanup(c.stop) // before the server's
-	command, err := c.r.Command(256, "", "")
+	command, err := c.r.Command("", 256, "", "")
 	if err != nil {
 		return err
 	}

@@ -6,9 +6,7 @@ package runtimes
 import (
 	"crypto/sha256"
 	"fmt"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +31,7 @@ const (
 	Java     Family = "java"
 	Ruby     Family = "ruby"
 	Provided Family = "provided" // an executable named bootstrap that polls the HTTP Runtime API
+	HTTP     Family = "http"     // any program that serves HTTP on $PORT
 )
 
 // Bind shows a host path, read-only, at Target inside a sandbox.
@@ -42,12 +41,12 @@ type Bind struct{ Source, Target string }
 type Runtime struct {
 	Identifier  string // as asked for: "nodejs22.x"
 	Family      Family
-	HostVersion string   // of the interpreter: "22.23.3"; "" for provided runtimes
+	HostVersion string   // of the interpreter: "22.23.3"; "" for provided runtimes and http
 	Warning     string   // not "" when the host's interpreter is not the version asked for; for StateReason and the log
 	Env         []string // NAME=value, what the runtime adds to Lambda's own variables
 	Binds       []Bind   // the interpreter's prefix, when it is not below /usr, and the bootstraps
-	Frames      bool     // speaks frames on fd 3; otherwise it polls the Runtime API
-	Interpreter string   // host path of the interpreter, "" for provided runtimes
+	Frames      bool     // speaks frames on fd 3; otherwise it polls the Runtime API or serves HTTP
+	Interpreter string   // host path of the interpreter, "" for provided runtimes and http
 
 	executable string // the interpreter as seen inside
 	bootstrap  string // the bootstrap as seen inside
@@ -68,8 +67,8 @@ func (r *Runtime) ARN(region string) string {
 
 // Command returns the command line, as seen inside a sandbox, for a function with memory MB. Provided runtimes have their
 // program in the function's code or in its layers: code and layers are the host directories shown at TaskRoot and OptRoot,
-// "" for none. The error is hansom.Invalid with the code Runtime.InvalidEntrypoint when there is no program.
-func (r *Runtime) Command(memory int, code, layers string) ([]string, error) {
+// "" for none. For http, see serve. The error is hansom.Invalid with the code Runtime.InvalidEntrypoint when there is no program.
+func (r *Runtime) Command(handler string, memory int, code, layers string) ([]string, error) {
 	switch r.Family {
 	case Node:
 		return append(append([]string{r.executable}, nodeFlags(memory)...), r.bootstrap), nil
@@ -80,16 +79,18 @@ func (r *Runtime) Command(memory int, code, layers string) ([]string, error) {
 		return []string{r.executable, "--disable=gems", "-EUTF-8", r.bootstrap}, nil
 	case Java:
 		return r.java(memory), nil
+	case HTTP:
+		return serve(handler, code)
 	}
 	for _, at := range []Bind{{code, TaskRoot}, {layers, OptRoot}} {
 		if at.Source == "" {
 			continue
 		}
-		if fi, err := os.Stat(filepath.Join(at.Source, "bootstrap")); err == nil && fi.Mode().IsRegular() && fi.Mode()&0o111 != 0 {
+		if found, runs := executable(at.Source, "bootstrap"); found && runs {
 			return []string{path.Join(at.Target, "bootstrap")}, nil
 		}
 	}
-	return nil, hansom.Errorf(hansom.Invalid, "start runtime", "Couldn't find valid bootstrap(s): [%s/bootstrap %s/bootstrap]", TaskRoot, OptRoot).WithCode("Runtime.InvalidEntrypoint")
+	return nil, invalidEntrypoint("Couldn't find valid bootstrap(s): [%s/bootstrap %s/bootstrap]", TaskRoot, OptRoot)
 }
 
 // Wrapper is the variable of a function's environment that names a script to run the command through.
@@ -137,11 +138,15 @@ func (c *Catalogue) resolve(identifier string) (*Runtime, error) {
 		if err := Validate(identifier); err != nil {
 			return nil, err
 		}
-		return nil, hansom.Errorf(hansom.Invalid, "resolve runtime", "The runtime %s is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2 or provided.al2023.", identifier)
+		return nil, hansom.Errorf(hansom.Invalid, "resolve runtime", "The runtime %s is not supported by this server. Use nodejs*.x, python3.*, java*, ruby3.*, provided.al2, provided.al2023 or http.", identifier)
 	}
 	r := &Runtime{Identifier: identifier, Family: family}
-	if family == Provided {
+	switch family {
+	case Provided:
 		r.Env = []string{libraryPath}
+		return r, nil
+	case HTTP:
+		c.languages(r)
 		return r, nil
 	}
 	in := c.nearest(family, number)
@@ -200,6 +205,8 @@ func parse(identifier string) (f Family, number int, ok bool) {
 	switch identifier {
 	case "provided.al2", "provided.al2023":
 		return Provided, 0, true
+	case hansom.RuntimeHTTP:
+		return HTTP, 0, true
 	}
 	listed := slices.Contains(awsRuntimes[:], identifier)
 	for f, l := range languages {

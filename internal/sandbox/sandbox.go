@@ -142,14 +142,15 @@ type Usage struct {
 	CPU        int64 // nanoseconds
 }
 
-// Link carries invocations to the runtime in a sandbox: frames (managed runtimes) or the Lambda Runtime API.
-// One invocation at a time, unless the link says otherwise.
+// Link carries invocations to the runtime in a sandbox: frames (managed runtimes), the Lambda Runtime API or HTTP.
+// One invocation at a time, unless the link says otherwise: a version whose Slots are more than one needs such a link.
 type Link interface {
 	// Init waits until the runtime has booted and loads the handler. A failure inside the runtime is an *InitError;
 	// ErrClosed when the runtime ended; ctx's error when it took too long.
 	Init(ctx context.Context, in *Init) error
 	// Invoke gives the runtime one event. It returns ErrClosed when the runtime ended, os.ErrDeadlineExceeded when
-	// req.Deadline passed: the sandbox must be killed then. sink may be nil.
+	// req.Deadline passed: the sandbox must be killed then, by a link that takes several once the others have ended. sink may be
+	// nil. Of the Response beside an error Streamed, In and Out are valid.
 	Invoke(req *Request, sink hansom.Sink) (Response, error)
 	Close() error
 }
@@ -159,6 +160,7 @@ type Init struct {
 	Handler  string
 	TaskRoot string // "/var/task" as the runtime sees it
 	Env      []string
+	Ready    string // hansom.Version.Ready
 }
 
 // InitError is a failure to load the function. Payload is Lambda's error JSON.
@@ -178,9 +180,10 @@ type Response struct {
 	Error    bool // Payload is error JSON
 	Fatal    bool // the runtime exits after it: do not use the sandbox again
 	Streamed bool
+	In, Out  int64  // bytes of the bodies of a web request (Invocation.HTTP) and of its answer
 	Release  func() // may be nil
 }
 
 // LogFunc takes a log message that the runtime attributed to a request ("" when to none). The message is valid during the call.
-// It is called by the goroutine that is in Init or Invoke.
+// It is called by a goroutine that is in Init or Invoke.
 type LogFunc func(requestID string, message []byte)

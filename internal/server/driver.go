@@ -91,8 +91,8 @@ func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 }
 
 // link makes what carries invocations to the runtime in a sandbox.
-func link(sb sandbox.Sandbox, frames bool, log sandbox.LogFunc) (sandbox.Link, error) {
-	if frames {
+func link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
+	if rt.Frames {
 		return sandbox.NewFrameLink(sb.Conn(), log), nil
 	}
 	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
