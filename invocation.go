@@ -27,7 +27,7 @@ type Invocation struct {
 type Exchange struct {
 	Request  *http.Request // its context ends with the client
 	Response http.ResponseWriter
-	Event    func() ([]byte, error) // payload format 2.0; belongs to the caller until Invoke returns. Errors go to the caller of Invoke
+	Event    func() ([]byte, error) // payload format 2.0, belongs to the caller until Invoke returns; its error becomes that of Invoke
 }
 
 // Invoker runs a function and waits for its result. Errors (an *Error): NotFound, Throttled, TooLarge, Denied, Conflict,

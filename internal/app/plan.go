@@ -155,6 +155,8 @@ func differences(old, want *hansom.Version) []string {
 	diff("memory", strconv.Itoa(old.Memory), strconv.Itoa(want.Memory))
 	diff("timeout", seconds(old.Timeout), seconds(want.Timeout))
 	diff("layers", layerNames(old), layerNames(want))
+	diff("concurrency", strconv.Itoa(old.Slots()), strconv.Itoa(want.Slots()))
+	diff("ready", orNone(old.Ready), orNone(want.Ready))
 	names := map[string]bool{}
 	maps.Copy(names, keysOf(old.Environment))
 	maps.Copy(names, keysOf(want.Environment))
@@ -171,6 +173,13 @@ func differences(old, want *hansom.Version) []string {
 		}
 	}
 	return out
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
 }
 
 func keysOf(env map[string]string) map[string]bool {

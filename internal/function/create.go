@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -15,8 +16,8 @@ import (
 // Create makes a function. The answer is Pending; Run makes it Active. With in.Publish the answer is version 1.
 // Errors: Conflict when the name is taken; Invalid for bad settings or code; NotFound for a digest that was not uploaded.
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
-	set := settings{in.Description, in.Runtime, in.Handler, in.Role, in.Memory, in.Ephemeral, in.Timeout, in.Environment,
-		in.Architecture, in.TracingMode, logging{}, in.SnapStart, nil}
+	set := settings{Description: in.Description, Runtime: in.Runtime, Handler: in.Handler, Role: in.Role, Memory: in.Memory, Ephemeral: in.Ephemeral,
+		Timeout: in.Timeout, Environment: in.Environment, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart}
 	set.setDefaults()
 	if err := set.logging.change(in.Name, in.Logging); err != nil {
 		return Function{}, err
@@ -132,8 +133,15 @@ func (s *Service) validate(name string, set settings) error {
 		return hansom.Errorf(hansom.Invalid, op, "the function name %q is not 1 to 64 letters, digits, - or _", name)
 	case set.Runtime == "" || set.Handler == "":
 		return hansom.Errorf(hansom.Invalid, op, "Runtime and Handler are mandatory parameters for functions created with deployment packages.")
-	case len(set.Handler) > 128 || strings.ContainsAny(set.Handler, " \t\r\n\x00"):
-		return hansom.Errorf(hansom.Invalid, op, "the handler is longer than 128 bytes or has white space in it")
+	case len(set.Handler) > 128 || strings.ContainsAny(set.Handler, "\r\n\x00"):
+		return hansom.Errorf(hansom.Invalid, op, "the handler is longer than 128 bytes or has more than one line")
+	case set.Runtime != hansom.RuntimeHTTP && strings.ContainsFunc(set.Handler, unicode.IsSpace): // in AWS's words, as the API cannot tell
+		return hansom.Errorf(hansom.Invalid, op, "1 validation error detected: Value '%s' at 'handler' failed to satisfy constraint: "+
+			"Member must satisfy regular expression pattern: [^\\s]+", set.Handler).WithCode("ValidationException")
+	case set.Concurrency < 0 || set.Concurrency > hansom.MaxConcurrency:
+		return hansom.Errorf(hansom.Invalid, op, "the concurrency of %d is not between 1 and %d", set.Concurrency, hansom.MaxConcurrency)
+	case set.Runtime != hansom.RuntimeHTTP && (set.Concurrency > 1 || set.Ready != ""):
+		return hansom.Errorf(hansom.Invalid, op, "a concurrency above 1 and a path that tells readiness are for the runtime http only")
 	case !rolePattern.MatchString(set.Role):
 		return hansom.Errorf(hansom.Invalid, op, "the role %q is not of the form arn:aws:iam::123456789012:role/name", set.Role)
 	case len(set.Description) > 256:
@@ -149,6 +157,9 @@ func (s *Service) validate(name string, set settings) error {
 	}
 	if err := validateEnvironment(set.Environment); err != nil {
 		return err
+	}
+	if _, own := set.Environment["PORT"]; own && set.Runtime == hansom.RuntimeHTTP {
+		return hansom.Errorf(hansom.Invalid, op, "The runtime http sets the environment variable PORT: remove it and listen on what it says.")
 	}
 	if set.SnapStart && !hasSnapStart(set.Runtime) {
 		return hansom.Errorf(hansom.Invalid, op, "%s is not supported for SnapStart enabled functions.", set.Runtime)

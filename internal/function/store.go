@@ -35,8 +35,10 @@ type settings struct {
 	Architecture string            `json:"architecture"`
 	TracingMode  string            `json:"tracingMode"`
 	logging
-	SnapStart bool           `json:"snapStart,omitempty"`
-	Layers    []hansom.Layer `json:"layers,omitempty"`
+	SnapStart   bool           `json:"snapStart,omitempty"`
+	Layers      []hansom.Layer `json:"layers,omitempty"` // left out where they are not set, as what follows, so that content() is as it was
+	Concurrency int            `json:"concurrency,omitempty"`
+	Ready       string         `json:"ready,omitempty"`
 }
 
 // logging is hansom.Logging as it is stored.
@@ -49,13 +51,14 @@ type logging struct {
 
 func (r *record) settings() settings {
 	return settings{r.Description, r.Runtime, r.Handler, r.Role, r.Memory, r.Ephemeral, r.Timeout, r.Environment,
-		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers}
+		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers, r.Concurrency, r.Ready}
 }
 
 func (r *record) apply(s settings) {
 	r.Description, r.Runtime, r.Handler, r.Role = s.Description, s.Runtime, s.Handler, s.Role
 	r.Memory, r.Ephemeral, r.Timeout, r.Environment = s.Memory, s.Ephemeral, s.Timeout, s.Environment
-	r.Architecture, r.TracingMode, r.Logging, r.SnapStart, r.Layers = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart, s.Layers
+	r.Architecture, r.TracingMode, r.Logging, r.SnapStart = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart
+	r.Layers, r.Concurrency, r.Ready = s.Layers, s.Concurrency, s.Ready
 }
 
 // content is a digest of code and configuration: two versions with the same one do the same.

@@ -42,6 +42,9 @@ func (s *Service) UpdateCode(ctx context.Context, project, name string, in Updat
 func (s *Service) UpdateConfiguration(ctx context.Context, project, name string, in UpdateConfigurationInput) (Function, error) {
 	return s.update(ctx, project, name, in.RevisionID, false, func(tx *db.Tx, r *record) error {
 		set(&r.Runtime, in.Runtime)
+		if r.Runtime != hansom.RuntimeHTTP {
+			r.Concurrency, r.Ready = 0, "" // another runtime has none, and this API cannot say so
+		}
 		set(&r.Handler, in.Handler)
 		set(&r.Role, in.Role)
 		set(&r.Description, in.Description)

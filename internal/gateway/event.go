@@ -105,10 +105,10 @@ func appendBody(b []byte, r *http.Request) ([]byte, error) {
 	if r.ContentLength > hansom.MaxSyncPayload {
 		return b, hansom.Errorf(hansom.TooLarge, "read body", "the body has %d bytes; the limit is %d", r.ContentLength, hansom.MaxSyncPayload)
 	}
-	buffer := events.Get().(*[]byte)
+	buffer := bodies.Get().(*[]byte)
 	defer func() {
 		if cap(*buffer) <= keptBuffer {
-			events.Put(buffer)
+			bodies.Put(buffer)
 		}
 	}()
 	body := slices.Grow((*buffer)[:0], max(int(r.ContentLength), 0)+512)

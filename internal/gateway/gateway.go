@@ -1,5 +1,6 @@
 // Package gateway is what the edge listener serves: function URLs and the HTTP routes of apps. It turns a request into an
 // event of payload format 2.0 and a function's result into a response, as AWS Lambda function URLs and API Gateway HTTP APIs do.
+// A function that serves HTTP itself gets the request as it is, and its answer goes to the client as it comes.
 package gateway
 
 import (
@@ -162,9 +163,65 @@ type call struct {
 	principal                            *hansom.Principal // who signed, for AWS_IAM
 }
 
-const keptBuffer = 1 << 20 // larger event buffers are left to the garbage collector
+const keptBuffer = 1 << 20 // larger buffers are left to the garbage collector
 
-var events = sync.Pool{New: func() any { return new([]byte) }}
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// exchange is the hansom.Exchange of one request. It keeps the memory of the event.
+type exchange struct {
+	hansom.Exchange
+	call  *call
+	inv   *hansom.Invocation
+	event []byte
+	err   error // of Event
+}
+
+var exchanges = sync.Pool{New: func() any {
+	x := &exchange{}
+	x.Event = x.makeEvent
+	return x
+}}
+
+func (x *exchange) makeEvent() ([]byte, error) {
+	x.event, x.err = appendEvent(x.event[:0], x.Request, x.call, x.inv)
+	return x.event, x.err
+}
+
+func (x *exchange) put() {
+	x.Request, x.Response, x.call, x.inv, x.err = nil, nil, nil, nil, nil
+	if cap(x.event) <= keptBuffer {
+		exchanges.Put(x)
+	}
+}
+
+// refusal answers a request of which no event could be made.
+func (x *exchange) refusal() (int, string) {
+	switch {
+	case hansom.KindOf(x.err) == hansom.TooLarge:
+		return http.StatusRequestEntityTooLarge, "Request Entity Too Large"
+	case x.call.principal != nil && hansom.KindOf(x.err) != hansom.Internal:
+		return http.StatusForbidden, "Forbidden" // the body is not the one that was signed
+	}
+	return http.StatusBadRequest, "Bad Request"
+}
+
+// served completes the answer of a function that serves HTTP, which has answered itself unless something went wrong. An answer
+// that broke off ends the connection.
+func served(w http.ResponseWriter, c *call, result *hansom.Result, fail func(http.ResponseWriter, int, string)) {
+	switch failed := result.FunctionError != ""; {
+	case failed && result.Streamed:
+		panic(http.ErrAbortHandler)
+	case result.Streamed:
+	case failed && result.Completion.Status == hansom.StatusTimeout:
+		fail(w, http.StatusGatewayTimeout, "Endpoint request timed out")
+	case failed:
+		fail(w, http.StatusBadGateway, "Bad Gateway")
+	case c.principal != nil: // the client's body ended before the answer: it is not the one that was signed, or broke off
+		fail(w, http.StatusForbidden, "Forbidden")
+	default:
+		fail(w, http.StatusBadRequest, "Bad Request")
+	}
+}
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	fail := refuse
@@ -178,25 +235,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	inv.Identify()
 	w.Header()["X-Amzn-Requestid"] = []string{inv.ID}
 
-	event := events.Get().(*[]byte)
-	defer func() {
-		if cap(*event) <= keptBuffer {
-			events.Put(event)
-		}
-	}()
-	var err error
-	*event, err = appendEvent((*event)[:0], r, c, &inv)
-	if err != nil {
-		if hansom.KindOf(err) == hansom.TooLarge {
-			fail(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large")
-		} else if c.principal != nil && hansom.KindOf(err) != hansom.Internal {
-			fail(w, http.StatusForbidden, "Forbidden") // the body is not the one that was signed
-		} else {
-			fail(w, http.StatusBadRequest, "Bad Request")
-		}
-		return
-	}
-	inv.Payload = *event
+	x := exchanges.Get().(*exchange)
+	defer x.put()
+	x.Request, x.Response, x.call, x.inv = r, w, c, &inv
+	inv.HTTP = &x.Exchange
 	var sink hansom.Sink
 	var streamed *stream
 	if c.stream {
@@ -206,6 +248,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	result, err := g.invoke.Invoke(r.Context(), &inv, sink)
 	if err != nil {
 		status, message := refusal(err)
+		if err == x.err {
+			status, message = x.refusal()
+		}
 		if status == http.StatusInternalServerError {
 			g.log.Error("invocation failed", "function", c.function, "request", inv.ID, "error", err)
 		}
@@ -213,6 +258,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		return
 	}
 	defer result.Release()
+	if inv.HTTP != nil {
+		served(w, c, &result, fail)
+		return
+	}
 	switch {
 	case result.Streamed && streamed != nil:
 		if !streamed.end(result.FunctionError != "") {

@@ -33,6 +33,11 @@ func (f authFunc) Authenticate(r *http.Request) (hansom.Principal, error) { retu
 type invokeFunc func(context.Context, *hansom.Invocation, hansom.Sink) (hansom.Result, error)
 
 func (f invokeFunc) Invoke(ctx context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
+	var err error
+	if inv.Payload, err = inv.HTTP.Event(); err != nil {
+		return hansom.Result{}, err
+	}
+	inv.HTTP = nil
 	return f(ctx, inv, sink)
 }
 

@@ -65,12 +65,12 @@ func New(cfg Config, functions Functions, runner Runner, recorder Recorder) (*Se
 	return &Service{cfg: cfg, functions: functions, runner: runner, recorder: recorder, limits: newLimits()}, nil
 }
 
-// Invoke implements hansom.Invoker. It sets inv.ARN, and inv.ID, inv.Trace and inv.Payload ("{}") where they are empty. A call
-// over a concurrency limit is refused at once: Throttled, with the Reason. Waiting for an instance counts as running.
+// Invoke implements hansom.Invoker. It sets inv.ARN, and inv.ID, inv.Trace and inv.Payload ("{}") where they are empty. inv.HTTP
+// stays for a function that serves HTTP; for others it becomes the payload. A call over a concurrency limit is refused at once:
+// Throttled, with the Reason. Waiting for an instance counts as running.
 func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	if len(inv.Payload) > s.cfg.MaxPayload {
-		return hansom.Result{}, hansom.Errorf(hansom.TooLarge, "invoke",
-			"%d byte payload is too large for the RequestResponse invocation type (limit %d bytes)", len(inv.Payload), s.cfg.MaxPayload)
+		return hansom.Result{}, s.tooLarge(inv)
 	}
 	target, err := s.functions.Resolve(ctx, inv.Project, inv.Function, inv.Qualifier)
 	if err != nil {
@@ -78,7 +78,16 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 	}
 	inv.ARN, inv.Version = target.ARN, target.Version.Number
 	inv.Identify()
-	if len(inv.Payload) == 0 {
+	if inv.HTTP != nil && !target.Version.ServesHTTP() {
+		if inv.Payload, err = inv.HTTP.Event(); err != nil {
+			return hansom.Result{}, err
+		}
+		if len(inv.Payload) > s.cfg.MaxPayload {
+			return hansom.Result{}, s.tooLarge(inv)
+		}
+		inv.HTTP = nil
+	}
+	if len(inv.Payload) == 0 && inv.HTTP == nil {
 		inv.Payload = emptyEvent()
 	}
 	name := function{inv.Project, target.Version.Function}
@@ -102,6 +111,11 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 		}
 	}
 	return result, err
+}
+
+func (s *Service) tooLarge(inv *hansom.Invocation) error {
+	return hansom.Errorf(hansom.TooLarge, "invoke",
+		"%d byte payload is too large for the RequestResponse invocation type (limit %d bytes)", len(inv.Payload), s.cfg.MaxPayload)
 }
 
 func (s *Service) throttle(f function, reason string) error {

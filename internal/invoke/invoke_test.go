@@ -23,6 +23,8 @@ type world struct {
 	reserved map[string]int // function -> reserved; all that are not there share the project's
 	run      func(v *hansom.Version, inv *hansom.Invocation) (hansom.Result, error)
 
+	runtime string
+
 	mu        sync.Mutex
 	throttles map[string]int // "project function reason"
 }
@@ -35,7 +37,7 @@ func (w *world) Resolve(_ context.Context, project, name, qualifier string) (han
 	if r, ok := w.reserved[name]; ok {
 		n = r
 	}
-	v := &hansom.Version{Project: project, Region: hansom.DefaultRegion, Function: name, Number: hansom.Latest}
+	v := &hansom.Version{Project: project, Region: hansom.DefaultRegion, Function: name, Number: hansom.Latest, Runtime: w.runtime}
 	return hansom.Target{Version: v, ARN: hansom.FunctionARN(v.Region, project, name, qualifier), Reserved: n}, nil
 }
 
@@ -116,6 +118,34 @@ func TestInvoke(t *testing.T) {
 	}
 	_, err := s.Invoke(t.Context(), inv("missing"), nil)
 	isKind(t, err, hansom.NotFound)
+}
+
+// A web request becomes an event, but for a function that serves HTTP.
+func TestExchange(t *testing.T) {
+	var got *hansom.Invocation
+	w := &world{run: func(_ *hansom.Version, inv *hansom.Invocation) (hansom.Result, error) {
+		got = inv
+		return hansom.Result{}, nil
+	}}
+	s := newService(t, w)
+	broken := errors.New("broken")
+	call := func(runtime string, event []byte, err error) error {
+		w.runtime = runtime
+		i := inv("f")
+		i.Payload, i.HTTP = nil, &hansom.Exchange{Event: func() ([]byte, error) { return event, err }}
+		_, err = s.Invoke(t.Context(), i, nil)
+		return err
+	}
+	if err := call("nodejs22.x", []byte("event"), nil); err != nil || string(got.Payload) != "event" || got.HTTP != nil {
+		t.Errorf("%+v %v", got, err)
+	}
+	if err := call(hansom.RuntimeHTTP, []byte("event"), broken); err != nil || got.Payload != nil || got.HTTP == nil {
+		t.Errorf("%+v %v", got, err)
+	}
+	if err := call("nodejs22.x", nil, broken); err != broken {
+		t.Error(err)
+	}
+	isKind(t, call("nodejs22.x", make([]byte, 6<<20+1), nil), hansom.TooLarge)
 }
 
 func TestPayloadLimit(t *testing.T) {

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"regexp"
@@ -36,6 +37,7 @@ const (
 	maxFunctionName = 64 // as Lambda's
 	maxHandler      = 128
 	maxLayers       = 5 // as Lambda's
+	maxReady        = 512
 	maxTimeout      = 15 * time.Minute
 )
 
@@ -61,17 +63,23 @@ func checkFunctionName(app, key string) error {
 
 func checkRuntime(s string) error {
 	switch {
-	case managedPattern.MatchString(s), s == "go", s == "provided.al2", s == "provided.al2023":
+	case managedPattern.MatchString(s), s == "go", s == "provided.al2", s == "provided.al2023", s == hansom.RuntimeHTTP:
 		return nil
-	case s == "wasm", s == "http":
+	case s == "wasm":
 		return fmt.Errorf("runtime %s is not supported yet", s)
 	}
-	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, go or provided.al2023", s)
+	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, go, provided.al2023 or http", s)
 }
 
 func needsHandler(runtime string) bool { return managedPattern.MatchString(runtime) }
 
 func checkHandler(runtime, s string) error {
+	if runtime == hansom.RuntimeHTTP {
+		if strings.TrimSpace(s) == "" || len(s) > maxHandler || strings.ContainsAny(s, "\r\n\x00") {
+			return fmt.Errorf("handler %.80q must be the command line that starts the server, such as node server.js: 1 to %d characters on one line", s, maxHandler)
+		}
+		return nil
+	}
 	if s == "" || len(s) > maxHandler || strings.ContainsAny(s, " \t\r\n") {
 		return fmt.Errorf("handler %.80q must be 1 to %d characters without spaces", s, maxHandler)
 	}
@@ -105,12 +113,43 @@ func checkTimeout(d time.Duration) error {
 	return nil
 }
 
+// checkConcurrency takes 0 for the runtime's default.
+func checkConcurrency(runtime string, n int) error {
+	switch {
+	case n < 0 || n > hansom.MaxConcurrency:
+		return fmt.Errorf("concurrency %d is out of range: 1 to %d", n, hansom.MaxConcurrency)
+	case n > 1 && runtime != hansom.RuntimeHTTP:
+		return fmt.Errorf("concurrency above 1 is not supported yet for %s, only for the runtime http; leave it out or write 1", runtime)
+	}
+	return nil
+}
+
+func checkReady(runtime, s string) error {
+	switch {
+	case s == "":
+		return nil
+	case runtime != hansom.RuntimeHTTP:
+		return fmt.Errorf("ready is for the runtime http; leave it out")
+	case !strings.HasPrefix(s, "/") || len(s) > maxReady || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }):
+		return fmt.Errorf("ready %.80q must be a path such as /healthz: at most %d characters of ASCII without spaces", s, maxReady)
+	}
+	return nil
+}
+
 func checkVariable(name string) error {
 	switch {
 	case slices.Contains(reserved, name):
 		return fmt.Errorf("environment variable %s is set by the platform and cannot be changed; choose another name", name)
 	case !variablePattern.MatchString(name):
 		return fmt.Errorf("environment variable %q must begin with a letter and have at least two letters, digits and underscores", name)
+	}
+	return nil
+}
+
+// checkPort keeps http functions from setting what tells them where to listen.
+func checkPort(runtime string, env map[string]string) error {
+	if _, ok := env["PORT"]; ok && runtime == hansom.RuntimeHTTP {
+		return errors.New("environment variable PORT is set by the runtime http: remove it and listen on what it says")
 	}
 	return nil
 }

@@ -35,11 +35,13 @@ type Manifest struct {
 // Function is one entry of functions.
 type Function struct {
 	Key         string
-	Runtime     string // as written: "nodejs22.x", "python3.11", "go", "provided.al2023"
+	Runtime     string // as written: "nodejs22.x", "python3.11", "go", "provided.al2023", "http"
 	Code        string // folder, file or zip, relative to the manifest, in slash form
-	Handler     string // "bootstrap" where the runtime has none
+	Handler     string // "bootstrap" where the runtime has none, and for http unless it is written
 	Memory      int    // MB
 	Timeout     time.Duration
+	Concurrency int    // invocations at once in one instance; 0 is the runtime's default
+	Ready       string // path that tells when an http function is ready
 	Environment map[string]string
 	HTTP        []string // "GET /messages/{id}"
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones

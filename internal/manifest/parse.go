@@ -15,13 +15,15 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/hansomcloud/hansom"
 )
 
 // Keys that exist, and those whose feature comes later and which are refused by name.
 var (
 	topKeys      = []string{"name", "functions"}
 	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "ready"}
 	functionLate = []string{"permissions", "schedule", "queue", "on"}
 )
 
@@ -163,7 +165,7 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 	if !ok {
 		return f, false
 	}
-	var handler ast.Node
+	var handler, concurrency, ready, environment ast.Node
 	for _, e := range entries {
 		switch e.name {
 		case "runtime":
@@ -185,14 +187,20 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		case "timeout":
 			p.timeout(e, &f)
 		case "environment":
-			f.Environment = p.environment(e)
+			f.Environment, environment = p.environment(e), e.value
 		case "http":
 			f.HTTP = p.http(e, fn.name, routes)
 		case "layers":
 			f.Layers = p.layers(e)
 		case "concurrency":
-			if v, ok := p.integer(e); ok && v != 1 {
-				p.fail(e.value, "concurrency above 1 is not supported yet; leave it out or write 1")
+			if v, ok := p.integer(e); ok && v < 1 { // 0 is for what is not written
+				p.fail(e.value, "concurrency %d is out of range: 1 to %d", v, hansom.MaxConcurrency)
+			} else if ok {
+				f.Concurrency, concurrency = v, e.value
+			}
+		case "ready":
+			if s, ok := p.text(e); ok {
+				f.Ready, ready = s, e.value
 			}
 		}
 	}
@@ -211,6 +219,15 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			}
 		default:
 			f.Handler = "bootstrap"
+		}
+		if concurrency != nil && p.check(concurrency, checkConcurrency(f.Runtime, f.Concurrency)) && f.Runtime != hansom.RuntimeHTTP {
+			f.Concurrency = 0 // 1 is the default there
+		}
+		if ready != nil {
+			p.check(ready, checkReady(f.Runtime, f.Ready))
+		}
+		if environment != nil {
+			p.check(environment, checkPort(f.Runtime, f.Environment))
 		}
 	}
 	return f, len(p.errs) == before

@@ -23,9 +23,11 @@ type Resolved struct {
 type ResolvedFunction struct {
 	Runtime     string            `json:"runtime"` // never "go": that is built into provided.al2023
 	Handler     string            `json:"handler"`
-	CodeSHA256  string            `json:"codeSha256"` // hex digest of the zip
-	Memory      int               `json:"memory"`     // MB
-	Timeout     int               `json:"timeout"`    // seconds
+	CodeSHA256  string            `json:"codeSha256"`            // hex digest of the zip
+	Memory      int               `json:"memory"`                // MB
+	Timeout     int               `json:"timeout"`               // seconds
+	Concurrency int               `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
+	Ready       string            `json:"ready,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"`
 	HTTP        []string          `json:"http,omitempty"`
 	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
@@ -41,7 +43,8 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		}
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
-			Timeout: int(f.Timeout / time.Second), Environment: f.Environment, HTTP: f.HTTP, Layers: f.Layers,
+			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Ready: f.Ready, Environment: f.Environment, HTTP: f.HTTP,
+			Layers: f.Layers,
 		}
 	}
 	return r, r.Validate()
@@ -101,6 +104,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
 		checkLayers(f.Layers),
+		checkConcurrency(f.Runtime, f.Concurrency), checkReady(f.Runtime, f.Ready), checkPort(f.Runtime, f.Environment),
 	} {
 		if err != nil {
 			return err

@@ -302,7 +302,7 @@ func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hanso
 	if v.Logging.Format == formatJSON {
 		env["AWS_LAMBDA_LOG_FORMAT"], env["AWS_LAMBDA_LOG_LEVEL"] = v.Logging.Format, v.Logging.Application
 	}
-	if rt.Family != runtimes.Provided {
+	if rt.Family != runtimes.Provided && rt.Family != runtimes.HTTP {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + v.Runtime
 	}
 	list := make([]string, 0, len(env))

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
@@ -30,7 +31,19 @@ func serve(handler, code string) ([]string, error) {
 	if handler == "bootstrap" {
 		return nil, invalidEntrypoint("Couldn't find valid bootstrap(s): [%s/bootstrap %[1]s/run.sh]; or set the handler to the command line that starts the server, such as node server.js", TaskRoot)
 	}
+	if isProgram(handler) {
+		handler = "exec " + handler // not every shell does that by itself
+	}
 	return []string{"/bin/sh", "-c", handler}, nil
+}
+
+// builtins are commands of the shell that make no sense as the last of a command line but may begin one.
+var builtins = []string{".", "cd", "eval", "exec", "export", "set", "source", "trap", "ulimit", "umask", "unset"}
+
+// isProgram says that a command line is one program with arguments, and no list, redirection or assignment.
+func isProgram(line string) bool {
+	fields := strings.Fields(line)
+	return len(fields) > 0 && !strings.Contains(fields[0], "=") && !slices.Contains(builtins, fields[0]) && !strings.ContainsAny(line, ";&|<>()`")
 }
 
 func invalidEntrypoint(format string, args ...any) error {
@@ -49,17 +62,22 @@ func executable(dir, name string) (found, runs bool) {
 // languages lets the command line of an http function find the newest interpreter of each family: one that is not below /usr has
 // a directory of its own below LangRoot.
 func (c *Catalogue) languages(r *Runtime) {
-	var dirs []string
+	dirs := []string{"/usr/local/bin", "/usr/bin", "/bin", "/opt/bin"}
 	for _, f := range []Family{Node, Python} {
 		in := c.nearest(f, math.MaxInt16)
-		if in == nil || in.prefix == "" {
+		if in == nil {
 			continue
 		}
-		root := path.Join(LangRoot, string(f))
-		r.Binds = append(r.Binds, Bind{in.prefix, root})
-		dirs = append(dirs, path.Join(root, strings.TrimPrefix(path.Dir(in.inside), LangRoot)))
+		dir := path.Dir(in.inside)
+		if in.prefix != "" {
+			root := path.Join(LangRoot, string(f))
+			r.Binds = append(r.Binds, Bind{in.prefix, root})
+			dir = root + strings.TrimPrefix(dir, LangRoot)
+		}
+		if !slices.Contains(dirs, dir) {
+			dirs = slices.Insert(dirs, 0, dir)
+		}
 	}
-	dirs = append(dirs, "/usr/local/bin", "/usr/bin", "/bin", "/opt/bin")
 	r.Env = []string{
 		"PATH=" + strings.Join(dirs, ":"), libraryPath,
 		"NODE_PATH=/opt/nodejs/node_modules", "PYTHONPATH=/opt/python",

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/httplink"
 	"github.com/hansomcloud/hansom/internal/pool"
 	"github.com/hansomcloud/hansom/internal/runtimeapi"
 	"github.com/hansomcloud/hansom/internal/runtimes"
@@ -94,6 +95,9 @@ func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 func link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
 	if rt.Frames {
 		return sandbox.NewFrameLink(sb.Conn(), log), nil
+	}
+	if rt.Family == runtimes.HTTP {
+		return httplink.New(sb)
 	}
 	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
 }

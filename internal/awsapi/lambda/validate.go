@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi/model"
 )
 
@@ -151,8 +153,15 @@ func (v *validator) decode(op *operation, r request) (params, error) {
 	if op.payload != "" {
 		in[op.payload] = r.body
 	}
+	handler := in["Handler"]
+	if line, ok := handler.(string); ok && (in["Runtime"] == nil || in["Runtime"] == hansom.RuntimeHTTP) {
+		in["Handler"] = strings.Join(strings.Fields(line), "_") // of the runtime http it is a command line; function looks again
+	}
 	if err := v.Check(op.input, in); err != nil {
 		return nil, err
+	}
+	if handler != nil {
+		in["Handler"] = handler
 	}
 	return paramsOf(in), nil
 }
