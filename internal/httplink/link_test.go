@@ -1,6 +1,7 @@
 package httplink
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -377,6 +378,23 @@ func TestExchange(t *testing.T) {
 	if resp.StatusCode != 413 || f.err() != nil {
 		t.Error(resp.Status, f.err())
 	}
+
+	// What is left of a body whose answer came early is not taken for a request.
+	early, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(early, "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\npart")
+	in := bufio.NewReader(early)
+	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 413 || !resp.Close {
+		t.Errorf("%+v %v", resp, err)
+	}
+	<-f.over
+	fmt.Fprint(early, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n")
+	if rest, _ := io.ReadAll(in); len(rest) > 0 {
+		t.Errorf("one more answer: %q", rest)
+	}
+	early.Close()
 
 	// The client goes away in the middle of its body: that is nobody's failure.
 	conn, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))

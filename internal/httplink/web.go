@@ -44,7 +44,7 @@ func (l *Link) forward(ctx context.Context, req *sandbox.Request, sent *atomic.B
 	out := in.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	if in.Body != nil && in.Body != http.NoBody {
 		_ = control.EnableFullDuplex() // or the listener reads the body before it sends an answer; HTTP/2 does not need it
-		x.body.from = in.Body
+		x.body.from, x.body.left = in.Body, in.ContentLength
 		out.Body = &x.body
 	}
 	stop := context.AfterFunc(ctx, func() {
@@ -54,8 +54,10 @@ func (l *Link) forward(ctx context.Context, req *sandbox.Request, sent *atomic.B
 	})
 	aborted := l.serve(&x.answer, out)
 	stop()
-	pending := x.body.end()
-	if pending {
+	if !x.body.whole() && !x.answer.started.Load() {
+		w.Header().Set("Connection", "close") // what follows on the connection may be the rest of the body
+	}
+	if pending := x.body.end(); pending {
 		_ = control.SetReadDeadline(past) // or the listener would wait for the rest of the body
 	}
 	if x.err == nil && aborted {
@@ -116,6 +118,9 @@ func modify(res *http.Response) error {
 	if res.Header["Content-Type"] == nil {
 		h["Content-Type"] = nil // it is not to be guessed
 	}
+	if !x.body.whole() && res.StatusCode != http.StatusSwitchingProtocols {
+		h.Set("Connection", "close") // what follows on the connection may be the rest of the body
+	}
 	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		x.tunnel.ReadWriteCloser = both
 		res.Body = &x.tunnel
@@ -127,12 +132,21 @@ func noteError(_ http.ResponseWriter, r *http.Request, err error) { exchangeOf(r
 
 // body is that of a request. The transport may be in Read when the exchange is over.
 type body struct {
-	from io.ReadCloser
+	from io.ReadCloser // nil when there is none
+	left int64         // bytes to come; below 0 when that is not known
 
 	mu             sync.Mutex
 	reading, ended bool
+	eof            bool
 	n              int64
 	err            error // the client broke off
+}
+
+// whole says that all of the body was read.
+func (b *body) whole() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.from == nil || b.eof || b.left == b.n
 }
 
 func (b *body) Read(p []byte) (int, error) {
@@ -151,7 +165,9 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	b.n += int64(n)
-	if err != nil && err != io.EOF {
+	if err == io.EOF {
+		b.eof = true
+	} else if err != nil {
 		b.err = err
 	}
 	return n, err
