@@ -188,7 +188,7 @@ func TestEvent(t *testing.T) {
 		case "empty":
 			w.WriteHeader(204)
 		case "moved":
-			http.Redirect(w, r, "/other", 302)
+			http.Redirect(w, r, "/other", http.StatusFound)
 		case "binary error":
 			w.WriteHeader(500)
 			w.Write([]byte{0xff})
