@@ -76,7 +76,7 @@ func newRoot(deep bool) (*root, error) {
 		r.add(plan.Step{Op: plan.File, Path: f.path, Source: f.contents, Mode: 0o444})
 	}
 	r.add(plan.Step{Op: plan.Link, Path: "etc/localtime", Source: "/usr/share/zoneinfo/UTC"}) // as in Lambda
-	java, _ := filepath.Glob("/etc/java-*") // Debian's Java has its configuration there
+	java, _ := filepath.Glob("/etc/java-*")                                                   // Debian's Java has its configuration there
 	for _, p := range append(java, hostPaths...) {
 		p = strings.TrimPrefix(p, "/")
 		if err := r.host(p); err != nil {
