@@ -25,7 +25,7 @@ type Function struct {
 	Runtime string   // as in the manifest: "go" too
 	Code    string   // folder, file or zip, relative to the manifest, in slash form
 	Handler string   // a command line for the runtime http
-	Layers  []string // ARNs
+	Layers  []string // names or ARNs
 }
 
 func (f Function) equal(g Function) bool {

@@ -20,11 +20,11 @@ func Layer(dst, src string) (Artifact, error) {
 			return Artifact{}, err
 		}
 		entries, err := (&Builder{dir: dir}).folderEntries(dir, nil)
+		if err == nil && len(entries) == 0 {
+			err = fmt.Errorf("%s has no files", src)
+		}
 		if err != nil {
 			return Artifact{}, err
-		}
-		if len(entries) == 0 {
-			return Artifact{}, fmt.Errorf("%s has no files", src)
 		}
 		p, err := (*pack)(nil).write(dst, entries)
 		if err != nil {

@@ -145,7 +145,7 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 func buildFunctions(m *manifest.Manifest) []build.Function {
 	var out []build.Function
 	for _, f := range m.Functions {
-		out = append(out, build.Function{Key: f.Key, Runtime: f.Runtime, Code: f.Code, Handler: f.Handler})
+		out = append(out, build.Function{Key: f.Key, Runtime: f.Runtime, Code: f.Code, Handler: f.Handler, Layers: f.Layers})
 	}
 	return out
 }
