@@ -229,13 +229,36 @@ func newBundler(f Function, n node, format api.Format, modules string) (*bundler
 		opts.NodePaths = []string{modules}
 	}
 	if len(f.Layers) > 0 {
-		opts.External = []string{"@aws-sdk/*", "@smithy/*"}
+		opts.Plugins = append(opts.Plugins, layerPlugin(dependencies(n.root)))
 	}
 	var err *api.ContextError
 	if u.ctx, err = api.Context(opts); err != nil {
 		return nil, err
 	}
 	return u, nil
+}
+
+// layerPlugin leaves the AWS SDK, as far as the program does not depend on it itself, to a layer: it is required when the program runs,
+// as import does not look in layers.
+func layerPlugin(dependencies map[string]string) api.Plugin {
+	const namespace = "layer"
+	return api.Plugin{Name: namespace, Setup: func(build api.PluginBuild) {
+		build.OnResolve(api.OnResolveOptions{Filter: `^@(aws-sdk|smithy)/`}, func(a api.OnResolveArgs) (api.OnResolveResult, error) {
+			parts := strings.SplitN(a.Path, "/", 3)
+			_, own := dependencies[parts[0]+"/"+parts[1]]
+			switch {
+			case a.Namespace == namespace:
+				return api.OnResolveResult{Path: a.Path, External: true}, nil
+			case own || isPackageFile(filepath.ToSlash(a.Importer)):
+				return api.OnResolveResult{}, nil
+			}
+			return api.OnResolveResult{Path: a.Path, Namespace: namespace}, nil
+		})
+		build.OnLoad(api.OnLoadOptions{Filter: ".", Namespace: namespace}, func(a api.OnLoadArgs) (api.OnLoadResult, error) {
+			text := fmt.Sprintf("module.exports = require(%q)", a.Path)
+			return api.OnLoadResult{Contents: &text, Loader: api.LoaderJS}, nil
+		})
+	}}
 }
 
 // rebuild runs esbuild and returns what it made and, by path below the folder of the code, the module format of what it read.

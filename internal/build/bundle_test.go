@@ -89,7 +89,9 @@ func TestBundle(t *testing.T) {
 				module, name, _ := strings.Cut(f.Handler, ".")
 				script := filepath.Join(t.TempDir(), "call.cjs")
 				write(t, filepath.Dir(script), map[string]string{"call.cjs": call})
-				out, err := exec.Command("node", script, filepath.Join(code, module), name).CombinedOutput()
+				cmd := exec.Command("node", script, filepath.Join(code, module), name)
+				cmd.Env = append(os.Environ(), "NODE_PATH="+filepath.Join(dir, "opt/nodejs/node_modules")) // as layers are
+				out, err := cmd.CombinedOutput()
 				if err != nil {
 					t.Errorf("%v: %s", err, out)
 				}

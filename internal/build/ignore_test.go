@@ -1,7 +1,6 @@
 package build
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -144,7 +143,7 @@ func FuzzIgnore(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, path string) {
 		ig := &ignorer{dir: "/", rules: parseIgnore(text)}
 		if ig.ignores(filepath.Join("/", path), false) && len(ig.rules) == 0 {
-			t.Error(fmt.Sprintf("%q is ignored without a rule", path))
+			t.Errorf("%q is ignored without a rule", path)
 		}
 	})
 }
