@@ -104,26 +104,35 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early)}
 	inst.busy.Store(true)
 
+	if f := external(rt, &spec); f != nil {
+		return p.notStarted(v, spec.ID, f)
+	}
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
 	if inst.sandbox, err = p.deps.Driver.Start(ctx, spec); err != nil {
 		if p.closed.Load() {
 			return nil, nil, errDraining()
 		}
+		if f := unlaunched(&spec, err); f != nil {
+			return p.notStarted(v, spec.ID, f)
+		}
 		return p.noEntrypoint(v, spec.ID, err)
 	}
-	inst.output, err = newOutput(p.deps.Logs, v, spec.ID, inst.sandbox.Output())
-	if err == nil {
+	inst.over = inst.sandbox.Done()
+	if gate, ok := inst.sandbox.(sandbox.Gate); ok && len(spec.Extend) > 0 {
+		inst.over = gate.Ended()
+	}
+	if err = inst.openOutput(p.deps.Logs, v); err == nil {
 		inst.link, err = p.deps.Link(inst.sandbox, rt, inst.output.message)
 	}
 	if err != nil {
 		inst.sandbox.Kill()
-		if f := inst.sandbox.Output(); f != nil {
-			_ = f.Close()
-		}
+		inst.closeOutput()
 		return nil, nil, err
 	}
+	inst.attend(v, &spec)
 	inst.output.logInitStart(start, v, rt, phase)
+	inst.startInit(start, phase, rt)
 	if l := inst.sandbox.Listener(PlatformPort); l != nil {
 		p.start(func() { p.deps.Platform(l, v) })
 	}
@@ -135,39 +144,54 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 		return nil, nil, errDraining()
 	}
 
-	err = inst.link.Init(ctx, in)
+	err = inst.initialise(ctx, in, phase)
 	inst.init = time.Since(start)
 	if err == nil {
 		inst.output.logInitEnd(time.Now(), v, inst.init, phase, nil)
+		inst.reportInit(phase, nil)
 		return inst, nil, nil
 	}
 	if p.closed.Load() {
 		p.kill(inst)
 		return nil, nil, errDraining()
 	}
-	var failed *sandbox.InitError
+	f, err := p.initFailed(inst, ctx, err, limit)
+	if f == nil {
+		p.kill(inst)
+		return nil, nil, err
+	}
+	inst.reportInit(phase, f)
+	p.abandon(inst, f.ending())
+	f.output, f.init, f.memory = inst.output, inst.init, inst.sandbox.Usage().MemoryPeak
+	inst.output.logInitEnd(time.Now(), v, f.init, phase, f)
+	return nil, f, nil
+}
+
+// initFailed tells what went wrong inside the function from errors of the host.
+func (p *Pool) initFailed(inst *instance, ctx context.Context, err error, limit time.Duration) (*failure, error) {
+	var failedInit *sandbox.InitError
 	var f *failure
 	switch {
-	case errors.As(err, &failed):
-		f = initFailure(failed.Payload)
+	case isExtensionError(err):
+		f = failed(inst, err)
+	case errors.As(err, &failedInit):
+		f = initFailure(failedInit.Payload)
 	case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
 		f = timedOut(limit)
 		if err != ctx.Err() && err != os.ErrDeadlineExceeded {
 			f.note = err.Error()
 		}
 	case errors.Is(err, sandbox.ErrClosed):
-		f = exited(inst.sandbox)
+		f = exited(inst)
 		if err != sandbox.ErrClosed {
 			f.note = err.Error()
 		}
+	case hansom.KindOf(err) == hansom.Invalid: // the command behind the gate
+		f = &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error()}
 	default:
-		p.kill(inst)
-		return nil, nil, err
+		return nil, err
 	}
-	p.kill(inst)
-	f.output, f.init, f.memory = inst.output, inst.init, inst.sandbox.Usage().MemoryPeak
-	inst.output.logInitEnd(time.Now(), v, f.init, phase, f)
-	return nil, f, nil
+	return f, nil
 }
 
 // noEntrypoint is what comes of a command that is not there or cannot be executed, which the driver and the runtime answer with
@@ -176,9 +200,17 @@ func (p *Pool) noEntrypoint(v *hansom.Version, id string, err error) (*instance,
 	if hansom.KindOf(err) != hansom.Invalid {
 		return nil, nil, hansom.Errorf(hansom.KindOf(err), "start instance", "%w", err)
 	}
-	out, _ := newOutput(p.deps.Logs, v, id, nil) // without a file it cannot fail
-	f := &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error(), output: out}
-	out.logInitEnd(time.Now(), v, 0, "init", f)
+	return p.notStarted(v, id, &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error()})
+}
+
+// notStarted logs a boot that failed before there was a sandbox.
+func (p *Pool) notStarted(v *hansom.Version, id string, f *failure) (*instance, *failure, error) {
+	f.output, _ = newOutput(p.deps.Logs, v, id, nil) // without a file it cannot fail
+	now := time.Now()
+	if f.extension != nil {
+		f.output.event(nil, now, extensionLine(v, f.extension))
+	}
+	f.output.logInitEnd(now, v, 0, "init", f)
 	return nil, f, nil
 }
 
@@ -204,7 +236,7 @@ func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) han
 		ID: inv.ID, Version: v, Source: inv.Source, Start: now.Add(-f.init), Duration: f.init, Billed: billed(f.init),
 		MemoryUsed: f.memory, BytesIn: len(inv.Payload), BytesOut: len(result.Payload), Status: f.status, Cold: true,
 	}
-	out.logEnd(j, now, endLine, &c, f, nil)
+	out.logEnd(j, now, endLine, &c, f, "")
 	result.Version, result.FunctionError, result.LogTail, result.Completion = v.Number, "Unhandled", out.finish(j), c
 	p.deps.Recorder.Record(c)
 	return result
@@ -231,10 +263,9 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if layers != "" {
 		spec.Binds = append(spec.Binds, sandbox.Bind{Source: layers, Target: runtimes.OptRoot})
 	}
-	switch {
-	case rt.Family == runtimes.HTTP:
+	if rt.Family == runtimes.HTTP {
 		spec.Serve = &sandbox.Serve{Port: HTTPPort, Env: "PORT"}
-	case !rt.Frames:
+	} else {
 		spec.Listen = append(spec.Listen, sandbox.Listen{Port: RuntimePort, Env: []string{"AWS_LAMBDA_RUNTIME_API"}, Format: "%s"})
 	}
 	if p.deps.Platform != nil {

@@ -376,8 +376,9 @@ func TestSpec(t *testing.T) {
 			spec.Memory != 128*mb || spec.Tmp != 512*mb || !spec.Frames || spec.Dir != "/var/task" || len(spec.ID) != 20 || strings.ToLower(spec.ID) != spec.ID {
 			t.Errorf("%+v", spec)
 		}
-		if len(spec.Listen) != 1 || spec.Listen[0].Port != PlatformPort || !slices.Equal(spec.Listen[0].Env, []string{"AWS_ENDPOINT_URL"}) || spec.Listen[0].Format != "http://%s" {
-			t.Errorf("%+v", spec.Listen)
+		if l := spec.Listen; len(l) != 2 || l[0].Port != RuntimePort || !slices.Equal(l[0].Env, []string{"AWS_LAMBDA_RUNTIME_API"}) || l[0].Format != "%s" ||
+			l[1].Port != PlatformPort || !slices.Equal(l[1].Env, []string{"AWS_ENDPOINT_URL"}) || l[1].Format != "http://%s" {
+			t.Errorf("%+v", l)
 		}
 		if got := <-served; got != "f" {
 			t.Error(got)
@@ -393,7 +394,7 @@ func TestSpec(t *testing.T) {
 		mustRun(t, p, v, id(1), "1")
 		spec, in := <-specs, <-inits
 		has(t, spec.Env, "LAMBDA_TASK_ROOT=/srv/code", "LAMBDA_RUNTIME_DIR=/srv/runtime", "NODE_PATH=/srv/runtime/node_modules:/srv/code:/opt/x")
-		if in.TaskRoot != "/srv/code" || len(spec.Listen) != 0 {
+		if in.TaskRoot != "/srv/code" || len(spec.Listen) != 1 || spec.Listen[0].Port != RuntimePort {
 			t.Errorf("%+v %+v", in, spec.Listen)
 		}
 	})

@@ -1,11 +1,13 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 // group holds the instances of one revision and the calls that wait for one. Invariants, under mu:
@@ -129,7 +131,7 @@ func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, 
 		if inst.usable(start) && inst.thaw(p.logger) {
 			return inst, start, nil, nil
 		}
-		p.discard(inst)
+		p.discard(inst, sandbox.Spindown)
 	}
 }
 
@@ -291,7 +293,7 @@ func (p *Pool) settle(inst *instance, now time.Time) {
 	g.busy--
 	if inst.draining || !g.retired.IsZero() || p.closed.Load() {
 		g.mu.Unlock()
-		p.endLater(inst)
+		p.endLater(inst, cmp.Or(inst.ending, sandbox.Spindown))
 		p.progress()
 		return
 	}
@@ -304,10 +306,10 @@ func (p *Pool) settle(inst *instance, now time.Time) {
 }
 
 // discard takes back the slot of a call whose instance must not have another; it ends with its last call. Calls that wait get
-// another one.
-func (p *Pool) discard(inst *instance) {
+// another one. reason is why, for extensions.
+func (p *Pool) discard(inst *instance, reason sandbox.ShutdownReason) {
 	inst.group.mu.Lock()
-	inst.draining = true
+	inst.draining, inst.ending = true, reason
 	p.settle(inst, time.Time{})
 }
 

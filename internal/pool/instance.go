@@ -36,13 +36,18 @@ type instance struct {
 	retireAt time.Time     // no call starts later: the credentials are about to expire
 	init     time.Duration
 
+	extensions sandbox.Extensions // nil when the link does not serve them
+	extended   atomic.Bool        // it has extensions, which end in their own time
+	over       <-chan struct{}    // closed when the runtime has ended
+
 	busy      atomic.Bool
 	idleSince time.Time // under group.mu, while idle
 
-	calls    int  // that run, under group.mu, as the next three
-	draining bool // it ends with its last call and takes no other
-	open     bool // it is in group.open
-	place    int  // where it is there
+	calls    int                    // that run, under group.mu, as the next four
+	draining bool                   // it ends with its last call and takes no other
+	ending   sandbox.ShutdownReason // why it ends then; "" means spindown
+	open     bool                   // it is in group.open
+	place    int                    // where it is there
 
 	freezing sync.Mutex // freeze and thaw; a busy instance is never frozen
 	frozen   atomic.Bool
@@ -82,12 +87,7 @@ func (c *counted) Write(p []byte) (int, error) {
 
 // usable says whether the instance can take a call.
 func (i *instance) usable(now time.Time) bool {
-	select {
-	case <-i.sandbox.Done():
-		return false
-	default:
-		return now.Before(i.retireAt)
-	}
+	return !i.ended() && now.Before(i.retireAt)
 }
 
 // freeze stops the processes of an instance that is still idle.
@@ -128,12 +128,20 @@ func (i *instance) thaw(logger *slog.Logger) bool {
 
 // watch follows an instance's output to its end, and the instance's end when it comes unasked.
 func (p *Pool) watch(inst *instance) {
+	if inst.over != inst.sandbox.Done() {
+		p.start(func() { // extensions outlive the runtime
+			<-inst.over
+			if inst.group.take(inst) {
+				p.endLater(inst, sandbox.Failure)
+			}
+		})
+	}
 	inst.output.follow()
 	<-inst.sandbox.Done()
 	inst.release()
 	close(inst.gone)
 	if inst.group.take(inst) {
-		p.endLater(inst)
+		p.endLater(inst, sandbox.Failure)
 	}
 }
 
@@ -143,10 +151,6 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	v, out := inst.group.version, inst.output
 	startLine, endLine := lines(v, start, inv.ID)
 	run := tasks.Get().(*task)
-	defer func() {
-		*run = task{}
-		tasks.Put(run)
-	}()
 	j := &run.journal
 	j.id, j.tailing = inv.ID, inv.LogTail
 	out.begin(j, start, startLine)
@@ -157,11 +161,16 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 		run.sink = counted{Sink: sink}
 		to = &run.sink
 	}
+	active := inst.extensions != nil && inst.group.slots == 1 && inst.extensions.Begin(&run.request)
+	if active {
+		inst.extended.Store(true)
+	}
 	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
 	if errors.Is(err, sandbox.ErrUndelivered) && !last {
 		out.finish(j)
-		p.discard(inst)
+		run.put()
+		p.discard(inst, sandbox.Spindown)
 		return hansom.Result{}, false
 	}
 	c := hansom.Completion{
@@ -188,55 +197,90 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 		result = hansom.NewResult(f.answer(inv.ID), nil)
 		f.log(out, j, v, end)
 	}
-	if c.Cold || err != nil || c.Duration >= sampleLong || end.UnixNano()-inst.sampled.Load() >= int64(sampleEvery) {
-		inst.peak.Store(inst.sandbox.Usage().MemoryPeak)
-		inst.sampled.Store(end.UnixNano())
-	}
-	c.MemoryUsed = inst.peak.Load()
-	c.Billed = billed(c.Duration + c.Init)
 	c.BytesOut = len(result.Payload) + run.sink.n + int(resp.Out)
-	result.Version, result.Completion, result.Streamed = v.Number, c, resp.Streamed || run.sink.started
+	result.Version, result.Streamed = v.Number, resp.Streamed || run.sink.started
 	if c.Status != hansom.StatusOK {
 		result.FunctionError = "Unhandled"
 	}
-	out.logEnd(j, end, endLine, &c, f, result.Payload)
-	result.LogTail = out.finish(j)
-	p.deps.Recorder.Record(c)
+	e := ending{line: endLine, trace: inv.Trace, errorType: reportedType(v, f, c.Status, result.Payload)}
+	if active {
+		inst.extensions.Publish(runtimeDone(&c, f, inv.Trace))
+		if err == nil && !resp.Fatal {
+			result.Completion = c
+			return p.linger(inst, run, result, e), true
+		}
+	}
+	p.conclude(inst, j, &c, f, end, e, active)
+	result.Completion, result.LogTail = c, out.finish(j)
+	run.put()
 	if err != nil || resp.Fatal {
-		p.discard(inst)
+		p.discard(inst, sandbox.Failure)
 	} else {
 		p.release(inst, end)
 	}
 	return result, true
 }
 
+func (t *task) put() {
+	*t = task{}
+	tasks.Put(t)
+}
+
+// ending is what is said at the end of a call.
+type ending struct {
+	line      string // the one before the report; "" where it is not known before
+	trace     string
+	errorType string // of what the runtime reported, where the log names it
+}
+
+// conclude accounts for a call that ended at end. active says that extensions follow it.
+func (p *Pool) conclude(inst *instance, j *journal, c *hansom.Completion, f *failure, end time.Time, e ending, active bool) {
+	if c.Cold || f != nil || c.Duration >= sampleLong || end.UnixNano()-inst.sampled.Load() >= int64(sampleEvery) {
+		inst.peak.Store(inst.sandbox.Usage().MemoryPeak)
+		inst.sampled.Store(end.UnixNano())
+	}
+	c.MemoryUsed = inst.peak.Load()
+	c.Billed = billed(c.Duration + c.Init)
+	inst.output.logEnd(j, end, e.line, c, f, e.errorType)
+	if active {
+		inst.extensions.Publish(reportEvent(*c, f, e.trace))
+	}
+	p.deps.Recorder.Record(*c)
+}
+
 // fail ends a runtime that did not answer and says why. One that runs other calls beside the one that took too long ends with
 // the last of them.
 func (p *Pool) fail(inst *instance, err error) *failure {
-	v := inst.group.version
 	last := inst.group.drain(inst)
+	var f *failure
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		inst.output.drain()
-		if last {
-			p.end(inst)
+		f = timedOut(inst.group.version.Timeout)
+		if !last {
+			return f
 		}
-		return timedOut(v.Timeout)
+	} else {
+		f = failed(inst, err)
+		if err != sandbox.ErrClosed {
+			f.note = err.Error() // what it answered that its protocol does not allow
+		}
 	}
-	f := exited(inst.sandbox)
-	if err != sandbox.ErrClosed {
-		f.note = err.Error() // what it answered that its protocol does not allow
+	if inst.extended.Load() {
+		inst.output.drain()
+		p.endLater(inst, f.ending())
+	} else {
+		p.end(inst)
 	}
-	p.end(inst)
 	return f
 }
 
-// exited waits a moment for a tree that hung up to exit, and says how it did.
-func exited(sb sandbox.Sandbox) *failure {
+// exited waits a moment for a runtime that hung up to exit, and says how it did.
+func exited(inst *instance) *failure {
 	timer := time.NewTimer(exitGrace)
 	defer timer.Stop()
 	select {
-	case <-sb.Done():
-		return exitFailure(sb.Exit())
+	case <-inst.over:
+		return exitFailure(inst.sandbox.Exit())
 	case <-timer.C:
 		return exitFailure(sandbox.Exit{})
 	}
@@ -246,21 +290,22 @@ func exited(sb sandbox.Sandbox) *failure {
 func (p *Pool) end(inst *instance) {
 	inst.once.Do(func() {
 		p.memory.end(inst.group.bytes)
-		p.ended(inst)
+		p.ended(inst, sandbox.Spindown)
 	})
 }
 
-// endLater is end in the background.
-func (p *Pool) endLater(inst *instance) {
+// endLater is end in the background. reason is what extensions are told.
+func (p *Pool) endLater(inst *instance, reason sandbox.ShutdownReason) {
 	inst.once.Do(func() {
 		p.memory.end(inst.group.bytes)
-		if !p.start(func() { p.ended(inst) }) {
-			p.ended(inst)
+		if !p.start(func() { p.ended(inst, reason) }) {
+			p.ended(inst, reason)
 		}
 	})
 }
 
-func (p *Pool) ended(inst *instance) {
+func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {
+	inst.shutdown(p.logger, reason)
 	_ = inst.link.Close()
 	inst.sandbox.Kill()
 	inst.output.close()

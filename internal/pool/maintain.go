@@ -3,6 +3,8 @@ package pool
 import (
 	"context"
 	"time"
+
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 const (
@@ -47,7 +49,7 @@ func (p *Pool) sweep(now time.Time) {
 		g.mu.Unlock()
 	}
 	for _, inst := range expired {
-		p.endLater(inst)
+		p.endLater(inst, sandbox.Spindown)
 	}
 	for _, inst := range cold {
 		inst.freeze(p.logger)

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 // memory is the budget that the limits of all instances share, and who waits for a part of it. Only cold paths lock it.
@@ -33,6 +35,14 @@ func (m *memory) reserve(n int64) bool {
 func (m *memory) release(n int64) {
 	m.mu.Lock()
 	m.used -= n
+	m.mu.Unlock()
+}
+
+// hold adds n bytes that will be released soon, over the budget if need be.
+func (m *memory) hold(n int64) {
+	m.mu.Lock()
+	m.used += n
+	m.ending += n
 	m.mu.Unlock()
 }
 
@@ -175,7 +185,7 @@ func (p *Pool) evict(g *group) {
 		if v.inst.group.take(v.inst) {
 			missing -= v.inst.group.bytes
 			p.evictions.Add(1)
-			p.endLater(v.inst)
+			p.endLater(v.inst, sandbox.Spindown)
 		}
 	}
 }

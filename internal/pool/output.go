@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 const (
@@ -26,6 +27,10 @@ type output struct {
 	logs Logs
 	file *os.File // nil when the sandbox has no output
 	raw  syscall.RawConn
+
+	extensions *output             // what external extensions print; nil when there are none
+	main       *output             // of these extensions' output, through which it logs; nil otherwise
+	publish    func(sandbox.Event) // nil when nobody can subscribe to what is logged
 
 	mu      sync.Mutex
 	least   int             // rank of the function's lines that are kept; 0 keeps all
@@ -70,6 +75,14 @@ func newOutput(logs Logs, v *hansom.Version, id string, file *os.File) (*output,
 
 // follow reads until the end of the output. drain may read beside it.
 func (o *output) follow() {
+	if o.extensions != nil {
+		done := make(chan struct{})
+		go func() {
+			o.extensions.follow()
+			close(done)
+		}()
+		defer func() { <-done }()
+	}
 	if o.file == nil {
 		return
 	}
@@ -110,6 +123,9 @@ func (o *output) read(fd, limit int) (more bool) {
 
 // drain logs what is in the pipe by now, and a line without an end as a line unless other calls run. It does not wait.
 func (o *output) drain() {
+	if o.extensions != nil {
+		o.extensions.drain()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.empty()
@@ -132,6 +148,9 @@ func (o *output) close() {
 	}
 	o.drain()
 	_ = o.file.Close()
+	if o.extensions != nil {
+		_ = o.extensions.file.Close()
+	}
 }
 
 // write cuts p into lines. o is locked.
@@ -171,10 +190,25 @@ func text(line []byte) string {
 	return string(line)
 }
 
-// line logs what the function wrote. o is locked.
+// line logs what the function, or an extension, wrote. Levels filter what the function's log keeps, not what is published. o is locked.
 func (o *output) line(at time.Time, message string) {
+	if m := o.main; m != nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.emit(m.only(), at, message)
+		m.tell(sandbox.EventExtensionLog, at, message)
+		return
+	}
 	if !o.hides(message) {
 		o.emit(o.only(), at, message)
+	}
+	o.tell(sandbox.EventFunctionLog, at, message)
+}
+
+// tell publishes a line to extensions.
+func (o *output) tell(kind sandbox.EventType, at time.Time, message string) {
+	if o.publish != nil {
+		o.publish(sandbox.Event{Time: at, Type: kind, Message: message})
 	}
 }
 
@@ -216,10 +250,13 @@ func (o *output) event(j *journal, at time.Time, message string) {
 // message logs what the runtime attributed to a request. It is the link's sandbox.LogFunc.
 func (o *output) message(requestID string, p []byte) {
 	p = bytes.TrimSuffix(p, []byte{'\n'})
+	now := time.Now()
+	if o.publish != nil {
+		o.tell(sandbox.EventFunctionLog, now, text(p))
+	}
 	if o.least > 0 && o.hides(string(p)) {
 		return
 	}
-	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	j := &journal{id: requestID} // of a call that has ended, or of none

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 // Pool of instances. Close ends it.
@@ -90,7 +91,7 @@ func (p *Pool) Retire(project, function, revision string) {
 	}
 	g.mu.Unlock()
 	for _, inst := range idle {
-		p.endLater(inst)
+		p.endLater(inst, sandbox.Spindown)
 	}
 }
 

@@ -30,9 +30,10 @@ type failure struct {
 	note      string // one more line for the log
 
 	// Of a boot.
-	output *output
-	init   time.Duration
-	memory int64 // bytes
+	output    *output
+	init      time.Duration
+	memory    int64          // bytes
+	extension *sandbox.Event // of one that could not be launched
 }
 
 func timedOut(after time.Duration) *failure {
@@ -43,6 +44,8 @@ func timedOut(after time.Duration) *failure {
 func exitFailure(e sandbox.Exit) *failure {
 	f := &failure{status: hansom.StatusCrash, errorType: typeExit}
 	switch {
+	case e.Extension != "" && !e.OOM:
+		f.errorType, f.reason = typeExtensionCrash, exitReason(e)
 	case e.OOM:
 		f.status, f.errorType, f.reason = hansom.StatusOutOfMemory, typeOutOfMemory, "Runtime exited with error: signal: killed"
 	case e.Signal != 0:

@@ -97,15 +97,15 @@ func levelOf(status, level string) string {
 	return level
 }
 
-// outcome is the status of f, which is nil when the runtime answered, and its error's type. payload is what the runtime reported.
-func outcome(f *failure, failed bool, payload []byte) (status, errorType string) {
+// outcome is the status of f, which is nil when the runtime answered, and its error's type: reported when it answered with an error.
+func outcome(f *failure, failed bool, reported string) (status, errorType string) {
 	switch {
 	case f != nil && f.status == hansom.StatusTimeout:
 		return "timeout", ""
 	case f != nil:
 		return "error", f.errorType
 	case failed:
-		return "error", initFailure(payload).errorType
+		return "error", reported
 	}
 	return "success", ""
 }
@@ -134,7 +134,7 @@ func (o *output) logInitEnd(at time.Time, v *hansom.Version, d time.Duration, ph
 		}
 		return
 	}
-	status, errorType := outcome(f, false, nil)
+	status, errorType := outcome(f, false, "")
 	done := initRecord{InitializationType: "on-demand", Phase: phase, Status: status, ErrorType: errorType}
 	level := levelOf(status, "DEBUG")
 	o.event(nil, at, systemLine(v, at, level, "initRuntimeDone", done))
@@ -150,15 +150,23 @@ func lines(v *hansom.Version, at time.Time, id string) (start, end string) {
 	return systemLine(v, at, "INFO", "start", startRecord{id, v.Number}), ""
 }
 
-// logEnd writes the last lines of a call. f is nil when the runtime answered, with payload.
-func (o *output) logEnd(j *journal, at time.Time, end string, c *hansom.Completion, f *failure, payload []byte) {
+// reportedType is the type of the error that the runtime answered with, "" where nothing names it.
+func reportedType(v *hansom.Version, f *failure, status hansom.Status, payload []byte) string {
+	if v.Logging.Format != formatJSON || f != nil || status != hansom.StatusError {
+		return ""
+	}
+	return initFailure(payload).errorType
+}
+
+// logEnd writes the last lines of a call. f is nil when the runtime answered, with an error of the type reported or with none.
+func (o *output) logEnd(j *journal, at time.Time, end string, c *hansom.Completion, f *failure, reported string) {
 	v := c.Version
 	if v.Logging.Format != formatJSON {
 		o.event(j, at, end)
 		o.event(j, at, reportLine(c, f))
 		return
 	}
-	status, errorType := outcome(f, c.Status == hansom.StatusError, payload)
+	status, errorType := outcome(f, c.Status == hansom.StatusError, reported)
 	produced := c.BytesOut
 	if f != nil {
 		produced = 0

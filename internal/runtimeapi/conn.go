@@ -84,9 +84,13 @@ func (c *conn) handle(h head) bool {
 	c.closes = h.closes
 	switch {
 	case h.route == routeUnknown:
-		return c.refuse(h, 404, "NotFound", "This path is not part of the Lambda Runtime API 2018-06-01.")
-	case h.method == "" || (h.route == routeNext) != (h.method == "GET"):
-		return c.refuse(h, 405, "MethodNotAllowed", "next is asked with GET, answers are sent with POST.")
+		return c.refuse(h, 404, "NotFound", "This path is not part of the Lambda Runtime API 2018-06-01, the Extensions API 2020-01-01, the Telemetry API 2022-07-01 or the Logs API 2020-08-15.")
+	case h.method != h.route.method():
+		return c.refuse(h, 405, "MethodNotAllowed", "next is asked with GET, subscriptions are sent with PUT, the rest with POST.")
+	case h.route >= routeRegister:
+		return c.extend(h)
+	case l.carrier != nil:
+		return c.refuse(h, 403, "InvalidStateTransition", "The runtime of this function does not take its invocations from the Runtime API.")
 	case h.route == routeNext:
 		if err := c.discard(h); err != nil {
 			c.fail(err)
@@ -228,24 +232,39 @@ func (c *conn) copyBody(h head, out *sandbox.Stream) (*body, error) {
 const accepted = `{"status":"OK"}`
 
 func failure(errorType, message string) string {
-	return fmt.Sprintf(`{"errorMessage":%q,"errorType":%q}`, message, errorType)
+	return string(encode(struct {
+		Message string `json:"errorMessage"`
+		Type    string `json:"errorType"`
+	}{message, errorType}))
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // only what this package defines comes here
+	}
+	return b
 }
 
 // acceptedAnswer is the answer to nearly every POST.
 var acceptedAnswer = []byte("HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(accepted)) + "\r\n\r\n" + accepted)
 
-var reasons = map[int]string{202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large"}
+var reasons = map[int]string{200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 413: "Request Entity Too Large"}
 
-func (c *conn) respond(status int, json string) error {
+// respond sends an answer; each of headers is a line.
+func (c *conn) respond(status int, json string, headers ...string) error {
 	if status == 202 && !c.closes {
 		_, err := c.net.Write(acceptedAnswer)
 		return err
 	}
-	closes := ""
 	if c.closes {
-		closes = "Connection: close\r\n"
+		headers = append(headers, "Connection: close")
 	}
-	_, err := fmt.Fprintf(c.net, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s", status, reasons[status], len(json), closes, json)
+	more := ""
+	for _, header := range headers {
+		more += header + "\r\n"
+	}
+	_, err := fmt.Fprintf(c.net, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s", status, reasons[status], len(json), more, json)
 	return err
 }
 

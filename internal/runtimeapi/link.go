@@ -6,8 +6,10 @@
 // connections is served as well: whichever connection brings the answer is handed to that goroutine.
 //
 // A response is streamed to the caller's sink when it says "Lambda-Runtime-Function-Response-Mode: streaming", or has the
-// content type of HTTP integrations, by which aws-lambda-go streams without saying so. The Extensions, Logs and Telemetry APIs
-// are not there: their paths are answered with 404.
+// content type of HTTP integrations, by which aws-lambda-go streams without saying so.
+//
+// The same listener serves the Extensions API (2020-01-01), the Telemetry API (2022-07-01) and the Logs API (2020-08-15), beside
+// managed runtimes too.
 package runtimeapi
 
 import (
@@ -33,11 +35,13 @@ const httpIntegration = "application/vnd.awslambda.http-integration-response"
 
 // Link is the sandbox.Link over a sandbox's Runtime API listener. It takes one invocation at a time.
 type Link struct {
-	ln   net.Listener
-	wake chan struct{} // something that Init or take waits for has happened
-	hand chan handover // an answer that another connection than direct has brought
-	done chan struct{} // closed by shutdown
-	wg   sync.WaitGroup
+	ln      net.Listener
+	carrier sandbox.Link  // carries the invocations in place of the Runtime API; nil when that does
+	wake    chan struct{} // something that Init or take waits for has happened
+	hand    chan handover // an answer that another connection than direct has brought
+	done    chan struct{} // closed by shutdown
+	wg      sync.WaitGroup
+	ext     extensions
 
 	mu      sync.Mutex
 	closed  bool
@@ -60,8 +64,12 @@ var _ sandbox.Link = (*Link)(nil)
 
 // New serves ln, which the link closes in the end. When ln is closed by others, as it is when its sandbox ends, the link
 // closes too: waiting calls return sandbox.ErrClosed.
-func New(ln net.Listener) *Link {
-	l := &Link{ln: ln, wake: make(chan struct{}, 1), hand: make(chan handover, 1), done: make(chan struct{}), conns: map[*conn]struct{}{}}
+func New(ln net.Listener) *Link { return Beside(ln, nil) }
+
+// Beside is New for a runtime whose invocations carrier carries: only extensions are served on ln.
+func Beside(ln net.Listener, carrier sandbox.Link) *Link {
+	l := &Link{ln: ln, carrier: carrier, wake: make(chan struct{}, 1), hand: make(chan handover, 1), done: make(chan struct{}), conns: map[*conn]struct{}{}}
+	l.ext.attended, l.ext.change, l.ext.relay = make(chan struct{}), make(chan struct{}), newRelay(l)
 	l.wg.Go(l.accept)
 	return l
 }
@@ -123,6 +131,7 @@ func (l *Link) shutdown() {
 	}
 	l.closed = true
 	close(l.done)
+	l.ext.relay.cancel()
 	l.ln.Close()
 	for c := range l.conns {
 		c.net.Close()
@@ -137,6 +146,9 @@ func (l *Link) shutdown() {
 func (l *Link) Close() error {
 	l.shutdown()
 	l.wg.Wait()
+	if l.carrier != nil {
+		return l.carrier.Close()
+	}
 	return nil
 }
 
@@ -201,7 +213,10 @@ func (l *Link) failInit(payload []byte) bool {
 
 // Init implements sandbox.Link: the runtime has initialised when it asks for the first event. It was told all that is in the
 // sandbox.Init by the environment of its process.
-func (l *Link) Init(ctx context.Context, _ *sandbox.Init) error {
+func (l *Link) Init(ctx context.Context, in *sandbox.Init) error {
+	if l.carrier != nil {
+		return l.carrier.Init(ctx, in)
+	}
 	for {
 		l.mu.Lock()
 		payload, polled, closed := l.initErr, l.polled, l.closed
@@ -217,6 +232,8 @@ func (l *Link) Init(ctx context.Context, _ *sandbox.Init) error {
 		select {
 		case <-l.wake:
 		case <-l.done:
+		case <-l.ext.cfg.Ended:
+			return sandbox.ErrClosed
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -251,6 +268,9 @@ func (l *Link) claim(c *conn, h head) claim {
 
 // Invoke implements sandbox.Link.
 func (l *Link) Invoke(req *sandbox.Request, sink hansom.Sink) (sandbox.Response, error) {
+	if l.carrier != nil {
+		return l.carrier.Invoke(req, sink)
+	}
 	var deadline time.Time
 	if req.Deadline != 0 {
 		deadline = time.UnixMilli(req.Deadline)
@@ -333,6 +353,8 @@ func (l *Link) awaitPoller(deadline time.Time) error {
 		return nil
 	case <-l.done:
 		return sandbox.ErrUndelivered
+	case <-l.ext.cfg.Ended:
+		return sandbox.ErrUndelivered
 	case <-timer.C:
 		return os.ErrDeadlineExceeded
 	}
@@ -400,6 +422,8 @@ func (l *Link) awaitOther(deadline time.Time) (*conn, head, error) {
 	case <-timer.C:
 		err = os.ErrDeadlineExceeded
 	case <-l.done:
+		err = sandbox.ErrClosed
+	case <-l.ext.cfg.Ended:
 		err = sandbox.ErrClosed
 	}
 	if c := l.settle(); c != nil { // handed over at the last moment

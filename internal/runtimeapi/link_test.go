@@ -244,9 +244,7 @@ func TestRefused(t *testing.T) {
 		{"POST", root + "invocation/next", 405, "MethodNotAllowed"},
 		{"PUT", root + "invocation/next", 405, "MethodNotAllowed"},
 		{"GET", "/", 404, "NotFound"},
-		{"POST", "/2020-01-01/extension/register", 404, "NotFound"},
-		{"GET", "/2020-01-01/extension/event/next", 404, "NotFound"},
-		{"PUT", "/2022-07-01/telemetry", 404, "NotFound"},
+		{"POST", "/2020-01-01/extension", 404, "NotFound"},
 		{"GET", root + "restore/next", 404, "NotFound"},
 	} {
 		r.send(c.method, c.path, "", "body")

@@ -25,11 +25,28 @@ const (
 	routeResponse
 	routeError
 	routeInitError
+	routeRegister // this one and those below belong to extensions
+	routeEvent
+	routeExtensionInitError
+	routeExtensionExitError
+	routeTelemetry
+	routeLogs
 )
+
+// method is the one that the route is asked with.
+func (r route) method() string {
+	switch r {
+	case routeNext, routeEvent:
+		return "GET"
+	case routeTelemetry, routeLogs:
+		return "PUT"
+	}
+	return "POST"
+}
 
 // head is the start line and headers of a request, as far as the Runtime API looks at them.
 type head struct {
-	method      string // "" when it is neither GET nor POST
+	method      string // "" when it is none of GET, POST and PUT
 	route       route
 	id          string // the request id in the path
 	length      int64  // of the body; 0 when chunked
@@ -39,6 +56,8 @@ type head struct {
 	contentType string
 	mode        string // Lambda-Runtime-Function-Response-Mode
 	errorType   string // Lambda-Runtime-Function-Error-Type
+
+	name, extension, features, extensionError string // Lambda-Extension-Name, -Identifier, -Accept-Feature, -Function-Error-Type
 }
 
 // badRequest is a request that is not HTTP/1.1 as RFC 9112 has it. The connection ends after it.
@@ -194,6 +213,8 @@ func (h *head) parseStart(line []byte) error {
 		h.method = "GET"
 	case "POST":
 		h.method = "POST"
+	case "PUT":
+		h.method = "PUT"
 	}
 	for _, c := range target {
 		if c <= ' ' || c >= 0x7f {
@@ -210,12 +231,13 @@ func (h *head) parseStart(line []byte) error {
 	return nil
 }
 
-// parsePath follows the Lambda Runtime API, version 2018-06-01.
+// parsePath follows the Lambda Runtime API, version 2018-06-01, and the APIs of extensions.
 func parsePath(path []byte) (route, string) {
-	path, ok := bytes.CutPrefix(path, []byte("/2018-06-01/runtime/"))
+	runtime, ok := bytes.CutPrefix(path, []byte("/2018-06-01/runtime/"))
 	if !ok {
-		return routeUnknown, ""
+		return extensionRoutes[string(path)], ""
 	}
+	path = runtime
 	switch string(path) {
 	case "invocation/next":
 		return routeNext, ""
@@ -234,6 +256,17 @@ func parsePath(path []byte) (route, string) {
 		return routeError, string(id)
 	}
 	return routeUnknown, ""
+}
+
+var extensionRoutes = map[string]route{
+	"/2020-01-01/extension/register":   routeRegister,
+	"/2020-01-01/extension/event/next": routeEvent,
+	"/2020-01-01/extension/init/error": routeExtensionInitError,
+	"/2020-01-01/extension/exit/error": routeExtensionExitError,
+	"/2022-07-01/telemetry":            routeTelemetry,
+	"/2022-07-01/telemetry/":           routeTelemetry,
+	"/2020-08-15/logs":                 routeLogs,
+	"/2020-08-15/logs/":                routeLogs,
 }
 
 // field splits a header or trailer line.
@@ -308,6 +341,14 @@ func (h *head) set(name, value []byte) error {
 		h.mode = text(value)
 	case is(name, "lambda-runtime-function-error-type"):
 		h.errorType = string(value)
+	case is(name, "lambda-extension-name"):
+		h.name = string(value)
+	case is(name, "lambda-extension-identifier"):
+		h.extension = string(value)
+	case is(name, "lambda-extension-accept-feature"):
+		h.features = string(value)
+	case is(name, "lambda-extension-function-error-type"):
+		h.extensionError = string(value)
 	}
 	return nil
 }

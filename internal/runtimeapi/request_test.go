@@ -45,7 +45,8 @@ func describe(h head, err error) string {
 	if out == "" {
 		out = "other"
 	}
-	out += " " + [...]string{"unknown", "next", "response", "error", "init/error"}[h.route]
+	out += " " + [...]string{"unknown", "next", "response", "error", "init/error",
+		"register", "event/next", "extension/init/error", "extension/exit/error", "telemetry", "logs"}[h.route]
 	if h.id != "" {
 		out += " id=" + h.id
 	}
@@ -71,6 +72,11 @@ func describe(h head, err error) string {
 	}
 	if h.errorType != "" {
 		out += " errortype=" + h.errorType
+	}
+	for _, field := range [][2]string{{"name", h.name}, {"extension", h.extension}, {"features", h.features}, {"extensionerror", h.extensionError}} {
+		if field[1] != "" {
+			out += " " + field[0] + "=" + field[1]
+		}
 	}
 	return out + "\n"
 }
@@ -160,6 +166,8 @@ func FuzzRequest(f *testing.F) {
 		"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n",
 		"POST /2018-06-01/runtime/invocation/id/response HTTP/1.1\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
 		"POST /2018-06-01/runtime/invocation/id/error?x HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: A\r\n\r\n1\r\na\r\n0\r\nLambda-Runtime-Function-Error-Body: e30=\r\n\r\nGET",
+		"PUT /2022-07-01/telemetry HTTP/1.1\r\nLambda-Extension-Identifier: 6f7f0961-f834-4211-8a7a-f6fe80b88d56\r\nContent-Length: 2\r\n\r\n{}",
+		"POST /2020-01-01/extension/register HTTP/1.1\r\nLambda-Extension-Name: a\r\nLambda-Extension-Accept-Feature: accountId\r\nContent-Length: 2\r\n\r\n{}",
 		"POST http://h/2018-06-01/runtime/init/error HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
 	} {
 		f.Add([]byte(seed))

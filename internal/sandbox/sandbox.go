@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/hansomcloud/hansom"
 )
@@ -81,7 +82,7 @@ type Sandbox interface {
 	Conn() *net.UnixConn
 	// Listener is the one asked for with Spec.Listen; nil when the port was not asked for. It is closed when the sandbox ends.
 	Listener(port int) net.Listener
-	// Output is the read end of the pipe behind stdout and stderr. It reads EOF when the tree is gone. The caller closes it, also
+	// Output is the read end of the pipe behind stdout and stderr of Command. It reads EOF when the tree is gone. The caller closes it, also
 	// after Kill, which leaves what was printed to be read.
 	Output() *os.File
 	// Done is closed when the tree is gone; Exit is valid then.
@@ -106,9 +107,17 @@ type Dialer interface {
 	Dial(ctx context.Context, port int) (net.Conn, error)
 }
 
-// Gate is the ability of a Sandbox with Spec.Extend to start Command, which waits until Open is called. Open is idempotent.
+// Gate is the ability of a Sandbox to run the programs of Spec.Extend beside Command. When one of them ends, the tree does. When
+// Command ends, they may run on, until they end too or Kill is called.
 type Gate interface {
+	// Open starts Command, which waits for it when there is Spec.Extend. It is idempotent.
 	Open() error
+	// ExtensionOutput is for the programs of Spec.Extend what Output is for Command; nil when there are none.
+	ExtensionOutput() *os.File
+	// Ended is closed when Command has ended, or else with Done. Exit is valid then.
+	Ended() <-chan struct{}
+	// End sends SIGTERM or SIGKILL to Command, when that runs. From then on the tree ends with the last of its programs.
+	End(signal syscall.Signal)
 }
 
 // Relocator is the optional ability of a Driver that shows host paths as they are: it maps a path as seen inside a sandbox

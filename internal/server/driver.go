@@ -93,11 +93,11 @@ func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 
 // link makes what carries invocations to the runtime in a sandbox.
 func link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
-	if rt.Frames {
-		return sandbox.NewFrameLink(sb.Conn(), log), nil
-	}
-	if rt.Family == runtimes.HTTP {
+	switch {
+	case rt.Family == runtimes.HTTP:
 		return httplink.New(sb)
+	case rt.Frames:
+		return runtimeapi.Beside(sb.Listener(pool.RuntimePort), sandbox.NewFrameLink(sb.Conn(), log)), nil
 	}
 	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
 }

@@ -32,6 +32,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
@@ -126,7 +127,7 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := &Sandbox{Spec: spec, driver: d, script: script, usage: script.Usage, done: make(chan struct{}), gate: make(chan struct{}), listeners: map[int]net.Listener{}, env: map[string]string{}}
+	s := &Sandbox{Spec: spec, driver: d, script: script, usage: script.Usage, done: make(chan struct{}), over: make(chan struct{}), gate: make(chan struct{}), listeners: map[int]net.Listener{}, env: map[string]string{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		s.release()
@@ -185,23 +186,34 @@ type Sandbox struct {
 	env       map[string]string // what the listeners add to the environment
 	output    *os.File
 	stdout    *os.File
+	extOutput *os.File // of Spec.Extend; nil without any, as the next
+	extStdout *os.File
 	ctx       context.Context
 	cancel    context.CancelFunc
 	done      chan struct{}
+	over      chan struct{} // the runtime has ended, with exit
+	settled   sync.Once     // of exit and over
 	ended     sync.Once
 	gate      chan struct{} // closed by Open
 	opening   sync.Once
 	port      int // of the host, for that of Spec.Serve
 	exit      sandbox.Exit
 
-	mu    sync.Mutex
-	usage sandbox.Usage
-	thaw  chan struct{} // closed by Thaw; nil while not frozen
+	mu     sync.Mutex
+	left   int // programs of Spec.Extend that have not ended
+	ending bool
+	usage  sandbox.Usage
+	thaw   chan struct{} // closed by Thaw; nil while not frozen
 }
 
 func (s *Sandbox) open() (err error) {
 	if s.output, s.stdout, err = os.Pipe(); err != nil {
 		return hansom.Errorf(hansom.Internal, "start sandbox", "%w", err)
+	}
+	if s.left = len(s.Spec.Extend); s.left > 0 {
+		if s.extOutput, s.extStdout, err = os.Pipe(); err != nil {
+			return hansom.Errorf(hansom.Internal, "start sandbox", "%w", err)
+		}
 	}
 	if s.Spec.Frames {
 		var f *os.File
@@ -255,8 +267,31 @@ func (s *Sandbox) extend(path string) {
 		exit = sandbox.Exit{}
 	}
 	exit.Extension = path
-	s.end(exit)
+	s.mu.Lock()
+	s.left--
+	last := s.left == 0 || !s.ending
+	s.mu.Unlock()
+	if last {
+		s.end(exit)
+	}
 }
+
+// End implements sandbox.Gate. The runtime does not handle the signal: it ends.
+func (s *Sandbox) End(signal syscall.Signal) {
+	s.mu.Lock()
+	s.ending = true
+	last := s.left == 0
+	s.mu.Unlock()
+	if last {
+		s.end(sandbox.Exit{Code: -1, Signal: int(signal)})
+	}
+}
+
+// ExtensionOutput implements sandbox.Gate.
+func (s *Sandbox) ExtensionOutput() *os.File { return s.extOutput }
+
+// PrintExtension writes to the standard output of the programs of Spec.Extend.
+func (s *Sandbox) PrintExtension(text string) { io.WriteString(s.extStdout, text) }
 
 // exitOf is how a process ends with err.
 func exitOf(err error) sandbox.Exit {
@@ -277,10 +312,37 @@ func (s *Sandbox) Dial(ctx context.Context, port int) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 }
 
+// settle says how the sandbox, or its runtime, ended.
+func (s *Sandbox) settle(exit sandbox.Exit) {
+	s.settled.Do(func() {
+		s.exit = exit
+		close(s.over)
+	})
+}
+
+// commandEnded is the end of the runtime, which programs of Spec.Extend may outlive.
+func (s *Sandbox) commandEnded(exit sandbox.Exit) {
+	s.mu.Lock()
+	alone := s.left == 0
+	s.ending = true
+	s.mu.Unlock()
+	if alone || s.ctx.Err() != nil {
+		s.end(exit)
+		return
+	}
+	s.settle(exit)
+	if s.runtime != nil {
+		s.runtime.Close()
+	}
+}
+
+// Ended implements sandbox.Gate.
+func (s *Sandbox) Ended() <-chan struct{} { return s.over }
+
 // end makes the sandbox's process end with exit, unless it has ended already.
 func (s *Sandbox) end(exit sandbox.Exit) {
 	s.ended.Do(func() {
-		s.exit = exit
+		s.settle(exit)
 		s.cancel()
 		if s.runtime != nil {
 			s.runtime.Close()
@@ -289,6 +351,9 @@ func (s *Sandbox) end(exit sandbox.Exit) {
 			ln.Close()
 		}
 		s.stdout.Close()
+		if s.extStdout != nil {
+			s.extStdout.Close()
+		}
 		s.driver.forget(s)
 		close(s.done)
 	})
@@ -297,7 +362,7 @@ func (s *Sandbox) end(exit sandbox.Exit) {
 // release closes what open opened, for a sandbox that never ran.
 func (s *Sandbox) release() {
 	s.cancel()
-	for _, f := range []*os.File{s.output, s.stdout} {
+	for _, f := range []*os.File{s.output, s.stdout, s.extOutput, s.extStdout} {
 		if f != nil {
 			f.Close()
 		}
@@ -361,7 +426,7 @@ func (s *Sandbox) Done() <-chan struct{} { return s.done }
 // Exit implements sandbox.Sandbox.
 func (s *Sandbox) Exit() sandbox.Exit {
 	select {
-	case <-s.done:
+	case <-s.over:
 		return s.exit
 	default:
 		return sandbox.Exit{}

@@ -227,6 +227,8 @@ func TestExtend(t *testing.T) {
 			if err := box.(sandbox.Gate).Open(); err != nil {
 				t.Fatal(err)
 			}
+			<-box.(sandbox.Gate).Ended()
+			box.Kill()
 		}
 		<-box.Done()
 		if box.Exit() != c.want {
@@ -237,6 +239,7 @@ func TestExtend(t *testing.T) {
 			t.Errorf("%s: output %q", c.path, out)
 		}
 		box.Output().Close()
+		box.(sandbox.Gate).ExtensionOutput().Close()
 	}
 }
 

@@ -67,7 +67,7 @@ func (s *Sandbox) run() {
 	if _, exits := errors.AsType[*exitError](err); err != nil && !exits && s.ctx.Err() == nil {
 		fmt.Fprintln(s.stdout, err)
 	}
-	s.end(exitOf(err))
+	s.commandEnded(exitOf(err))
 }
 
 func (s *Sandbox) load(in *sandbox.Init) error {

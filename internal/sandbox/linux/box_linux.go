@@ -27,11 +27,14 @@ type box struct {
 	control   *net.UnixConn
 	conn      *net.UnixConn
 	output    *os.File
+	extOutput *os.File // of Spec.Extend
 	listeners map[int]net.Listener
 	serve     int      // Spec.Serve's port
 	extend    []string // Spec.Extend
 	gated     bool     // the command waits for Open
 	requests  requests
+	over      chan struct{} // the command has ended, and overExit is how
+	overExit  sandbox.Exit
 
 	done     chan struct{} // the tree is gone
 	released chan struct{} // and so is all that it held on the host
@@ -54,7 +57,7 @@ var (
 
 func newBox(d *Driver, spec sandbox.Spec) *box {
 	b := &box{driver: d, id: spec.ID, listeners: map[int]net.Listener{}, extend: spec.Extend, gated: len(spec.Extend) > 0,
-		done: make(chan struct{}), released: make(chan struct{}), requests: requests{opened: make(chan error, 1)}}
+		over: make(chan struct{}), done: make(chan struct{}), released: make(chan struct{}), requests: requests{opened: make(chan error, 1)}}
 	if spec.Serve != nil {
 		b.serve = spec.Serve.Port
 	}
@@ -106,18 +109,21 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 	}
 	b.control = control
 	defer theirs.Close()
-	var pipe [2]int
-	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
-		return os.NewSyscallError("pipe2", err)
+	stdout, err := b.pipe(&b.output)
+	if err != nil {
+		return err
 	}
-	defer unix.Close(pipe[1])
-	unix.SetNonblock(pipe[0], true)
-	b.output = os.NewFile(uintptr(pipe[0]), "output")
-	if d.uids != nil { // so that the command can open /dev/stdout
-		unix.Fchown(pipe[1], int(b.uid), int(b.uid))
-	}
+	defer unix.Close(stdout)
 	const none = ^uintptr(0)
-	files := []uintptr{d.null.Fd(), uintptr(pipe[1]), uintptr(pipe[1]), theirs.Fd(), none, none, none}
+	files := []uintptr{d.null.Fd(), uintptr(stdout), uintptr(stdout), theirs.Fd(), none, none, none, none}
+	if len(spec.Extend) > 0 {
+		stdout, err := b.pipe(&b.extOutput)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(stdout)
+		files[plan.Output] = uintptr(stdout)
+	}
 	if spec.Frames {
 		conn, frames, err := sandbox.Socketpair()
 		if err != nil {
@@ -161,6 +167,20 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 	unix.SetNonblock(pidfd, true) // for the runtime's poller
 	b.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 	return nil
+}
+
+// pipe sets output to the read end of a pipe and returns the other one.
+func (b *box) pipe(output **os.File) (stdout int, err error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return 0, os.NewSyscallError("pipe2", err)
+	}
+	unix.SetNonblock(pipe[0], true)
+	*output = os.NewFile(uintptr(pipe[0]), "output")
+	if b.driver.uids != nil { // so that a program can open /dev/stdout
+		unix.Fchown(pipe[1], int(b.uid), int(b.uid))
+	}
+	return pipe[1], nil
 }
 
 // ready waits for the init's answer, which brings the listeners.
@@ -276,6 +296,7 @@ func (b *box) wait() (status syscall.WaitStatus) {
 // watch lives as long as the tree.
 func (b *box) watch() {
 	var reported *syscall.WaitStatus
+	over := false
 	for reported == nil {
 		kind, body, files, err := b.receive()
 		if err != nil {
@@ -285,8 +306,14 @@ func (b *box) watch() {
 		b.requests.take(kind, body, files, b.control)
 		if kind == plan.Exited && len(body) == 8 {
 			status := syscall.WaitStatus(plan.Uint32(body))
+			i := int(plan.Uint32(body[4:]))
+			if i == 0 && len(b.extend) > 0 && !over {
+				over = true
+				b.commandEnded(status)
+				continue
+			}
 			reported = &status
-			if i := int(plan.Uint32(body[4:])); i > 0 && i <= len(b.extend) {
+			if i > 0 && i <= len(b.extend) {
 				b.exit.Extension = b.extend[i-1]
 			}
 		}
@@ -296,15 +323,31 @@ func (b *box) watch() {
 	if reported != nil {
 		status = *reported
 	}
-	b.end(status)
+	b.end(status, over)
 }
 
-// end settles the exit and the usage, and releases what the box held.
-func (b *box) end(status syscall.WaitStatus) {
-	b.exit.Code = status.ExitStatus() // -1 after a signal
+// commandEnded settles the exit of a command that programs of Spec.Extend outlive.
+func (b *box) commandEnded(status syscall.WaitStatus) {
+	b.overExit = exitOf(status)
+	b.mu.Lock()
+	_, b.overExit.OOM = b.group.read()
+	b.mu.Unlock()
+	close(b.over)
+}
+
+func exitOf(status syscall.WaitStatus) sandbox.Exit {
+	exit := sandbox.Exit{Code: status.ExitStatus()} // -1 after a signal
 	if status.Signaled() {
-		b.exit.Signal = int(status.Signal())
+		exit.Signal = int(status.Signal())
 	}
+	return exit
+}
+
+// end settles the exit, unless the command's own is, and the usage, and releases what the box held.
+func (b *box) end(status syscall.WaitStatus, over bool) {
+	extension := b.exit.Extension
+	b.exit = exitOf(status)
+	b.exit.Extension = extension
 	b.mu.Lock()
 	used, oom := b.group.read()
 	b.usage.CPU = max(b.usage.CPU, used.CPU)
@@ -314,6 +357,12 @@ func (b *box) end(status syscall.WaitStatus) {
 	b.ended = true
 	b.mu.Unlock()
 	b.exit.OOM = oom
+	if over {
+		b.exit = b.overExit
+	} else {
+		b.overExit = b.exit
+		close(b.over)
+	}
 	close(b.done)
 	b.release()
 }
@@ -324,8 +373,10 @@ func (b *box) abandon() {
 		b.interrupt()
 		b.wait()
 	}
-	if b.output != nil {
-		b.output.Close()
+	for _, f := range []*os.File{b.output, b.extOutput} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	if b.conn != nil {
 		b.conn.Close()
@@ -371,18 +422,23 @@ func (b *box) Listener(port int) net.Listener {
 // Output implements sandbox.Sandbox. The caller closes it.
 func (b *box) Output() *os.File { return b.output }
 
+func (b *box) ExtensionOutput() *os.File { return b.extOutput }
+
 // Done implements sandbox.Sandbox.
 func (b *box) Done() <-chan struct{} { return b.done }
 
 // Exit implements sandbox.Sandbox.
 func (b *box) Exit() sandbox.Exit {
 	select {
-	case <-b.done:
-		return b.exit
+	case <-b.over:
+		return b.overExit
 	default:
 		return sandbox.Exit{}
 	}
 }
+
+// Ended implements sandbox.Gate.
+func (b *box) Ended() <-chan struct{} { return b.over }
 
 // Usage implements sandbox.Sandbox.
 func (b *box) Usage() sandbox.Usage {

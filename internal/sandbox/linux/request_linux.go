@@ -173,6 +173,15 @@ func (b *box) Open() error {
 	}
 }
 
+// End implements sandbox.Gate. A frozen sandbox takes the signal when it is thawed.
+func (b *box) End(signal syscall.Signal) {
+	request := byte(plan.Terminate)
+	if signal == syscall.SIGKILL {
+		request = plan.Kill
+	}
+	b.control.Write([]byte{request}) // an error says that the tree is gone
+}
+
 // failure is the error that an init reports.
 func failure(kind byte, text []byte) error {
 	if kind == plan.Refused {

@@ -27,6 +27,7 @@ type box struct {
 	conn      *net.UnixConn
 	listeners map[int]net.Listener
 	output    *os.File
+	extOutput *os.File
 	port      int      // of the host, for that of Spec.Serve
 	ended     chan int // indexes of programs that have ended
 	done      chan struct{}
@@ -35,12 +36,14 @@ type box struct {
 	mu       sync.Mutex
 	programs []program
 	killed   bool // no further program may start
+	ending   bool // the tree ends with the last of its programs
 	over     bool // the programs are about to be reaped: their ids may then be others'
 	usage    sandbox.Usage
 
 	open   sync.Once // starts the command
 	opened error
 	files  []*os.File // until then: null, stdout, stderr and fd 3
+	extend []*os.File // until then: null, stdout and stderr of Spec.Extend
 }
 
 var (
@@ -64,6 +67,23 @@ func (b *box) Listener(port int) net.Listener {
 }
 
 func (b *box) Output() *os.File { return b.output }
+
+func (b *box) ExtensionOutput() *os.File { return b.extOutput }
+
+// Ended implements sandbox.Gate: here the tree ends with the command.
+func (b *box) Ended() <-chan struct{} { return b.done }
+
+// End implements sandbox.Gate.
+func (b *box) End(signal syscall.Signal) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ending = true
+	for _, p := range b.programs {
+		if p.extension == "" && !b.over {
+			syscall.Kill(p.process.Pid, signal)
+		}
+	}
+}
 
 func (b *box) Done() <-chan struct{} { return b.done }
 
@@ -135,7 +155,7 @@ func (b *box) run(extension string) error {
 	}
 	command, files := b.spec.Command, b.files
 	if extension != "" {
-		command, files = []string{extension}, b.files[:3]
+		command, files = []string{extension}, b.extend
 	}
 	argv := make([]string, len(command))
 	for i, a := range command {
@@ -168,10 +188,10 @@ func (b *box) run(extension string) error {
 func (b *box) closeFiles() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, f := range b.files {
+	for _, f := range append(b.files, b.extend...) {
 		f.Close()
 	}
-	b.files = nil
+	b.files, b.extend = nil, nil
 }
 
 // Open implements sandbox.Gate.
@@ -203,10 +223,16 @@ func (b *box) Dial(ctx context.Context, port int) (net.Conn, error) {
 	return conn, nil
 }
 
-// wait ends the rest of the tree with the first program that ends.
+// wait ends the rest of the tree with the first program that ends, or with the last one when End was called.
 func (b *box) wait() {
-	first := <-b.ended
+	first, ended := <-b.ended, 1
 	b.mu.Lock()
+	for b.ending && !b.killed && ended < len(b.programs) {
+		b.mu.Unlock()
+		first = <-b.ended
+		ended++
+		b.mu.Lock()
+	}
 	b.sample()
 	if b.killed { // from outside
 		first = max(0, slices.IndexFunc(b.programs, func(p program) bool { return p.extension == "" }))
@@ -217,7 +243,7 @@ func (b *box) wait() {
 	b.killGroups()
 	all := b.programs
 	b.mu.Unlock()
-	for range len(all) - 1 {
+	for range len(all) - ended {
 		<-b.ended
 	}
 	if n := killMarked(b.marker); n > 0 {

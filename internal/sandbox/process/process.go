@@ -1,6 +1,6 @@
 // Package process is the sandbox driver without isolation, for macOS and for Linux without the rights: plain processes of the
 // server's own user, on the host's own paths and network. It keeps the rest of the contract: output, listeners, fd 3, and that
-// the whole tree ends with the first of its programs, with Kill and with the server. Spec.Memory, Tmp and Processes are not enforced.
+// the whole tree ends with its programs, with Kill and with the server. Spec.Memory, Tmp and Processes are not enforced.
 //
 // A tree is its process group and every process that carries the tree's marker in its environment; one that has left the
 // group and dropped the marker escapes.
@@ -145,8 +145,10 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 		} else {
 			b.release()
 		}
-		if b.output != nil {
-			b.output.Close()
+		for _, f := range []*os.File{b.output, b.extOutput} {
+			if f != nil {
+				f.Close()
+			}
 		}
 		var e *hansom.Error
 		if errors.As(err, &e) {
@@ -231,6 +233,13 @@ func (b *box) start(spec sandbox.Spec) error {
 		return err
 	}
 	b.output, b.files = output, []*os.File{null, stdout, stdout}
+	if len(spec.Extend) > 0 {
+		output, stdout, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		b.extOutput, b.extend = output, []*os.File{null, stdout, stdout}
+	}
 	if spec.Frames {
 		conn, f, err := sandbox.Socketpair()
 		if err != nil {

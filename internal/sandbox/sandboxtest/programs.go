@@ -1,7 +1,6 @@
 package sandboxtest
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -231,22 +230,28 @@ func (s *suite) obeying(t *testing.T, d sandbox.Driver, b Behaviour, args ...str
 func (s *suite) testExtend(t *testing.T, d sandbox.Driver) {
 	sb, conns := s.obeying(t, d, Hello)
 	fmt.Fprintln(conns["one"], "before the command")
-	out := bufio.NewReader(sb.Output())
-	sb.Output().SetReadDeadline(time.Now().Add(patience))
-	if line, err := out.ReadString('\n'); line != "before the command\n" {
-		t.Errorf("the first line is %q, %v", line, err)
+	extOutput := sb.(sandbox.Gate).ExtensionOutput()
+	extOutput.SetReadDeadline(time.Now().Add(patience))
+	if line := readLine(t, extOutput); line != "before the command" {
+		t.Errorf("one said %q", line)
 	}
 	for range 2 {
 		if err := open(t, sb); err != nil {
 			t.Fatalf("Open: %v", err)
 		}
 	}
-	rest, err := io.ReadAll(out)
-	if string(rest) != "to stdout\nto stderr\n" || err != nil {
-		t.Errorf("then came %q, %v", rest, err)
+	for _, want := range []string{"to stdout", "to stderr"} {
+		if got := readLine(t, sb.Output()); got != want {
+			t.Errorf("the command said %q, want %q", got, want)
+		}
 	}
-	if got := ended(t, sb); got != (sandbox.Exit{}) {
+	<-sb.(sandbox.Gate).Ended()
+	if got := sb.Exit(); got != (sandbox.Exit{}) {
 		t.Errorf("exit %+v, want that of the command", got)
+	}
+	sb.Kill()
+	if got := ended(t, sb); got != (sandbox.Exit{}) {
+		t.Errorf("after Kill: exit %+v, want that of the command", got)
 	}
 	gone(t, conns["two"])
 }
@@ -269,6 +274,33 @@ func (s *suite) testExtensionEnds(t *testing.T, d sandbox.Driver) {
 			t.Errorf("Open of a tree that is gone: %v", err)
 		}
 	}
+}
+
+// testEnd: after End each program has its own end, and the tree ends with the last.
+func (s *suite) testEnd(t *testing.T, d sandbox.Driver) {
+	sb, conns := s.obeying(t, d, Obey, "API")
+	if err := open(t, sb); err != nil {
+		t.Fatal(err)
+	}
+	command := accept(t, sb.Listener(9001))
+	readLine(t, command)
+	sb.(sandbox.Gate).End(syscall.SIGTERM)
+	gone(t, command)
+	for i, name := range []string{"one", "two"} {
+		select {
+		case <-sb.Done():
+			t.Fatalf("the tree ended with %d programs left", 2-i)
+		case <-time.After(50 * time.Millisecond):
+		}
+		fmt.Fprintln(conns[name], "exit")
+		gone(t, conns[name])
+	}
+	ended(t, sb)
+
+	sb, _ = s.obeying(t, d, Hold)
+	sb.(sandbox.Gate).End(syscall.SIGKILL) // before the command runs
+	sb.Kill()
+	ended(t, sb)
 }
 
 func (s *suite) testKillExtensions(t *testing.T, d sandbox.Driver) {
@@ -328,9 +360,13 @@ func (s *suite) testExtensionEnvironment(t *testing.T, d sandbox.Driver) {
 	spec := s.spec(t, Hold)
 	s.extend(t, &spec, map[string][]string{"environment": {string(Environment)}}, "environment")
 	spec.Env = append(spec.Env, "HANSOM_TEST=a value")
-	got := output(t, start(t, d, spec))
+	sb := start(t, d, spec)
+	got, err := io.ReadAll(sb.(sandbox.Gate).ExtensionOutput())
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{"environment\"\n", `env "HANSOM_TEST=a value"` + "\n", "cwd "} {
-		if !strings.Contains(got, want) {
+		if !strings.Contains(string(got), want) {
 			t.Errorf("no %q in what the program saw:\n%s", want, got)
 		}
 	}

@@ -94,6 +94,7 @@ func Run(t *testing.T, newDriver func(testing.TB) sandbox.Driver, opts Options) 
 		"DialFrozen":           s.testDialFrozen,
 		"Extend":               s.testExtend,
 		"ExtensionEnds":        s.testExtensionEnds,
+		"End":                  s.testEnd,
 		"KillExtensions":       s.testKillExtensions,
 		"ExtendFails":          s.testExtendFails,
 		"ExtensionEnvironment": s.testExtensionEnvironment,
@@ -151,6 +152,9 @@ func start(t testing.TB, d sandbox.Driver, spec sandbox.Spec) sandbox.Sandbox {
 	t.Cleanup(func() {
 		sb.Kill()
 		sb.Output().Close()
+		if len(spec.Extend) > 0 {
+			sb.(sandbox.Gate).ExtensionOutput().Close()
+		}
 	})
 	return sb
 }

@@ -87,11 +87,13 @@ func (b *builder) run() {
 	}
 	for _, path := range p.Extend {
 		pidfd := -1
-		pid := b.start([]string{path}, []uintptr{0, 1, 2}, &pidfd)
+		pid := b.start([]string{path}, []uintptr{0, plan.Output, plan.Output}, &pidfd)
 		b.extend, b.watched = append(b.extend, pid), append(b.watched, pidfd)
 	}
 	if len(p.Extend) == 0 {
 		b.command()
+	} else {
+		syscall.Close(plan.Output)
 	}
 }
 
@@ -102,6 +104,7 @@ func (b *builder) command() {
 		files = append(files, plan.Frames)
 	}
 	b.pid = b.start(b.plan.Command, files, nil)
+	command.Store(int32(b.pid))
 	syscall.Close(b.oom)
 	if b.plan.Frames {
 		syscall.Close(plan.Frames) // the server must see EOF when the command closes its end

@@ -6,7 +6,8 @@
 
 // The init of a sandbox: process 1 of its namespaces. The server clones it into fresh namespaces and its cgroup and sends it a
 // plan; it builds the file system, opens the listeners, gives up every right, starts the programs and reaps until one of them
-// exits. It ends, and with it the whole tree, when a program of the plan does or when the server closes the control socket.
+// exits. It ends, and with it the whole tree, when one of plan.Extend does, with the last program when the command has exited or the
+// server has asked for the end, and when the server closes the control socket.
 //
 // It is a program of its own because the server's binary takes many times as long to start. It uses package syscall alone.
 // Each thread has rights of its own, so main stays on one thread, whose rights the command inherits.
@@ -14,6 +15,7 @@ package main
 
 import (
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -21,6 +23,12 @@ import (
 )
 
 func init() { runtime.LockOSThread() }
+
+// Shared by the thread that serves and the one that reaps.
+var (
+	command atomic.Int32 // pid of the command; 0 before it was started
+	ending  atomic.Bool
+)
 
 func main() {
 	closeOthers()
@@ -33,7 +41,7 @@ func main() {
 		syscall.Exit(1)
 	}
 	started, reading := make(chan struct{}), make(chan struct{})
-	go serve(p.Freezer, gate[1], started, reading)
+	go serve(p, gate[1], started, reading)
 	b := &builder{plan: p}
 	b.run()
 	b.leaveOnFailure()
@@ -139,8 +147,12 @@ func answer(kind byte, body []byte, files []int) {
 // serve answers the server's requests, and ends the sandbox when the server closes the control socket, or dies. It waits for
 // started, closes reading and then does without the Go runtime, down to the growth of its stack: the main thread may be frozen at
 // any time, with locks of the runtime held.
-func serve(freezer bool, gate int, started <-chan struct{}, reading chan<- struct{}) {
+func serve(p *plan.Plan, gate int, started <-chan struct{}, reading chan<- struct{}) {
 	runtime.LockOSThread()
+	freezer := p.Freezer
+	if !p.User { // so that it may signal the command
+		syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(p.UID), uintptr(p.UID), uintptr(p.UID))
+	}
 	<-started
 	request := make([]byte, 1)
 	thaw := []byte("THAWED")
@@ -161,6 +173,17 @@ func serve(freezer bool, gate int, started <-chan struct{}, reading chan<- struc
 		}
 		if request[0] == plan.Open {
 			syscall.RawSyscall(syscall.SYS_WRITE, uintptr(gate), uintptr(unsafe.Pointer(&request[0])), 1)
+			continue
+		}
+		if request[0] == plan.Terminate || request[0] == plan.Kill {
+			ending.Store(true)
+			signal := syscall.SIGTERM
+			if request[0] == plan.Kill {
+				signal = syscall.SIGKILL
+			}
+			if pid := command.Load(); pid > 0 {
+				syscall.RawSyscall(syscall.SYS_KILL, uintptr(pid), uintptr(signal), 0)
+			}
 			continue
 		}
 		fd, _, errno := syscall.RawSyscall(syscall.SYS_SOCKET, syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
@@ -186,8 +209,14 @@ func serve(freezer bool, gate int, started <-chan struct{}, reading chan<- struc
 	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 }
 
-// reap waits for every child until a program of the plan exits, tells the server and exits, which ends all others.
+// reap waits for every child and tells the server when a program of the plan exits. It exits, which ends all others, after one of
+// plan.Extend, but after the last program when the command has exited or the end was asked for.
 func (b *builder) reap() {
+	programs := append([]int{b.pid}, b.extend...)
+	left := len(b.extend)
+	if b.pid > 0 {
+		left++
+	}
 	for {
 		var status int32
 		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
@@ -197,9 +226,22 @@ func (b *builder) reap() {
 		if errno != 0 {
 			syscall.Exit(0)
 		}
-		for i, program := range append([]int{b.pid}, b.extend...) {
-			if int(pid) == program {
+		for i, program := range programs {
+			if int(pid) != program {
+				continue
+			}
+			if i == 0 {
+				command.Store(0) // the number may become another's
+			}
+			left--
+			asked := ending.Load()
+			if i == 0 {
+				ending.Store(true) // those of plan.Extend have their time
+			}
+			if left == 0 || !asked {
 				answer(plan.Exited, plan.AppendUint32(plan.AppendUint32(nil, uint32(status)), uint32(i)), nil)
+			}
+			if left == 0 || !ending.Load() {
 				syscall.Exit(0)
 			}
 		}
@@ -209,12 +251,12 @@ func (b *builder) reap() {
 // closeOthers closes what the server inherited from whoever started it, and keeps this init's own descriptors from the command.
 func closeOthers() {
 	const sysCloseRange = 436 // Linux 5.9
-	if _, _, errno := syscall.RawSyscall(sysCloseRange, plan.FreezerState+1, 1<<31-1, 0); errno != 0 {
-		for fd := plan.FreezerState + 1; fd < 4096; fd++ {
+	if _, _, errno := syscall.RawSyscall(sysCloseRange, plan.Output+1, 1<<31-1, 0); errno != 0 {
+		for fd := plan.Output + 1; fd < 4096; fd++ {
 			syscall.Close(fd)
 		}
 	}
-	for fd := plan.Control; fd <= plan.FreezerState; fd++ {
+	for fd := plan.Control; fd <= plan.Output; fd++ {
 		syscall.CloseOnExec(fd)
 	}
 }

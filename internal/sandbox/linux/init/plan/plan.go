@@ -1,21 +1,24 @@
 // Package plan is what the server tells the init of a sandbox, and what the init answers, over their control socket.
 //
 // The server writes one Plan. The init answers with Ready, which carries the listeners as SCM_RIGHTS, or with Failed or Refused.
-// After Ready each request is answered once, and comes at most one Exited. All numbers are little-endian. The package imports
+// After Ready requests for sockets and Open are answered once each, and comes Exited for a program whose end was not asked for, and for the last. All numbers are little-endian. The package imports
 // nothing, to keep the init small.
 package plan
 
-// Descriptors that an init starts with. Those of the freezer and the frames may be closed.
+// Descriptors that an init starts with. Those from Frames on may be closed.
 const (
 	Control      = 3 // the control socket
 	Frames       = 4 // becomes fd 3 of the command
 	FreezerTasks = 5 // cgroup v1: where a thread enters the sandbox's freezer cgroup
 	FreezerState = 6 // cgroup v1: its freezer.state
+	Output       = 7 // standard output and standard error of what is in Plan.Extend
 )
 
 // Requests that follow the plan: a byte each.
 const (
 	MakeSocket = 'S' // answered with Socket
+	Terminate  = 'T' // sends SIGTERM to the command; from now on the init ends with the last program
+	Kill       = 'K' // the same with SIGKILL
 	Open       = 'O' // starts the command of a plan with Extend, once; answered with Opened, Failed or Refused
 )
 
