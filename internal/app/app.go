@@ -65,6 +65,8 @@ type Deployment struct {
 	Actor    string
 	Created  time.Time
 	Manifest *manifest.Resolved
+	Restored int64    // the deployment that it went back to; 0 when it is no rollback
+	Changes  []Change // against the deployment before, without what stayed; nil when that is no longer kept
 }
 
 // Service plans and applies apps. Its methods may be called from several goroutines.
@@ -112,21 +114,32 @@ func (s *Service) Plan(ctx context.Context, project string, r *manifest.Resolved
 // Apply makes an app as r says, all or nothing, and keeps it as a deployment. What is so already is left alone: the same r
 // twice changes nothing and makes no deployment. actor is the ARN of who asks. Errors as Plan's and Functions.Deploy's.
 func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.Resolved) (Plan, error) {
-	if err := r.Validate(); err != nil {
-		return Plan{}, err
-	}
 	plan, err := s.Plan(ctx, project, r)
+	if err == nil {
+		err = s.prepare(ctx, project, plan, r)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
-	for _, c := range plan.Changes { // outside of the transaction: unpacking takes long
+	return s.apply(ctx, project, actor, r, 0)
+}
+
+// prepare unpacks the code that a plan needs, before the transaction: it takes long.
+func (s *Service) prepare(ctx context.Context, project string, plan Plan, r *manifest.Resolved) error {
+	for _, c := range plan.Changes {
 		if f, ok := r.Functions[c.key]; ok && c.Action != Unchanged {
 			if _, err := s.functions.Prepare(ctx, project, f.CodeSHA256); err != nil {
-				return Plan{}, err
+				return err
 			}
 		}
 	}
-	err = s.db.Write(ctx, func(tx *db.Tx) error {
+	return nil
+}
+
+// apply is the transaction of Apply; restored is the deployment that r is of, 0 when it is new.
+func (s *Service) apply(ctx context.Context, project, actor string, r *manifest.Resolved, restored int64) (Plan, error) {
+	var plan Plan
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		current, exists, err := find(ctx, tx, project, r.Name)
 		if err != nil {
 			return err
@@ -152,7 +165,7 @@ func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.
 			}
 		}
 		plan.Deployment = current.Deployment + 1
-		return s.store(ctx, tx, project, actor, plan.Deployment, r)
+		return s.store(ctx, tx, project, actor, plan.Deployment, restored, r)
 	})
 	if err != nil {
 		return Plan{}, err
@@ -195,11 +208,6 @@ func (s *Service) Get(ctx context.Context, project, name string) (App, error) {
 		err = notFound(name)
 	}
 	return a, err
-}
-
-// History returns the deployments of an app, the latest first.
-func (s *Service) History(ctx context.Context, project, name string) ([]Deployment, error) {
-	return history(ctx, s.db.Read(), project, name)
 }
 
 func notFound(name string) error {

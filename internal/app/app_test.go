@@ -36,6 +36,7 @@ type functions struct {
 	db   *db.DB
 	mu   sync.Mutex
 	fail map[string]error // function -> what Deploy answers
+	gone string           // digest of code that is no longer there
 	work []string         // what was called
 }
 
@@ -67,6 +68,9 @@ func (f *functions) done() []string {
 
 func (f *functions) Prepare(_ context.Context, _, sha256 string) (int64, error) {
 	f.did("prepare " + sha256[:2])
+	if sha256 == f.gone {
+		return 0, hansom.Errorf(hansom.NotFound, "prepare", "the package %s has not been uploaded", sha256)
+	}
 	if strings.HasPrefix(sha256, "00") {
 		return 0, hansom.Errorf(hansom.Invalid, "prepare", "the code %s was not uploaded", sha256)
 	}
@@ -442,8 +446,11 @@ func TestHistory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []Deployment{{Number: 5, Actor: actor}, {Number: 4, Actor: actor}, {Number: 3, Actor: actor}}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Deployment{}, "Created", "Manifest")); diff != "" {
+		memory := func(change string) []Change {
+			return []Change{{Kind: KindFunction, Name: "hello-api", Action: Update, Details: []string{"memory " + change}}}
+		}
+		want := []Deployment{{Number: 5, Actor: actor, Changes: memory("131 -> 132")}, {Number: 4, Actor: actor, Changes: memory("130 -> 131")}, {Number: 3, Actor: actor}}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Deployment{}, "Created", "Manifest"), cmpopts.IgnoreUnexported(Change{})); diff != "" {
 			t.Error(diff)
 		}
 		if m := got[2].Manifest.Functions["api"].Memory; m != 130 {
@@ -453,6 +460,70 @@ func TestHistory(t *testing.T) {
 		if err != nil || !a.Created.Equal(time.UnixMicro(2_000_000)) || !a.Updated.Equal(now) {
 			t.Errorf("created %v, updated %v, %v", a.Created, a.Updated, err)
 		}
+	})
+}
+
+func TestRollback(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		f := newFunctions(t, d)
+		s := newService(t, d, f, func(c *Config) { c.History = 3 })
+		refused := func(kind hansom.Kind, message string, to int64) {
+			t.Helper()
+			for _, dry := range []bool{true, false} {
+				if _, err := s.Rollback(t.Context(), project, actor, "hello", to, dry); hansom.KindOf(err) != kind || !strings.Contains(err.Error(), message) {
+					t.Errorf("to %d, dry %v: %v, want %q", to, dry, err, message)
+				}
+			}
+		}
+		refused(hansom.NotFound, `there is no app "hello"`, 0)
+		first := hello()
+		apply(t, s, first)
+		refused(hansom.Conflict, "hello has one deployment only", 0)
+		second := hello()
+		delete(second.Functions, "work")
+		second.Functions["api"] = function("33", "GET /other")
+		apply(t, s, second)
+		refused(hansom.NotFound, "hello has no deployment 7; `hansom history hello` lists", 7)
+		f.gone = code("22")
+		refused(hansom.Conflict, "deployment 1 of hello cannot be restored: its code is no longer stored", 1)
+		f.gone = ""
+
+		back := []string{
+			"update function hello-api code 33aaaaaaaaaa -> 11aaaaaaaaaa", "create function hello-work nodejs22.x",
+			"create route POST /messages hello-api", "create route GET /messages/{id} hello-api", "delete route GET /other",
+		}
+		plan, err := s.Rollback(t.Context(), project, actor, "hello", 0, true)
+		if diff := cmp.Diff(back, text(plan)); err != nil || diff != "" || plan.Deployment != 0 {
+			t.Errorf("plan: %v, deployment %d\n%s", err, plan.Deployment, diff)
+		}
+		if names := f.names(project); !slices.Equal(names, []string{"hello-api"}) {
+			t.Errorf("a plan changed something: %v", names)
+		}
+		// All or nothing: one function that cannot be deployed leaves everything as it was.
+		f.fail["hello-work"] = hansom.Errorf(hansom.Unavailable, "deploy", "no")
+		if _, err := s.Rollback(t.Context(), project, actor, "hello", 1, false); hansom.KindOf(err) != hansom.Unavailable {
+			t.Errorf("error %v", err)
+		}
+		if a, err := s.Get(t.Context(), project, "hello"); err != nil || a.Deployment != 2 || len(f.names(project)) != 1 {
+			t.Errorf("deployment %d, functions %v, %v", a.Deployment, f.names(project), err)
+		}
+		clear(f.fail)
+		plan, err = s.Rollback(t.Context(), project, "somebody", "hello", 1, false)
+		if diff := cmp.Diff(back, text(plan)); err != nil || diff != "" || plan.Deployment != 3 {
+			t.Errorf("%v, deployment %d\n%s", err, plan.Deployment, diff)
+		}
+		a, err := s.Get(t.Context(), project, "hello")
+		if diff := cmp.Diff(first, a.Manifest); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+		list, err := s.History(t.Context(), project, "hello")
+		if err != nil || len(list) != 3 || list[0].Restored != 1 || list[0].Actor != "somebody" || len(list[0].Changes) != 5 || len(list[2].Changes) != 4 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if _, err := s.Rollback(t.Context(), project, actor, "hello", 0, false); err != nil { // forth again
+			t.Error(err)
+		}
+		refused(hansom.NotFound, "hello has no deployment 1", 1) // beyond the history
 	})
 }
 

@@ -63,38 +63,58 @@ func (s *Service) plan(ctx context.Context, project string, current, next *manif
 	for _, v := range owned {
 		have[v.Function] = v
 	}
-	p := Plan{App: next.Name}
+	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next)}
+	for _, c := range p.Changes {
+		if c.Kind != KindFunction || c.Action != Create {
+			continue
+		}
+		other, err := s.functions.Resolve(ctx, project, c.Name, "")
+		switch {
+		case err == nil:
+			return Plan{}, conflict(c.Name, other.Version.App)
+		case hansom.KindOf(err) != hansom.NotFound:
+			return Plan{}, err
+		}
+	}
+	return p, nil
+}
+
+// versions are the functions of a manifest by name; none of nil.
+func (s *Service) versions(project string, r *manifest.Resolved) map[string]hansom.Version {
+	out := map[string]hansom.Version{}
+	if r != nil {
+		for _, key := range r.Keys() {
+			v := s.version(project, r, key)
+			out[v.Function] = v
+		}
+	}
+	return out
+}
+
+// compare lists functions by name, then routes by path. have are the functions that are there; it is used up.
+func (s *Service) compare(project string, have map[string]hansom.Version, current, next *manifest.Resolved) []Change {
+	var out []Change
 	for _, key := range next.Keys() {
 		want := s.version(project, next, key)
 		old, ok := have[want.Function]
 		delete(have, want.Function)
-		c := Change{Kind: KindFunction, Name: want.Function, key: key}
-		switch {
-		case !ok:
-			other, err := s.functions.Resolve(ctx, project, want.Function, "")
-			switch {
-			case err == nil:
-				return Plan{}, conflict(want.Function, other.Version.App)
-			case hansom.KindOf(err) != hansom.NotFound:
-				return Plan{}, err
-			}
-			c.Action, c.Details = Create, []string{want.Runtime}
-		default:
+		c := Change{Kind: KindFunction, Name: want.Function, Action: Create, Details: []string{want.Runtime}, key: key}
+		if ok {
 			c.Action, c.Details = Unchanged, differences(&old, &want)
 			if len(c.Details) > 0 {
 				c.Action = Update
 			}
 		}
-		p.Changes = append(p.Changes, c)
+		out = append(out, c)
 	}
 	for name := range have {
-		p.Changes = append(p.Changes, Change{Kind: KindFunction, Name: name, Action: Delete})
+		out = append(out, Change{Kind: KindFunction, Name: name, Action: Delete})
 	}
-	p.Changes = append(p.Changes, planRoutes(current, next)...)
-	slices.SortStableFunc(p.Changes, func(a, b Change) int {
+	out = append(out, planRoutes(current, next)...)
+	slices.SortStableFunc(out, func(a, b Change) int {
 		return strings.Compare(a.Kind+" "+sortName(a), b.Kind+" "+sortName(b))
 	})
-	return p, nil
+	return out
 }
 
 // sortName puts the path of a route before its method.

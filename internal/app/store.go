@@ -70,7 +70,7 @@ func decode(text string) (*manifest.Resolved, error) {
 
 func history(ctx context.Context, q db.Querier, project, name string) ([]Deployment, error) {
 	const op = "list deployments"
-	rows, err := q.QueryContext(ctx, `SELECT number, actor, created_at, manifest FROM app_deployment
+	rows, err := q.QueryContext(ctx, `SELECT number, actor, created_at, manifest, restored FROM app_deployment
 		WHERE project = ? AND app = ? ORDER BY number DESC`, project, name)
 	if err != nil {
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
@@ -81,7 +81,7 @@ func history(ctx context.Context, q db.Querier, project, name string) ([]Deploym
 		var d Deployment
 		var created int64
 		var text string
-		if err := rows.Scan(&d.Number, &d.Actor, &created, &text); err != nil {
+		if err := rows.Scan(&d.Number, &d.Actor, &created, &text, &d.Restored); err != nil {
 			return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 		}
 		d.Created = time.UnixMicro(created)
@@ -124,7 +124,7 @@ func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.R
 }
 
 // store makes r the current deployment and forgets those beyond the history.
-func (s *Service) store(ctx context.Context, tx *db.Tx, project, actor string, number int64, r *manifest.Resolved) error {
+func (s *Service) store(ctx context.Context, tx *db.Tx, project, actor string, number, restored int64, r *manifest.Resolved) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, "store deployment", "%w", err)
@@ -134,8 +134,8 @@ func (s *Service) store(ctx context.Context, tx *db.Tx, project, actor string, n
 		query string
 		args  []any
 	}{
-		{`INSERT INTO app_deployment (project, app, number, manifest, actor, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
-			[]any{project, r.Name, number, string(text), actor, now}},
+		{`INSERT INTO app_deployment (project, app, number, manifest, actor, created_at, restored) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			[]any{project, r.Name, number, string(text), actor, now, restored}},
 		{`INSERT INTO app (project, name, deployment, created_at) VALUES (?, ?, ?, ?)
 			ON CONFLICT (project, name) DO UPDATE SET deployment = excluded.deployment`, []any{project, r.Name, number, now}},
 		{`DELETE FROM app_deployment WHERE project = ? AND app = ? AND number <= ?`, []any{project, r.Name, number - int64(s.cfg.History)}},

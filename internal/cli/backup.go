@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -35,10 +37,10 @@ func (c *command) backupCommand() *cobra.Command {
 				file = args[0]
 			}
 			if file == "-" {
-				if isTerminal(c.Stdout) {
+				if terminal.IsTerminal(c.out) {
 					return usagef("a backup is no text for a terminal; name a file or redirect the output")
 				}
-				_, err := c.download(cmd.Context(), cl, c.Stdout, !noLogs)
+				_, err := c.download(cmd.Context(), cl, c.out, !noLogs)
 				return err
 			}
 			size, err := c.backupFile(cmd.Context(), cl, file, !noLogs)
@@ -57,8 +59,8 @@ func (c *command) backupCommand() *cobra.Command {
 }
 
 // backupFile writes a backup to file, which is whole or not there.
-func (c *command) backupFile(ctx context.Context, cl *client, file string, logs bool) (size int64, err error) {
-	if exists(file) {
+func (c *command) backupFile(ctx context.Context, cl *client.Client, file string, logs bool) (size int64, err error) {
+	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s is there already; name another file", file)
 	}
 	f, err := os.CreateTemp(filepath.Dir(file), ".hansom-backup-") // mode 0600
@@ -73,8 +75,8 @@ func (c *command) backupFile(ctx context.Context, cl *client, file string, logs 
 	return size, errors.Join(f.Sync(), f.Close(), os.Rename(f.Name(), file))
 }
 
-func (c *command) download(ctx context.Context, cl *client, to io.Writer, logs bool) (int64, error) {
-	resp, err := cl.send(ctx, "hansom", "GET", "/_hansom/v1/backup?logs="+strconv.FormatBool(logs), http.Header{}, nil, 0, digest(nil))
+func (c *command) download(ctx context.Context, cl *client.Client, to io.Writer, logs bool) (int64, error) {
+	resp, err := cl.Send(ctx, "hansom", "GET", "/_hansom/v1/backup?logs="+strconv.FormatBool(logs), http.Header{}, nil, 0, client.Digest(nil))
 	if err != nil {
 		return 0, err
 	}

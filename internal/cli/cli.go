@@ -13,15 +13,18 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	"github.com/spf13/pflag"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -78,23 +81,25 @@ func Main(opts Options) int {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, opts Options) int {
-	opts.Stdout, opts.Stderr = &lockedWriter{w: opts.Stdout}, &lockedWriter{w: opts.Stderr}
 	c := &command{Options: opts, env: map[string]string{}}
 	for _, e := range opts.Environ {
 		name, value, _ := strings.Cut(e, "=")
 		c.env[name] = value
 	}
+	c.out, c.errs = terminal.New(opts.Stdout, c.env), terminal.New(opts.Stderr, c.env)
 	root := c.root()
 	root.SetArgs(opts.Args)
 	root.SetIn(opts.Stdin)
-	root.SetOut(opts.Stdout)
-	root.SetErr(opts.Stderr)
+	root.SetOut(c.out)
+	root.SetErr(c.errs)
 	return c.finish(root.ExecuteContext(ctx))
 }
 
 // command is the state that the commands of one run share.
 type command struct {
 	Options
+	out     *terminal.Writer // Stdout
+	errs    *terminal.Writer // Stderr
 	env     map[string]string
 	json    bool
 	api     string
@@ -113,20 +118,49 @@ func (c *command) root() *cobra.Command {
 		Args:          subcommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON for machines")
-	root.AddCommand(c.initCommand(), c.devCommand(), c.serveCommand())
-	for _, sub := range []*cobra.Command{
-		c.deployCommand(), c.planCommand(), c.invokeCommand(), c.logsCommand(), c.lsCommand(), c.rmCommand(), c.urlCommand(),
-		c.layersCommand(), c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand(),
-	} {
-		c.clientFlags(sub)
-		root.AddCommand(sub)
+	root.AddGroup(&cobra.Group{ID: "write", Title: "Write and deploy"}, &cobra.Group{ID: "use", Title: "Use and look"}, &cobra.Group{ID: "operate", Title: "Operate"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, sub := range commands {
+			if group != "" {
+				sub.GroupID = group
+			}
+			root.AddCommand(sub)
+		}
 	}
-	root.AddCommand(c.restoreCommand(), c.systemdCommand(), c.versionCommand())
+	remote := func(commands ...*cobra.Command) []*cobra.Command {
+		for _, sub := range commands {
+			c.clientFlags(sub)
+		}
+		return commands
+	}
+	add("write", c.initCommand(), c.devCommand())
+	add("write", remote(c.deployCommand(), c.planCommand(), c.diffCommand(), c.historyCommand(), c.rollbackCommand())...)
+	add("use", remote(c.invokeCommand(), c.logsCommand(), c.lsCommand(), c.urlCommand(), c.envCommand(), c.versionsCommand(), c.aliasCommand(), c.layersCommand(), c.rmCommand())...)
+	add("operate", c.serveCommand(), c.restoreCommand(), c.systemdCommand())
+	add("operate", remote(c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand())...)
+	add("", c.versionCommand(), completionCommand(), exitCodesTopic())
+	root.SetHelpCommand(helpCommand())
+	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.CompletionOptions.DisableDefaultCmd = true
+	c.completions(root)
 	return root
+}
+
+// flagError says which flag may have been meant.
+func flagError(cmd *cobra.Command, err error) error {
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !ok {
+		return usagef("%v", err)
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if near := manifest.Nearest(name, known); near != "" {
+		return usagef("unknown flag --%s; did you mean --%s?", name, near)
+	}
+	return usagef("unknown flag --%s; `%s --help` lists them", name, cmd.CommandPath())
 }
 
 // subcommand are the arguments of a command that only has others: what comes here is none of them.
@@ -141,10 +175,6 @@ func subcommand(cmd *cobra.Command, args []string) error {
 	}
 	return usagef("unknown command %q; `%s --help` lists them", args[0], cmd.CommandPath())
 }
-
-const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`
 
 // clientFlags are those of commands that talk to a server.
 func (c *command) clientFlags(cmd *cobra.Command) {
@@ -174,6 +204,26 @@ func between(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// functionAnd checks that args are the name of a function and between least and most others.
+func functionAnd(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := between(least+1, most+1)(cmd, args); err != nil {
+			return err
+		}
+		return checkFunction(args[0])
+	}
+}
+
+// functionPattern is the Lambda API's FunctionName: a name, or an ARN in full or in part, with a qualifier or without.
+var functionPattern = regexp.MustCompile(`^(arn:aws[a-z-]*:lambda:[a-z0-9-]+:)?(\d{12}:)?(function:)?[a-zA-Z0-9_-]{1,64}(:(\$LATEST|[a-zA-Z0-9_-]+))?$`)
+
+func checkFunction(name string) error {
+	if functionPattern.MatchString(name) {
+		return nil
+	}
+	return usagef("%q is not the name of a function: that has at most 64 letters, digits, - and _; `hansom ls` lists those there are", name)
+}
+
 // exitError ends the program with a code; its message was printed already when it is "".
 type exitError struct {
 	code    int
@@ -192,8 +242,8 @@ func (c *command) finish(err error) int {
 	var usage usageError
 	var faults manifest.Errors
 	var broken *build.Error
-	var api *apiError
-	var connect *connectError
+	var refused *client.Error
+	var connect *client.ConnectError
 	switch {
 	case errors.As(err, &exit):
 		code = exit.code
@@ -203,66 +253,105 @@ func (c *command) finish(err error) int {
 		code = ExitManifest
 	case errors.As(err, &connect):
 		code = ExitConnect
-	case errors.As(err, &api) && (api.status == 401 || api.status == 403):
+	case errors.As(err, &refused) && (refused.Status == 401 || refused.Status == 403):
 		code = ExitDenied
 	}
 	message := err.Error()
 	switch {
 	case message == "":
 	case c.json:
-		c.printJSON(map[string]any{"error": map[string]any{"message": message, "exit": code}})
+		out := struct {
+			Message string          `json:"message"`
+			Exit    int             `json:"exit"`
+			Code    string          `json:"code,omitempty"`
+			Faults  manifest.Errors `json:"faults,omitempty"`
+		}{Message: message, Exit: code, Faults: faults}
+		if refused != nil {
+			out.Code = refused.Code
+		}
+		c.printJSON(map[string]any{"error": out})
 	case broken != nil:
-		fmt.Fprintln(c.Stderr, "hansom: "+message)
+		fmt.Fprintln(c.errs, c.errs.Paint("hansom:", terminal.Bold, terminal.Red)+" "+message)
 	case len(faults) > 0:
-		fmt.Fprintln(c.Stderr, message) // file:line:column: each on its line, as compilers do
+		c.printFaults(faults)
 	default:
-		fmt.Fprintln(c.Stderr, "hansom: "+strings.ReplaceAll(message, "\n", "; "))
+		fmt.Fprintln(c.errs, c.errs.Paint("hansom:", terminal.Bold, terminal.Red)+" "+strings.ReplaceAll(message, "\n", "; "))
 	}
 	return code
 }
 
 func (c *command) printJSON(v any) error {
-	enc := json.NewEncoder(c.Stdout)
+	enc := json.NewEncoder(c.out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
 // printf writes to standard output.
-func (c *command) printf(format string, args ...any) { fmt.Fprintf(c.Stdout, format, args...) }
+func (c *command) printf(format string, args ...any) { fmt.Fprintf(c.out, format, args...) }
 
 // note writes to standard error: what people want to know and machines do not.
 func (c *command) note(format string, args ...any) {
 	if !c.json {
-		fmt.Fprintf(c.Stderr, format+"\n", args...)
+		fmt.Fprintf(c.errs, format+"\n", args...)
 	}
 }
 
 // progress shows what is being done, on a terminal only; the next one, or an empty one, takes its place.
 func (c *command) progress(format string, args ...any) {
-	if !c.json && isTerminal(c.Stderr) {
-		fmt.Fprintf(c.Stderr, "\r\x1b[K"+format, args...)
+	if !c.json {
+		c.errs.Progress(format, args...)
 	}
 }
 
-// lockedWriter lets the log, the deployments and the server of dev write side by side.
-type lockedWriter struct {
-	sync.Mutex
-	w io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.Lock()
-	defer l.Unlock()
-	return l.w.Write(p)
-}
-
-func isTerminal(v any) bool {
-	if l, ok := v.(*lockedWriter); ok {
-		v = l.w
+// printFaults shows a fault on a line each, as compilers do, and on a terminal the place in the source.
+func (c *command) printFaults(faults manifest.Errors) {
+	for _, f := range faults {
+		if !terminal.IsTerminal(c.errs) {
+			fmt.Fprintln(c.errs, f)
+			continue
+		}
+		place := fmt.Sprintf("%s:%d:%d:", f.File, f.Line, f.Column)
+		fmt.Fprintln(c.errs, c.errs.Paint(place, terminal.Bold), terminal.Printable(f.Message))
+		if f.Source != "" {
+			c.errs.Excerpt(f.Line, f.Column, f.Source)
+		}
 	}
-	f, ok := v.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// client connects with the settings of flags and environment. A named project is entered with a session of its own.
+func (c *command) client(ctx context.Context) (*client.Client, error) {
+	cl, err := c.connect()
+	if err != nil {
+		return nil, err
+	}
+	if project := firstOf(c.project, c.env["HANSOM_PROJECT"]); project != "" {
+		if err := cl.Enter(ctx, project); err != nil {
+			return nil, err
+		}
+	}
+	return cl, nil
+}
+
+// connect is client without a project.
+func (c *command) connect() (*client.Client, error) {
+	cl, err := client.Connect(client.Config{API: c.api, Data: c.data, Env: c.env})
+	switch hansom.KindOf(err) {
+	case hansom.Invalid:
+		return nil, usageError{err}
+	case hansom.Unauthenticated:
+		return nil, &exitError{ExitDenied, err.Error()}
+	}
+	return cl, err
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
 }
 
 func (c *command) versionCommand() *cobra.Command {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"runtime"
 	"slices"
@@ -15,33 +14,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/build"
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
-
-// deployment is the answer of the deployment door.
-type deployment struct {
-	App        string   `json:"app"`
-	Deployment int64    `json:"deployment"`
-	Changes    []change `json:"changes"`
-	URL        string   `json:"url"`
-}
-
-type change struct {
-	Kind    string   `json:"kind"`
-	Name    string   `json:"name"`
-	Action  string   `json:"action"`
-	Details []string `json:"details,omitempty"`
-}
-
-func (d *deployment) changed() []change {
-	var out []change
-	for _, c := range d.Changes {
-		if c.Action != "unchanged" {
-			out = append(out, c)
-		}
-	}
-	return out
-}
 
 func (c *command) deployCommand() *cobra.Command {
 	return &cobra.Command{
@@ -60,7 +36,7 @@ func (c *command) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			functions, err := d.settle(cmd.Context(), result.App)
+			functions, err := c.settle(cmd.Context(), d.client, result.App)
 			if err != nil {
 				return err
 			}
@@ -78,7 +54,7 @@ func (c *command) deployCommand() *cobra.Command {
 type deployer struct {
 	*build.Builder
 	dir      string
-	client   *client
+	client   *client.Client
 	progress func(format string, args ...any)
 	has      map[string]bool // digests the server is known to have
 }
@@ -108,11 +84,11 @@ func manifestError(err error) error {
 	return &exitError{ExitManifest, err.Error()}
 }
 
-func (c *command) newDeployer(ctx context.Context, cl *client, dir string) (*deployer, error) {
+func (c *command) newDeployer(ctx context.Context, cl *client.Client, dir string) (*deployer, error) {
 	var info struct {
 		Arch string `json:"arch"`
 	}
-	if err := cl.call(ctx, "GET", "/_hansom/v1/info", nil, &info); err != nil {
+	if err := cl.Call(ctx, "GET", "/_hansom/v1/info", nil, &info); err != nil {
 		return nil, err
 	}
 	b, err := build.New(dir, firstOf(info.Arch, runtime.GOARCH), c.Environ)
@@ -150,16 +126,15 @@ func buildFunctions(m *manifest.Manifest) []build.Function {
 	return out
 }
 
-func (d *deployer) plan(ctx context.Context) (*deployment, error) {
+func (d *deployer) plan(ctx context.Context) (*client.Plan, error) {
 	r, _, err := d.resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out deployment
-	return &out, d.client.call(ctx, "PUT", "/_hansom/v1/apps/"+r.Name+"?plan=1", r, &out)
+	return d.client.Plan(ctx, r)
 }
 
-func (d *deployer) deploy(ctx context.Context) (*deployment, error) {
+func (d *deployer) deploy(ctx context.Context) (*client.Plan, error) {
 	r, artifacts, err := d.resolve(ctx)
 	if err != nil {
 		return nil, err
@@ -171,8 +146,7 @@ func (d *deployer) deploy(ctx context.Context) (*deployment, error) {
 	}
 	d.progress("deploying %s", r.Name)
 	defer d.progress("")
-	var out deployment
-	return &out, d.client.call(ctx, "PUT", "/_hansom/v1/apps/"+r.Name, r, &out)
+	return d.client.Deploy(ctx, r)
 }
 
 // upload gives the server an artifact that it lacks. Its digest is the hash that the request is signed with.
@@ -181,9 +155,8 @@ func (d *deployer) upload(ctx context.Context, key string, a build.Artifact) err
 		return nil
 	}
 	path := "/_hansom/v1/artifacts/" + a.Digest
-	err := d.client.call(ctx, "HEAD", path, nil, nil)
-	var refused *apiError
-	if errors.As(err, &refused) && refused.status == http.StatusNotFound {
+	err := d.client.Call(ctx, "HEAD", path, nil, nil)
+	if client.IsStatus(err, http.StatusNotFound) {
 		err = d.put(ctx, key, path, a)
 	}
 	if err == nil {
@@ -200,7 +173,7 @@ func (d *deployer) put(ctx context.Context, key, path string, a build.Artifact) 
 	defer f.Close()
 	d.progress("uploading %s (%s)", key, bytesText(a.Size))
 	defer d.progress("")
-	resp, err := d.client.send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.Size, a.Digest)
+	resp, err := d.client.Send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.Size, a.Digest)
 	if err != nil {
 		return fmt.Errorf("functions.%s: %w", key, err)
 	}
@@ -208,20 +181,20 @@ func (d *deployer) put(ctx context.Context, key, path string, a build.Artifact) 
 }
 
 // settle waits until no function of the app is being made, for at most 30 s, and returns them. One that failed is an error.
-func (d *deployer) settle(ctx context.Context, app string) ([]functionInfo, error) {
+func (c *command) settle(ctx context.Context, cl *client.Client, app string) ([]client.Function, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		functions, err := d.client.functions(ctx, app)
+		functions, err := cl.Functions(ctx, app)
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range functions {
-			if f.failed() {
+			if f.Failed() {
 				return nil, fmt.Errorf("%s failed: %s", f.Name, firstOf(f.Reason, "no reason given"))
 			}
 		}
-		if !slices.ContainsFunc(functions, func(f functionInfo) bool { return f.State == "Pending" || f.LastUpdateStatus == "InProgress" }) {
+		if !slices.ContainsFunc(functions, func(f client.Function) bool { return f.Settling() }) {
 			return functions, nil
 		}
 		select {
@@ -233,18 +206,18 @@ func (d *deployer) settle(ctx context.Context, app string) ([]functionInfo, erro
 }
 
 // warn shows what the server has to say about functions that work.
-func (c *command) warn(functions []functionInfo) error {
+func (c *command) warn(functions []client.Function) error {
 	for _, f := range functions {
 		if f.Reason != "" {
-			c.note("warning: %s: %s", f.Name, printable(f.Reason))
+			c.note("warning: %s: %s", f.Name, terminal.Printable(f.Reason))
 		}
 	}
 	return nil
 }
 
 // printChanges shows what changed; what did not is counted.
-func (c *command) printChanges(d *deployment) {
-	changes := d.changed()
+func (c *command) printChanges(d *client.Plan) {
+	changes := client.Changed(d.Changes)
 	if len(changes) == 0 {
 		c.printf("%s is up to date (%s)\n", d.App, count(len(d.Changes), "resource"))
 		return
@@ -253,7 +226,7 @@ func (c *command) printChanges(d *deployment) {
 	for _, ch := range changes {
 		rows = append(rows, []string{ch.Action, ch.Kind, ch.Name, strings.Join(ch.Details, ", ")})
 	}
-	table(c.Stdout, []string{"ACTION", "KIND", "NAME", "DETAILS"}, rows)
+	c.out.Table([]string{"ACTION", "KIND", "NAME", "DETAILS"}, rows)
 }
 
 func count(n int, what string) string {
@@ -273,38 +246,4 @@ func bytesText(n int64) string {
 		return fmt.Sprintf("%d KB", n>>10)
 	}
 	return fmt.Sprintf("%d bytes", n)
-}
-
-// functionInfo is one entry of the functions list.
-type functionInfo struct {
-	Name             string   `json:"name"`
-	App              string   `json:"app,omitempty"`
-	Runtime          string   `json:"runtime"`
-	Handler          string   `json:"handler"`
-	Memory           int      `json:"memory"`
-	Timeout          int      `json:"timeout"`
-	CodeSize         int64    `json:"codeSize"`
-	CodeSHA256       string   `json:"codeSha256"`
-	State            string   `json:"state"`
-	LastUpdateStatus string   `json:"lastUpdateStatus,omitempty"`
-	Reason           string   `json:"reason,omitempty"`
-	Modified         string   `json:"modified"`
-	Instances        int      `json:"instances"`
-	Busy             int      `json:"busy"`
-	URLs             []string `json:"urls,omitempty"`
-}
-
-func (f *functionInfo) failed() bool { return f.State == "Failed" || f.LastUpdateStatus == "Failed" }
-
-// functions of an app; of all when app is "".
-func (cl *client) functions(ctx context.Context, app string) ([]functionInfo, error) {
-	var out struct {
-		Functions []functionInfo `json:"functions"`
-	}
-	path := "/_hansom/v1/functions"
-	if app != "" {
-		path += "?app=" + url.QueryEscape(app)
-	}
-	err := cl.call(ctx, "GET", path, nil, &out)
-	return out.Functions, err
 }

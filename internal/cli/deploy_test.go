@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -30,15 +29,6 @@ func write(t *testing.T, dir string, files map[string]string) {
 		if err := os.Chmod(file, mode); err != nil { // whatever the umask
 			t.Fatal(err)
 		}
-	}
-}
-
-func TestTable(t *testing.T) {
-	var out strings.Builder
-	table(&out, []string{"NAME", "WHAT"}, [][]string{{"é", "x"}, {"  a line of its own"}, {"longer", ""}, {"evil\x1b[2J\n", "y"}})
-	want := "NAME       WHAT\né          x\n  a line of its own\nlonger\nevil\uFFFD[2J\uFFFD  y\n"
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Error(diff)
 	}
 }
 

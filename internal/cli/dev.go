@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -62,7 +62,7 @@ func (c *command) devCommand() *cobra.Command {
 type development struct {
 	*command
 	dir      string
-	client   *client
+	client   *client.Client
 	deployer *deployer
 	watcher  *watcher
 	watched  map[string]bool    // what is watched of the sources
@@ -72,11 +72,8 @@ type development struct {
 }
 
 func (d *development) run(ctx context.Context, srv Server) (err error) {
-	d.client = &client{
-		base: "http://" + srv.APIAddr(), region: hansom.DefaultRegion, http: &http.Client{Transport: &http.Transport{}},
-		creds: hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, source: "test/test",
-	}
-	defer d.client.http.CloseIdleConnections()
+	d.client = client.New("http://"+srv.APIAddr(), "", hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, "test/test")
+	defer d.client.Close()
 	if d.deployer, err = d.newDeployer(ctx, d.client, d.dir); err != nil {
 		return err
 	}
@@ -130,8 +127,8 @@ func (d *development) redeploy(ctx context.Context) {
 	start := time.Now()
 	result, err := d.deployer.deploy(ctx)
 	if err == nil {
-		var functions []functionInfo
-		if functions, err = d.deployer.settle(ctx, result.App); err == nil {
+		var functions []client.Function
+		if functions, err = d.settle(ctx, d.client, result.App); err == nil {
 			err = d.warn(functions)
 		}
 	}
@@ -194,7 +191,7 @@ func (d *development) report(err error) {
 }
 
 // show prints what a deployment changed, and all addresses when they are new.
-func (d *development) show(result *deployment, took time.Duration) {
+func (d *development) show(result *client.Plan, took time.Duration) {
 	if d.json {
 		d.line(result)
 		return
@@ -232,7 +229,7 @@ func (d *development) follow(ctx context.Context) {
 	from := time.Now()
 	for ctx.Err() == nil {
 		q := url.Values{"follow": {"1"}, "since": {from.Format(time.RFC3339Nano)}}
-		err := d.client.logs(ctx, q, func(e hansom.LogEvent) error {
+		err := d.client.Logs(ctx, q, func(e hansom.LogEvent) error {
 			from = e.Time.Add(time.Microsecond)
 			return d.showLog(e)
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/buildinfo"
+	"github.com/hansomcloud/hansom/internal/cli/client"
 )
 
 // serverInfo is what a server tells about itself.
@@ -74,7 +75,7 @@ func (c *command) doctorCommand() *cobra.Command {
 			if c.json {
 				err = c.printJSON(map[string]any{"checks": checks, "server": info})
 			} else {
-				table(c.Stdout, []string{"STATUS", "CHECK", "DETAIL"}, rows)
+				c.out.Table([]string{"STATUS", "CHECK", "DETAIL"}, rows)
 			}
 			if err == nil && failed > 0 {
 				err = &exitError{ExitFailure, ""}
@@ -97,21 +98,21 @@ func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
 	cl, err := c.client(ctx)
 	var info serverInfo
 	if err == nil {
-		err = cl.call(ctx, "GET", "/_hansom/v1/info", nil, &info)
+		err = cl.Call(ctx, "GET", "/_hansom/v1/info", nil, &info)
 	}
 	var usage usageError
-	var connect *connectError
+	var connect *client.ConnectError
 	switch {
 	case errors.As(err, &usage) || ctx.Err() != nil:
 		return nil, nil, err
 	case errors.As(err, &connect):
-		return append(checks, check{"server", "error", fmt.Sprintf("none answers at %s (%v)", connect.base, rootCause(connect.err)),
+		return append(checks, check{"server", "error", fmt.Sprintf("none answers at %s (%v)", connect.Base, connect.Cause()),
 			"start one with `hansom dev` or `hansom serve`, or name one with --api"}), nil, nil
 	case err != nil:
 		return append(checks, check{"server", "error", err.Error(),
 			"use the credentials of its data directory (--data), or of `hansom keys create`; a clock that is wrong makes signatures wrong too"}), nil, nil
 	}
-	server := check{"server", "ok", fmt.Sprintf("%s, version %s, region %s, edge %s", cl.base, info.Version, info.Region, info.Edge), ""}
+	server := check{"server", "ok", fmt.Sprintf("%s, version %s, region %s, edge %s", cl.Base, info.Version, info.Region, info.Edge), ""}
 	if mine := buildinfo.Read().Version; mine != info.Version {
 		server.Status, server.Detail, server.Fix = "warning", server.Detail+"; this program is version "+mine, "install the same version on both sides"
 	}

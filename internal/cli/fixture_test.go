@@ -90,7 +90,7 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	mux := http.NewServeMux()
 	mux.Handle(hansomapi.Prefix, hansomapi.New(hansomapi.Deps{
-		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs,
+		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs,
 		Info: func(context.Context) (hansomapi.Info, error) {
 			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
 				Runtimes: []hansomapi.Runtime{
@@ -111,6 +111,7 @@ func newTestServer(t host, dir string) *testServer {
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
 	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, s, artifacts, logger)
 	must(err)
+	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
 	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))
 	s.http = &http.Server{Handler: mux}
 	return s

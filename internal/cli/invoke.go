@@ -2,32 +2,73 @@ package cli
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/events"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
+	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
+// invocation is what the flags of invoke say.
+type invocation struct {
+	file, event                             string
+	sets                                    []string
+	qualifier                               string
+	quiet, async, dryRun, stream, listEvent bool
+}
+
 func (c *command) invokeCommand() *cobra.Command {
-	var qualifier string
-	var showLog bool
+	var in invocation
 	cmd := &cobra.Command{
 		Use: "invoke FUNCTION [PAYLOAD]", Short: "Invoke a function and print what it returns",
-		Long: "Invoke a function and print what it returns. PAYLOAD is JSON, @FILE, or - for standard input; without it the event is {}.\n" +
+		Long: "Invoke a function and print what it returns, then its log on standard error. PAYLOAD is JSON, @FILE, or - for standard\n" +
+			"input; --event takes a sample of what an AWS service sends; without any the event is {}. --set changes values of it.\n" +
 			"A function that returns an error ends the command with exit code 3.",
-		Example: "  hansom invoke hello-node '{\"name\":\"Ada\"}'\n  hansom invoke hello-node @event.json --log",
-		Args:    between(1, 2),
+		Example: "  hansom invoke hello-node '{\"name\":\"Ada\"}'\n" +
+			"  hansom invoke hello-node @event.json --quiet\n" +
+			"  echo '{\"name\":\"Ada\"}' | hansom invoke hello-python -\n" +
+			"  hansom invoke hello-node --event apigw --set pathParameters.name=Ada\n" +
+			"  hansom invoke hello-go --stream\n" +
+			"  hansom invoke --list-events",
 	}
-	cmd.Flags().StringVar(&qualifier, "qualifier", "", "version or alias")
-	cmd.Flags().BoolVar(&showLog, "log", false, "print the end of the log to standard error")
+	f := cmd.Flags()
+	f.StringVar(&in.file, "file", "", "file with the event, as @FILE; - for standard input")
+	f.StringVar(&in.event, "event", "", "send a sample event; --list-events shows their names")
+	f.StringArrayVar(&in.sets, "set", nil, "set a value of the event: path=value, such as Records.0.body=hello; may be repeated")
+	f.BoolVar(&in.listEvent, "list-events", false, "list the sample events")
+	f.StringVar(&in.qualifier, "qualifier", "", "version or alias")
+	f.BoolVarP(&in.quiet, "quiet", "q", false, "do not show the log (also --no-logs)")
+	f.BoolVar(&in.async, "async", false, "do not wait: the function runs once the event is accepted")
+	f.BoolVar(&in.dryRun, "dry-run", false, "check that the function is there and may be invoked; do not run it")
+	f.BoolVar(&in.stream, "stream", false, "print the answer as it comes")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "no-logs" {
+			name = "quiet"
+		}
+		return pflag.NormalizedName(name)
+	})
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if in.listEvent {
+			return exactly(0)(cmd, args)
+		}
+		return functionAnd(0, 1)(cmd, args)
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		payload, err := c.payload(args[1:])
+		switch {
+		case in.listEvent:
+			return c.listEvents()
+		case in.async && in.dryRun, in.async && in.stream, in.dryRun && in.stream:
+			return usagef("--async, --dry-run and --stream do not go together")
+		}
+		payload, err := c.payload(&in, args[1:])
 		if err != nil {
 			return err
 		}
@@ -35,79 +76,208 @@ func (c *command) invokeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		path := "/2015-03-31/functions/" + url.PathEscape(args[0]) + "/invocations"
-		if qualifier != "" {
-			path += "?Qualifier=" + url.QueryEscape(qualifier)
+		call := client.Invocation{Function: args[0], Qualifier: in.qualifier, Payload: payload, Type: "RequestResponse", LogTail: !in.quiet}
+		switch {
+		case in.async:
+			call.Type, call.LogTail = "Event", false
+		case in.dryRun:
+			call.Type, call.LogTail = "DryRun", false
 		}
-		header := http.Header{}
-		if showLog || c.json {
-			header.Set("X-Amz-Log-Type", "Tail")
+		var result *client.Result
+		if in.stream {
+			end := endOfLine{w: c.out}
+			var answer bytes.Buffer
+			w := io.Writer(&end)
+			if c.json {
+				w = &answer
+			}
+			if result, err = cl.Stream(cmd.Context(), call, w); err == nil {
+				if end.missing {
+					c.printf("\n")
+				}
+				if result.Error == "" {
+					result.Payload = answer.Bytes()
+				}
+			}
+		} else {
+			result, err = cl.Invoke(cmd.Context(), call)
 		}
-		resp, err := cl.send(cmd.Context(), "lambda", "POST", path, header, bytes.NewReader(payload), int64(len(payload)), digest(payload))
 		if err != nil {
-			if qualifier != "" {
-				return missing(err, "there is no function %q with a version or alias %q", args[0], qualifier)
+			if in.qualifier != "" {
+				return client.Missing(err, "there is no function %q with a version or alias %q", args[0], in.qualifier)
 			}
-			return missing(err, "there is no function %q; `hansom ls` lists them", args[0])
+			return client.Missing(err, noFunction, args[0])
 		}
-		defer resp.Body.Close()
-		result, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return fmt.Errorf("the server's answer broke off: %w", err)
-		}
-		tail, err := base64.StdEncoding.DecodeString(resp.Header.Get("X-Amz-Log-Result"))
-		if err != nil {
-			return fmt.Errorf("the server's log result is not base64: %w", err)
-		}
-		failed := resp.Header.Get("X-Amz-Function-Error")
-		if c.json {
-			out := map[string]any{"version": resp.Header.Get("X-Amz-Executed-Version"), "payload": jsonOrText(result), "log": string(tail)}
-			if failed != "" {
-				out["functionError"] = failed
-			}
-			if err := c.printJSON(out); err != nil {
-				return err
-			}
-			if failed != "" {
-				return &exitError{code: ExitFunction}
-			}
-			return nil
-		}
-		if showLog {
-			for line := range strings.Lines(string(tail)) {
-				fmt.Fprintln(c.Stderr, printable(strings.TrimRight(line, "\r\n")))
-			}
-		}
-		if _, err := c.Stdout.Write(result); err != nil {
-			return err
-		}
-		if len(result) > 0 && result[len(result)-1] != '\n' {
-			c.printf("\n")
-		}
-		if failed != "" {
-			return &exitError{ExitFunction, fmt.Sprintf("%s returned an error; `hansom logs %s` has its log", args[0], args[0])}
-		}
-		return nil
+		return c.printResult(args[0], &in, result)
 	}
 	return cmd
 }
 
-// payload reads the event that args name.
-func (c *command) payload(args []string) (data []byte, err error) {
+// endOfLine notes whether what was written ends without the end of a line.
+type endOfLine struct {
+	w       io.Writer
+	missing bool
+}
+
+func (e *endOfLine) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		e.missing = p[len(p)-1] != '\n'
+	}
+	return e.w.Write(p)
+}
+
+func (c *command) listEvents() error {
+	if c.json {
+		return c.printJSON(events.Samples)
+	}
+	var rows [][]string
+	for _, s := range events.Samples {
+		rows = append(rows, []string{s.Name, s.Description})
+	}
+	c.out.Table([]string{"EVENT", "WHAT"}, rows)
+	return nil
+}
+
+// payload reads the event that flags and args name.
+func (c *command) payload(in *invocation, args []string) (data []byte, err error) {
+	file := in.file
 	switch {
-	case len(args) == 0:
-		return []byte("{}"), nil
-	case args[0] == "-":
-		data, err = io.ReadAll(c.Stdin)
-	case strings.HasPrefix(args[0], "@"):
-		data, err = os.ReadFile(args[0][1:])
-	default:
+	case len(args) > 0 && (file != "" || in.event != ""), file != "" && in.event != "":
+		return nil, usagef("PAYLOAD, --file and --event do not go together")
+	case len(args) > 0 && strings.HasPrefix(args[0], "@"):
+		file = args[0][1:]
+	case len(args) > 0:
 		data = []byte(args[0])
+		if args[0] == "-" {
+			file = "-"
+		}
+	case in.event != "":
+		var ok bool
+		if data, ok = events.Read(in.event); !ok {
+			if near := manifest.Nearest(in.event, events.Names()); near != "" {
+				return nil, usagef("there is no event %q; did you mean %s?", in.event, near)
+			}
+			return nil, usagef("there is no event %q; `hansom invoke --list-events` lists them", in.event)
+		}
+	default:
+		data = []byte("{}")
 	}
-	if err == nil && !json.Valid(data) {
-		err = usagef("the payload is not JSON; quote it for the shell, such as '{\"name\":\"Ada\"}'")
+	switch file {
+	case "":
+	case "-":
+		data, err = io.ReadAll(c.Stdin)
+	default:
+		data, err = os.ReadFile(file)
 	}
-	return data, err
+	if err != nil {
+		return nil, err
+	}
+	if !json.Valid(data) {
+		return nil, usagef("the payload is not JSON; quote it for the shell, such as '{\"name\":\"Ada\"}'")
+	}
+	if len(in.sets) > 0 {
+		if data, err = events.Set(data, in.sets); err != nil {
+			return nil, usagef("--set %v", err)
+		}
+	}
+	return data, nil
+}
+
+// printResult prints an answer, then the log, then what went wrong.
+func (c *command) printResult(function string, in *invocation, r *client.Result) error {
+	failed := r.Error != ""
+	exit := &exitError{code: ExitFunction}
+	switch {
+	case c.json && (in.async || in.dryRun):
+		return c.printJSON(map[string]string{"requestId": r.RequestID})
+	case c.json:
+		out := map[string]any{"version": r.Version, "requestId": r.RequestID, "payload": jsonOrText(r.Payload), "log": r.LogTail}
+		if failed {
+			out["functionError"] = r.Error
+		}
+		if err := c.printJSON(out); err != nil || !failed {
+			return err
+		}
+		return exit
+	case in.async:
+		c.printf("accepted; `hansom logs %s` shows what request %s does\n", function, r.RequestID)
+		return nil
+	case in.dryRun:
+		c.printf("%s can be invoked\n", function)
+		return nil
+	}
+	people := terminal.IsTerminal(c.out)
+	if !failed || !people {
+		c.printPayload(r.Payload, people)
+	}
+	for line := range strings.Lines(r.LogTail) {
+		fmt.Fprintln(c.errs, c.errs.Paint(terminal.Printable(strings.TrimRight(line, "\r\n")), terminal.Dim))
+	}
+	if !failed {
+		return nil
+	}
+	exit.message = fmt.Sprintf("%s returned an error; `hansom logs %s` has its log", function, function)
+	if people {
+		c.printFunctionError(r.Payload)
+	}
+	return exit
+}
+
+// printPayload prints an answer as it is; for people, JSON is laid out.
+func (c *command) printPayload(payload []byte, people bool) {
+	if len(payload) == 0 {
+		return
+	}
+	var text bytes.Buffer
+	if !people || json.Indent(&text, payload, "", "  ") != nil {
+		text.Reset()
+		text.Write(payload)
+	}
+	end := endOfLine{w: c.out}
+	if _, err := text.WriteTo(&end); err == nil && end.missing {
+		c.printf("\n")
+	}
+}
+
+// printFunctionError shows the error that a runtime reports: type, message and stack. One in another form is shown as it is.
+func (c *command) printFunctionError(payload []byte) {
+	var e struct {
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+		Trace   []any  `json:"trace"`
+		Stack   []any  `json:"stackTrace"`
+	}
+	if json.Unmarshal(payload, &e) != nil || e.Type == "" && e.Message == "" {
+		c.printPayload(payload, true)
+		return
+	}
+	head := strings.Trim(terminal.Printable(e.Type)+": "+printableLines(e.Message), ": ")
+	fmt.Fprintln(c.errs, c.errs.Paint(head, terminal.Red))
+	for _, frame := range append(e.Trace, e.Stack...) {
+		text, ok := frame.(string)
+		if !ok { // aws-lambda-go reports frames as objects
+			var f struct {
+				Path, Label string
+				Line        int
+			}
+			if b, err := json.Marshal(frame); err != nil || json.Unmarshal(b, &f) != nil {
+				continue
+			}
+			text = fmt.Sprintf("    at %s (%s:%d)", f.Label, f.Path, f.Line)
+		}
+		text = printableLines(strings.TrimRight(text, "\n"))
+		if strings.TrimSpace(text) != head { // Node repeats it
+			fmt.Fprintln(c.errs, text)
+		}
+	}
+}
+
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = terminal.Printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 func jsonOrText(b []byte) any {

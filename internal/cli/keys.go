@@ -32,7 +32,7 @@ func (c *command) keysCommand() *cobra.Command {
 			var out struct {
 				Keys []accessKey `json:"keys"`
 			}
-			if err := cl.call(cmd.Context(), "GET", "/_hansom/v1/keys", nil, &out); err != nil {
+			if err := cl.Call(cmd.Context(), "GET", "/_hansom/v1/keys", nil, &out); err != nil {
 				return err
 			}
 			if c.json {
@@ -46,7 +46,7 @@ func (c *command) keysCommand() *cobra.Command {
 			for _, k := range out.Keys {
 				rows = append(rows, []string{k.AccessKeyID, k.Name, ago(k.Created)})
 			}
-			table(c.Stdout, []string{"ACCESS KEY", "NAME", "CREATED"}, rows)
+			c.out.Table([]string{"ACCESS KEY", "NAME", "CREATED"}, rows)
 			return nil
 		},
 	}, &cobra.Command{
@@ -63,7 +63,7 @@ func (c *command) keysCommand() *cobra.Command {
 				name = args[0]
 			}
 			var k accessKey
-			if err := cl.call(cmd.Context(), "POST", "/_hansom/v1/keys", map[string]string{"name": name}, &k); err != nil {
+			if err := cl.Call(cmd.Context(), "POST", "/_hansom/v1/keys", map[string]string{"name": name}, &k); err != nil {
 				return err
 			}
 			if c.json {
@@ -84,7 +84,7 @@ func (c *command) keysCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cl.call(cmd.Context(), "DELETE", "/_hansom/v1/keys/"+url.PathEscape(args[0]), nil, nil); err != nil {
+			if err := cl.Call(cmd.Context(), "DELETE", "/_hansom/v1/keys/"+url.PathEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
 			return c.removed("key", args[0])

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/build/sdk"
+	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/layers"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 )
@@ -37,7 +38,7 @@ func (c *command) layersLsCommand() *cobra.Command {
 				return err
 			}
 			name := strings.Join(args, "")
-			list, err := layers.List(cmd.Context(), cl.call, name)
+			list, err := layers.List(cmd.Context(), cl.Call, name)
 			if err != nil {
 				return err
 			}
@@ -55,7 +56,7 @@ func (c *command) layersLsCommand() *cobra.Command {
 			for _, v := range list {
 				rows = append(rows, []string{v.String(), ago(v.Created), v.Description})
 			}
-			table(c.Stdout, []string{"LAYER", "CREATED", "DESCRIPTION"}, rows)
+			c.out.Table([]string{"LAYER", "CREATED", "DESCRIPTION"}, rows)
 			return nil
 		},
 	}
@@ -79,8 +80,8 @@ func (c *command) layersRmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := layers.Remove(cmd.Context(), cl.call, name, number); err != nil {
-				return missing(err, "there is no layer %s; `hansom layers ls` lists them", args[0])
+			if err := layers.Remove(cmd.Context(), cl.Call, name, number); err != nil {
+				return client.Missing(err, "there is no layer %s; `hansom layers ls` lists them", args[0])
 			}
 			return c.removed("layer", args[0])
 		},
@@ -160,7 +161,7 @@ func (c *command) publishLayer(ctx context.Context, p layers.Publication, src st
 	if err != nil {
 		return err
 	}
-	v, fresh, err := layers.Publish(ctx, cl.call, p, src, c.progress)
+	v, fresh, err := layers.Publish(ctx, cl.Call, p, src, c.progress)
 	if err != nil {
 		return err
 	}

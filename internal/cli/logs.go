@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 func (c *command) logsCommand() *cobra.Command {
@@ -48,7 +47,7 @@ func (c *command) logsCommand() *cobra.Command {
 			q.Set("follow", "1")
 		}
 		lines := 0
-		err = cl.logs(cmd.Context(), q, func(e hansom.LogEvent) error {
+		err = cl.Logs(cmd.Context(), q, func(e hansom.LogEvent) error {
 			lines++
 			return c.printLog(e)
 		})
@@ -73,41 +72,11 @@ func sinceTime(s string) (time.Time, error) {
 	return time.Time{}, usagef("--since %q is neither a duration such as 10m nor a time such as 2026-11-23T10:00:00Z", s)
 }
 
-// logs calls f with each event that q asks for, until the server ends the list, f fails or ctx ends.
-func (cl *client) logs(ctx context.Context, q url.Values, f func(hansom.LogEvent) error) error {
-	resp, err := cl.send(ctx, "hansom", "GET", "/_hansom/v1/logs?"+q.Encode(), http.Header{}, nil, 0, digest(nil))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 4<<20)
-	for lines.Scan() {
-		if len(lines.Bytes()) == 0 {
-			continue // keeps an idle connection open
-		}
-		var e hansom.LogEvent
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return fmt.Errorf("the server's log is not JSON: %w", err)
-		}
-		if err := f(e); err != nil {
-			return err
-		}
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("the server ended the log: %w", err)
-	}
-	return nil
-}
-
 func (c *command) printLog(e hansom.LogEvent) error {
 	if c.json {
-		return json.NewEncoder(c.Stdout).Encode(e)
+		return json.NewEncoder(c.out).Encode(e)
 	}
-	_, err := fmt.Fprintf(c.Stdout, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, printable(strings.TrimRight(e.Message, "\r\n\t ")))
+	_, err := fmt.Fprintf(c.out, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, terminal.Printable(strings.TrimRight(e.Message, "\r\n\t ")))
 	return err
 }
 

@@ -6,17 +6,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// appInfo is one entry of the apps list.
-type appInfo struct {
-	Name       string    `json:"name"`
-	Deployment int64     `json:"deployment"`
-	Updated    time.Time `json:"updated"`
-	URL        string    `json:"url"`
-	Functions  int       `json:"functions"`
-	Routes     int       `json:"routes"`
-}
+	"github.com/hansomcloud/hansom/internal/cli/client"
+)
 
 func (c *command) lsCommand() *cobra.Command {
 	return &cobra.Command{
@@ -30,39 +22,36 @@ func (c *command) lsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var apps struct {
-				Apps []appInfo `json:"apps"`
-			}
 			app := strings.Join(args, "")
+			apps := make([]client.App, 1)
 			if app != "" {
-				apps.Apps = make([]appInfo, 1)
-				err = cl.call(cmd.Context(), "GET", appPath(app), nil, &apps.Apps[0])
+				apps[0], err = cl.App(cmd.Context(), app)
 			} else {
-				err = cl.call(cmd.Context(), "GET", "/_hansom/v1/apps", nil, &apps)
+				apps, err = cl.Apps(cmd.Context())
 			}
 			if err != nil {
 				return err
 			}
-			functions, err := cl.functions(cmd.Context(), app)
+			functions, err := cl.Functions(cmd.Context(), app)
 			if err != nil {
 				return err
 			}
 			if c.json {
-				return c.printJSON(map[string]any{"apps": notNil(apps.Apps), "functions": notNil(functions)})
+				return c.printJSON(map[string]any{"apps": notNil(apps), "functions": notNil(functions)})
 			}
-			if len(apps.Apps) == 0 && len(functions) == 0 {
+			if len(apps) == 0 && len(functions) == 0 {
 				c.note("nothing is deployed; `hansom init hello && hansom deploy hello` makes a start")
 				return nil
 			}
-			if len(apps.Apps) > 0 {
+			if len(apps) > 0 {
 				var rows [][]string
-				for _, a := range apps.Apps {
+				for _, a := range apps {
 					rows = append(rows, []string{a.Name, strconv.FormatInt(a.Deployment, 10), ago(a.Updated), a.URL})
 				}
-				table(c.Stdout, []string{"APP", "DEPLOYMENT", "UPDATED", "URL"}, rows)
+				c.out.Table([]string{"APP", "DEPLOYMENT", "UPDATED", "URL"}, rows)
 			}
 			if len(functions) > 0 {
-				if len(apps.Apps) > 0 {
+				if len(apps) > 0 {
 					c.printf("\n")
 				}
 				var rows [][]string
@@ -74,13 +63,13 @@ func (c *command) lsCommand() *cobra.Command {
 					}
 					if f.Reason != "" {
 						label := "warning"
-						if f.failed() {
+						if f.Failed() {
 							label = "error"
 						}
 						rows = append(rows, []string{"  " + label + ": " + f.Reason})
 					}
 				}
-				table(c.Stdout, []string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
+				c.out.Table([]string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
 			}
 			return nil
 		},
@@ -95,7 +84,7 @@ func notNil[T any](s []T) []T {
 }
 
 // state is what matters of a function's states: a failed or running update goes before the state.
-func state(f functionInfo) string {
+func state(f client.Function) string {
 	switch f.LastUpdateStatus {
 	case "Failed":
 		return "update failed"
@@ -105,7 +94,7 @@ func state(f functionInfo) string {
 	return f.State
 }
 
-func instances(f functionInfo) string {
+func instances(f client.Function) string {
 	if f.Busy == 0 {
 		return strconv.Itoa(f.Instances)
 	}

@@ -32,7 +32,7 @@ func (c *command) projectsCommand() *cobra.Command {
 			var out struct {
 				Projects []project `json:"projects"`
 			}
-			if err := cl.call(cmd.Context(), "GET", "/_hansom/v1/projects", nil, &out); err != nil {
+			if err := cl.Call(cmd.Context(), "GET", "/_hansom/v1/projects", nil, &out); err != nil {
 				return err
 			}
 			if c.json {
@@ -42,7 +42,7 @@ func (c *command) projectsCommand() *cobra.Command {
 			for _, p := range out.Projects {
 				rows = append(rows, []string{p.ID, p.Slug, ago(p.Created)})
 			}
-			table(c.Stdout, []string{"ID", "SLUG", "CREATED"}, rows)
+			c.out.Table([]string{"ID", "SLUG", "CREATED"}, rows)
 			return nil
 		},
 	}, &cobra.Command{
@@ -53,7 +53,7 @@ func (c *command) projectsCommand() *cobra.Command {
 				return err
 			}
 			var p project
-			if err := cl.call(cmd.Context(), "POST", "/_hansom/v1/projects", map[string]string{"slug": args[0]}, &p); err != nil {
+			if err := cl.Call(cmd.Context(), "POST", "/_hansom/v1/projects", map[string]string{"slug": args[0]}, &p); err != nil {
 				return err
 			}
 			if c.json {
@@ -74,7 +74,7 @@ func (c *command) projectsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := cl.call(cmd.Context(), "DELETE", "/_hansom/v1/projects/"+url.PathEscape(args[0]), nil, nil); err != nil {
+			if err := cl.Call(cmd.Context(), "DELETE", "/_hansom/v1/projects/"+url.PathEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
 			return c.removed("project", args[0])

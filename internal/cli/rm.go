@@ -3,16 +3,13 @@ package cli
 import (
 	"bufio"
 	"fmt"
-	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
-
-func appPath(app string) string { return "/_hansom/v1/apps/" + url.PathEscape(app) }
-
-func functionPath(name string) string { return "/2015-03-31/functions/" + url.PathEscape(name) }
 
 func (c *command) rmCommand() *cobra.Command {
 	var fn, yes bool
@@ -29,6 +26,9 @@ func (c *command) rmCommand() *cobra.Command {
 		what := "app"
 		if fn {
 			what = "function"
+			if err := checkFunction(args[0]); err != nil {
+				return err
+			}
 		}
 		if err := c.sure(yes, what, args[0]); err != nil {
 			return err
@@ -38,12 +38,11 @@ func (c *command) rmCommand() *cobra.Command {
 			return err
 		}
 		if fn {
-			resp, err := cl.send(cmd.Context(), "lambda", "DELETE", functionPath(args[0]), http.Header{}, nil, 0, digest(nil))
-			if err != nil {
-				return missing(err, "there is no function %q; `hansom ls` lists them", args[0])
-			}
-			resp.Body.Close()
-		} else if err := cl.call(cmd.Context(), "DELETE", appPath(args[0]), nil, nil); err != nil {
+			err = client.Missing(cl.Call(cmd.Context(), "DELETE", client.FunctionPath(args[0]), nil, nil), noFunction, args[0])
+		} else {
+			err = cl.Call(cmd.Context(), "DELETE", client.AppPath(args[0]), nil, nil)
+		}
+		if err != nil {
 			return err
 		}
 		return c.removed(what, args[0])
@@ -68,10 +67,10 @@ func (c *command) sure(yes bool, what, name string) error {
 	switch {
 	case yes:
 		return nil
-	case !isTerminal(c.Stdin):
+	case !terminal.IsTerminal(c.Stdin):
 		return usagef("there is no terminal to ask on; add --yes to remove the %s %s", what, name)
 	}
-	fmt.Fprintf(c.Stderr, "remove the %s %s? [y/N] ", what, printable(name))
+	fmt.Fprintf(c.errs, "remove the %s %s? [y/N] ", what, terminal.Printable(name))
 	line, _ := bufio.NewReader(c.Stdin).ReadString('\n') // an end without an answer is a no
 	if answer := strings.ToLower(strings.TrimSpace(line)); answer == "y" || answer == "yes" {
 		return nil

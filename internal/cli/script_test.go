@@ -21,6 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -61,6 +63,7 @@ func (o oneByOne) Run(name string, f func(testscript.T)) {
 var scriptVariables = []string{
 	"HANSOM_API", "HANSOM_DATA", "HANSOM_PROJECT", "HANSOM_CONFIG", "HANSOM_EDGE", "HANSOM_MEMORY",
 	"HANSOM_ACCESS_KEY_ID", "HANSOM_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+	"NO_COLOR", "CLICOLOR_FORCE",
 }
 
 // runLine runs a command line in this process, where it is many times faster than in one of its own. The exit code is returned.
@@ -87,6 +90,8 @@ func runLine(ts *testscript.TestScript, args []string) int {
 //	server                       starts a server for HANSOM_API; its port is in PORT
 //	server DIR                   starts one that is found through the data directory DIR alone
 //	call METHOD PATH             shows what the Lambda API answers there
+//	many FUNCTION N              publishes N versions there
+//	forget                       removes all stored code there
 //	log FUNCTION MESSAGE [AGO]   writes to a function's log there
 func TestScripts(t *testing.T) {
 	var caches []string
@@ -136,13 +141,32 @@ func TestScripts(t *testing.T) {
 				ts.Check(errors.Join(err, os.WriteFile(filepath.Join(ts.MkAbs(args[0]), "server.json"), text, 0o644)))
 			},
 			"call": func(ts *testscript.TestScript, _ bool, args []string) {
-				cl := &client{base: "http://" + servers[ts].APIAddr(), region: "us-east-1", http: http.DefaultClient,
-					creds: hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}}
-				resp, err := cl.send(context.Background(), "lambda", args[0], args[1], http.Header{}, nil, 0, digest(nil))
+				cl := client.New("http://"+servers[ts].APIAddr(), "", hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, "")
+				defer cl.Close()
+				resp, err := cl.Send(context.Background(), "lambda", args[0], args[1], http.Header{}, nil, 0, client.Digest(nil))
 				ts.Check(err)
 				defer resp.Body.Close()
 				_, err = io.Copy(ts.Stdout(), resp.Body)
 				ts.Check(err)
+			},
+			"many": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.Atoi(args[1])
+				ts.Check(err)
+				ctx, functions := context.Background(), servers[ts].functions
+				for i := range n {
+					in := function.UpdateConfigurationInput{Description: new(strconv.Itoa(i))}
+					for err = hansom.Errorf(hansom.Conflict, "", ""); hansom.KindOf(err) == hansom.Conflict; { // an update is under way
+						_, err = functions.UpdateConfiguration(ctx, hansom.DefaultProject, args[0], in)
+					}
+					ts.Check(err)
+					for err = hansom.Errorf(hansom.Conflict, "", ""); hansom.KindOf(err) == hansom.Conflict; {
+						_, err = functions.Publish(ctx, hansom.DefaultProject, args[0], function.PublishInput{})
+					}
+					ts.Check(err)
+				}
+			},
+			"forget": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(os.RemoveAll(filepath.Join(ts.MkAbs(".server"), "blob")))
 			},
 			"log": func(ts *testscript.TestScript, _ bool, args []string) {
 				var ago time.Duration

@@ -84,7 +84,7 @@ var _ pflag.Value = (*server.Setting)(nil)
 func (c *command) logger(cfg server.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Level()}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(c.Stderr, options))
+		return slog.New(slog.NewJSONHandler(c.errs, options))
 	}
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey && len(groups) == 0 && c.env["JOURNAL_STREAM"] != "" {
@@ -92,7 +92,7 @@ func (c *command) logger(cfg server.Config) *slog.Logger {
 		}
 		return a
 	}
-	return slog.New(slog.NewTextHandler(c.Stderr, options))
+	return slog.New(slog.NewTextHandler(c.errs, options))
 }
 
 // run runs srv and, once it is ready, f beside it. It ends when the server does, or f fails.

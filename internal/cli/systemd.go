@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -82,7 +83,7 @@ func (c *command) systemdCommand() *cobra.Command {
 			return c.printJSON(map[string]string{"unit": text})
 		}
 		c.printf("%s", text)
-		if isTerminal(c.Stdout) {
+		if terminal.IsTerminal(c.out) {
 			c.note("\ninstall it with: %s systemd | sudo tee /etc/systemd/system/hansom.service && sudo systemctl enable --now hansom", filepath.Base(program))
 		}
 		return nil

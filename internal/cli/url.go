@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/cli/client"
 )
 
 func (c *command) urlCommand() *cobra.Command {
@@ -40,54 +38,49 @@ func (c *command) urlCommand() *cobra.Command {
 		}
 		name := args[0]
 		if !create && !remove {
-			var app appInfo
-			err := cl.call(cmd.Context(), "GET", appPath(name), nil, &app)
+			app, err := cl.App(cmd.Context(), name)
 			if err == nil {
 				return c.printURL(app.URL)
 			}
-			if refused, ok := errors.AsType[*apiError](err); !ok || refused.status != http.StatusNotFound {
+			if !client.IsStatus(err, http.StatusNotFound) {
 				return err
 			}
 		}
-		method, body := "GET", []byte(nil)
-		switch {
+		if err := checkFunction(name); err != nil {
+			return err
+		}
+		path := strings.Replace(client.FunctionPath(name), "2015-03-31", "2021-10-31", 1) + "/url"
+		var out struct{ FunctionUrl string } // the Lambda API's spelling
+		lambda := func(method string, in any) error { return cl.Call(cmd.Context(), method, path, in, &out) }
+		switch body := map[string]string{"AuthType": authType}; {
 		case create:
-			method = "POST"
-			if body, err = json.Marshal(map[string]string{"AuthType": authType}); err != nil {
-				return err
+			err = lambda("POST", body)
+			if !client.IsStatus(err, http.StatusConflict) {
+				break
+			}
+			if cmd.Flags().Changed("auth") { // it has one
+				err = lambda("PUT", body)
+			} else {
+				err = lambda("GET", nil)
 			}
 		case remove:
-			method = "DELETE"
-		}
-		path := strings.Replace(functionPath(name), "2015-03-31", "2021-10-31", 1) + "/url"
-		send := func() (*http.Response, error) {
-			return cl.send(cmd.Context(), "lambda", method, path, http.Header{}, bytes.NewReader(body), int64(len(body)), digest(body))
-		}
-		resp, err := send()
-		if refused, ok := errors.AsType[*apiError](err); ok && create && refused.status == http.StatusConflict { // it has one
-			if method = "PUT"; !cmd.Flags().Changed("auth") {
-				method, body = "GET", nil
-			}
-			resp, err = send()
-		}
-		switch {
-		case create:
-			err = missing(err, "there is no function %q; `hansom ls` lists them", name)
-		case remove:
-			err = missing(err, "there is no function %q with a URL", name)
+			err = cl.Call(cmd.Context(), "DELETE", path, nil, nil)
 		default:
-			err = missing(err, "there is no app %q and no function %q with a URL; `hansom url %s --create` gives a function one", name, name, name)
+			err = lambda("GET", nil)
+		}
+		switch {
+		case create:
+			err = client.Missing(err, noFunction, name)
+		case remove:
+			err = client.Missing(err, "there is no function %q with a URL", name)
+		default:
+			err = client.Missing(err, "there is no app %q and no function %q with a URL; `hansom url %s --create` gives a function one", name, name, name)
 		}
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close()
 		if remove {
 			return c.removed("the URL of", name)
-		}
-		var out struct{ FunctionUrl string } // the Lambda API's spelling
-		if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-			return fmt.Errorf("the server's answer broke off: %w", err)
 		}
 		return c.printURL(out.FunctionUrl)
 	}

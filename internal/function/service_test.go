@@ -306,6 +306,14 @@ func TestProjects(t *testing.T) {
 		if err != nil || target.Version.Project != other || target.ARN != "arn:aws:lambda:us-east-1:222222222222:function:f:a" {
 			t.Errorf("the other project's target: %+v, %v", target, err)
 		}
+		for _, name := range []string{"", "f"} {
+			if list, err := s.URLs(ctx, other, name); err != nil || len(list) != 1 || list[0].Qualifier != "a" || list[0].Project != other {
+				t.Errorf("URLs of %q: %+v, %v", name, list, err)
+			}
+		}
+		if list, err := s.URLs(ctx, other, "nope"); err != nil || len(list) != 0 {
+			t.Errorf("URLs of no function: %+v, %v", list, err)
+		}
 		u, err := s.GetURL(ctx, other, "f", "a")
 		if err != nil {
 			t.Fatal(err)

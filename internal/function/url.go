@@ -126,6 +126,12 @@ func (s *Service) ListURLs(ctx context.Context, project, name string, page Page)
 	return list, next, err
 }
 
+// URLs lists the URLs of a function and its aliases, or of all functions of the project when name is "", by function and
+// qualifier, without pages.
+func (s *Service) URLs(ctx context.Context, project, name string) ([]hansom.FunctionURL, error) {
+	return s.urls(ctx, s.db.Read(), `WHERE project = ? AND ? IN ('', name) ORDER BY name, qualifier`, project, name)
+}
+
 // urlTarget checks that the function, and its alias, are there, with the message AWS has for URLs.
 func (s *Service) urlTarget(ctx context.Context, q db.Querier, project, name, qualifier string) error {
 	_, ok, err := s.record(ctx, q, project, name, 0)

@@ -21,9 +21,11 @@ type appSummary struct {
 }
 
 type deployment struct {
-	Number  int64     `json:"number"`
-	Actor   string    `json:"actor"`
-	Created time.Time `json:"created"`
+	Number   int64        `json:"number"`
+	Actor    string       `json:"actor"`
+	Created  time.Time    `json:"created"`
+	Restored int64        `json:"restored,omitempty"`
+	Changes  []app.Change `json:"changes,omitempty"`
 }
 
 func (h *Handler) summary(a *app.App) appSummary {
@@ -47,7 +49,7 @@ func (h *Handler) getApp(r *http.Request, p hansom.Principal) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	past, err := h.Apps.History(r.Context(), p.Project, a.Name)
+	past, err := h.Deployments.History(r.Context(), p.Project, a.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (h *Handler) getApp(r *http.Request, p hansom.Principal) (any, error) {
 		Deployments []deployment       `json:"deployments"`
 	}{h.summary(&a), a.Manifest, []deployment{}}
 	for _, d := range past {
-		out.Deployments = append(out.Deployments, deployment{d.Number, d.Actor, d.Created})
+		out.Deployments = append(out.Deployments, deployment{d.Number, d.Actor, d.Created, d.Restored, d.Changes})
 	}
 	return out, nil
 }
@@ -75,19 +77,51 @@ func (h *Handler) putApp(r *http.Request, p hansom.Principal) (any, error) {
 	if m.Name != r.PathValue("app") {
 		return nil, hansom.Errorf(hansom.Invalid, "put app", "the path names the app %s, the body %s", r.PathValue("app"), m.Name)
 	}
-	var plan app.Plan
-	switch r.URL.Query().Get("plan") {
-	case "":
-		plan, err = h.Apps.Apply(r.Context(), p.Project, p.ARN, m)
-	case "1":
-		plan, err = h.Apps.Plan(r.Context(), p.Project, m)
-	default:
-		err = hansom.Errorf(hansom.Invalid, "put app", "plan is 1 or left out")
+	dry, err := planOnly(r)
+	if err != nil {
+		return nil, err
 	}
+	var plan app.Plan
+	if dry {
+		plan, err = h.Apps.Plan(r.Context(), p.Project, m)
+	} else {
+		plan, err = h.Apps.Apply(r.Context(), p.Project, p.ARN, m)
+	}
+	return h.planned(p, plan), err
+}
+
+// rollback makes the app what it was; with ?plan=1 it changes nothing.
+func (h *Handler) rollback(r *http.Request, p hansom.Principal) (any, error) {
+	var in struct {
+		To int64 `json:"to"`
+	}
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	if in.To < 0 {
+		return nil, hansom.Errorf(hansom.Invalid, "roll back", "to is the number of a deployment, or 0 for the one before the current")
+	}
+	dry, err := planOnly(r)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := h.Deployments.Rollback(r.Context(), p.Project, p.ARN, r.PathValue("app"), in.To, dry)
+	return h.planned(p, plan), err
+}
+
+func planOnly(r *http.Request) (bool, error) {
+	v := r.URL.Query().Get("plan")
+	if v != "" && v != "1" {
+		return false, hansom.Errorf(hansom.Invalid, "read request", "plan is 1 or left out")
+	}
+	return v == "1", nil
+}
+
+func (h *Handler) planned(p hansom.Principal, plan app.Plan) any {
 	return struct {
 		app.Plan
 		URL string `json:"url"`
-	}{plan, h.AppURL(p.Project, m.Name)}, err
+	}{plan, h.AppURL(p.Project, plan.App)}
 }
 
 func (h *Handler) deleteApp(r *http.Request, p hansom.Principal) (any, error) {

@@ -30,6 +30,10 @@ type functionSummary struct {
 // listFunctions answers with all functions of the project, or of ?app=.
 func (h *Handler) listFunctions(r *http.Request, p hansom.Principal) (any, error) {
 	of := r.URL.Query().Get("app")
+	urls, err := h.urls(r.Context(), p.Project, "")
+	if err != nil {
+		return nil, err
+	}
 	out := []functionSummary{}
 	page := function.Page{}
 	for {
@@ -41,11 +45,7 @@ func (h *Handler) listFunctions(r *http.Request, p hansom.Principal) (any, error
 			if of != "" && list[i].App != of {
 				continue
 			}
-			s, err := h.functionSummary(r.Context(), p.Project, &list[i])
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, s)
+			out = append(out, h.functionSummary(&list[i], urls[list[i].Function]))
 		}
 		if next == "" {
 			return map[string]any{"functions": out}, nil
@@ -54,15 +54,34 @@ func (h *Handler) listFunctions(r *http.Request, p hansom.Principal) (any, error
 	}
 }
 
-func (h *Handler) functionSummary(ctx context.Context, project string, f *function.Function) (functionSummary, error) {
-	urls, _, err := h.Functions.ListURLs(ctx, project, f.Function, function.Page{})
-	if err != nil && hansom.KindOf(err) != hansom.NotFound { // deleted since the list was made
-		return functionSummary{}, err
+func (h *Handler) getFunction(r *http.Request, p hansom.Principal) (any, error) {
+	name := r.PathValue("function")
+	f, err := h.Functions.Get(r.Context(), p.Project, name, "")
+	if hansom.KindOf(err) == hansom.NotFound {
+		err = hansom.Errorf(hansom.NotFound, "get function", "there is no function %q; `hansom ls` lists them", name)
 	}
+	if err != nil {
+		return nil, err
+	}
+	urls, err := h.urls(r.Context(), p.Project, name)
+	return h.functionSummary(&f, urls[name]), err
+}
+
+// urls are the addresses of function URLs by function.
+func (h *Handler) urls(ctx context.Context, project, name string) (map[string][]string, error) {
+	list, err := h.Functions.URLs(ctx, project, name)
+	out := map[string][]string{}
+	for _, u := range list {
+		out[u.Function] = append(out[u.Function], h.FunctionURL(u.ID))
+	}
+	return out, err
+}
+
+func (h *Handler) functionSummary(f *function.Function, urls []string) functionSummary {
 	s := functionSummary{
 		Name: f.Function, App: f.App, Runtime: f.Runtime, Handler: f.Handler, Memory: f.Memory, Timeout: int(f.Timeout / time.Second),
 		CodeSize: f.CodeSize, CodeSHA256: f.CodeSHA256, State: f.State, LastUpdateStatus: f.LastUpdateStatus,
-		Reason: f.LastUpdateStatusReason, Modified: f.LastModified,
+		Reason: f.LastUpdateStatusReason, Modified: f.LastModified, URLs: urls,
 	}
 	if s.Reason == "" {
 		s.Reason = f.StateReason
@@ -70,9 +89,6 @@ func (h *Handler) functionSummary(ctx context.Context, project string, f *functi
 	if f.State == function.StatePending {
 		s.Reason = ""
 	}
-	s.Instances, s.Busy = h.Instances(project, f.Function)
-	for _, u := range urls {
-		s.URLs = append(s.URLs, h.FunctionURL(u.ID))
-	}
-	return s, nil
+	s.Instances, s.Busy = h.Instances(f.Project, f.Function)
+	return s
 }

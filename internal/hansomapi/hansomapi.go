@@ -60,13 +60,20 @@ type Apps interface {
 	Delete(ctx context.Context, project, name string) error
 	List(ctx context.Context, project string) ([]app.App, error)
 	Get(ctx context.Context, project, name string) (app.App, error)
+}
+
+// Deployments are what apps were and can be again; see package app for the errors.
+type Deployments interface {
 	History(ctx context.Context, project, name string) ([]app.Deployment, error)
+	Rollback(ctx context.Context, project, actor, name string, to int64, dry bool) (app.Plan, error)
 }
 
 // Functions of a project; see package function for the errors.
 type Functions interface {
 	List(ctx context.Context, project string, allVersions bool, page function.Page) (list []function.Function, next string, err error)
-	ListURLs(ctx context.Context, project, name string, page function.Page) (list []hansom.FunctionURL, next string, err error)
+	Get(ctx context.Context, project, name, qualifier string) (function.Function, error)
+	// URLs of a project, or of one function of it.
+	URLs(ctx context.Context, project, name string) ([]hansom.FunctionURL, error)
 	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
 }
 
@@ -85,15 +92,16 @@ type Artifacts interface {
 
 // Deps are what the API stands on.
 type Deps struct {
-	Auth      Authenticator
-	Projects  Projects
-	Keys      Keys
-	Apps      Apps
-	Functions Functions
-	Layers    Layers
-	Artifacts Artifacts
-	Logs      Logs
-	Requests  Requests
+	Auth        Authenticator
+	Projects    Projects
+	Keys        Keys
+	Apps        Apps
+	Deployments Deployments
+	Functions   Functions
+	Layers      Layers
+	Artifacts   Artifacts
+	Logs        Logs
+	Requests    Requests
 	// Backup writes a backup of the whole server, with the functions' logs when logs is set.
 	Backup func(ctx context.Context, w io.Writer, logs bool) error
 	// Info tells about the server.
@@ -164,9 +172,11 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"GET apps/{app}":                   h.getApp,
 		"PUT apps/{app}":                   h.putApp,
 		"DELETE apps/{app}":                h.deleteApp,
+		"POST apps/{app}/rollback":         h.rollback,
 		"HEAD artifacts/{sha256}":          h.headArtifact,
 		"PUT artifacts/{sha256}":           h.putArtifact,
 		"GET functions":                    h.listFunctions,
+		"GET functions/{function}":         h.getFunction,
 	} {
 		var method, path string
 		if _, err := fmt.Sscan(pattern, &method, &path); err != nil {

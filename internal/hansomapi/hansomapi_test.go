@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -65,7 +66,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(New(Deps{
-		Auth: service, Projects: service, Keys: service, Apps: f.apps, Functions: f.functions, Layers: &f.layers, Artifacts: f.artifacts, Logs: f.logs,
+		Auth: service, Projects: service, Keys: service, Apps: f.apps, Deployments: f.apps, Functions: f.functions, Layers: &f.layers, Artifacts: f.artifacts, Logs: f.logs,
 		Info:        func(context.Context) (Info, error) { return Info{Version: "1.2.3", Driver: "fake"}, nil },
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
@@ -183,11 +184,18 @@ func (f *fakeApps) Get(_ context.Context, project, name string) (app.App, error)
 }
 
 func (f *fakeApps) History(context.Context, string, string) ([]app.Deployment, error) {
-	return []app.Deployment{{Number: 2, Actor: "me"}, {Number: 1, Actor: "you"}}, f.err
+	return []app.Deployment{{Number: 2, Actor: "me", Restored: 1, Changes: []app.Change{{Kind: "route", Name: "GET /", Action: app.Create}}},
+		{Number: 1, Actor: "you"}}, f.err
+}
+
+func (f *fakeApps) Rollback(_ context.Context, project, actor, name string, to int64, dry bool) (app.Plan, error) {
+	f.calls = append(f.calls, fmt.Sprint("rollback ", project, " ", name, " ", actor, " ", to, " ", dry))
+	return app.Plan{App: name, Deployment: 3, Changes: []app.Change{}}, f.err
 }
 
 type fakeFunctions struct {
 	list []function.Function
+	urls int // calls of URLs
 }
 
 type fakeLayers struct{ list []layer.Version }
@@ -213,8 +221,24 @@ func (f *fakeFunctions) List(_ context.Context, _ string, _ bool, page function.
 	return f.list[start:end], next, nil
 }
 
-func (f *fakeFunctions) ListURLs(_ context.Context, project, name string, _ function.Page) ([]hansom.FunctionURL, string, error) {
-	return []hansom.FunctionURL{{ID: "id-of-" + name}}, "", nil
+func (f *fakeFunctions) Get(_ context.Context, _, name, _ string) (function.Function, error) {
+	for _, fn := range f.list {
+		if fn.Function == name {
+			return fn, nil
+		}
+	}
+	return function.Function{}, hansom.Errorf(hansom.NotFound, "get", "Function not found: an ARN")
+}
+
+func (f *fakeFunctions) URLs(_ context.Context, _, name string) ([]hansom.FunctionURL, error) {
+	f.urls++
+	var out []hansom.FunctionURL
+	for _, fn := range f.list {
+		if name == "" || name == fn.Function {
+			out = append(out, hansom.FunctionURL{ID: "id-of-" + fn.Function, Function: fn.Function})
+		}
+	}
+	return out, nil
 }
 
 func (f *fakeFunctions) Resolve(_ context.Context, _, name, _ string) (hansom.Target, error) {
@@ -365,7 +389,8 @@ func TestApps(t *testing.T) {
 		Name        string
 		Deployments []deployment
 	}](f, acme, "GET", "apps/hello", "")
-	if one.Name != "hello" || len(one.Deployments) != 2 || one.Deployments[0].Actor != "me" {
+	if one.Name != "hello" || len(one.Deployments) != 2 || one.Deployments[0].Actor != "me" ||
+		one.Deployments[0].Restored != 1 || len(one.Deployments[0].Changes) != 1 {
 		t.Errorf("%+v", one)
 	}
 	f.refused(acme, "GET", "apps/nope", "", 404, "NotFound", "there is no app")
@@ -439,17 +464,44 @@ func TestFunctions(t *testing.T) {
 	}
 	type list struct{ Functions []functionSummary }
 	all := must[list](f, root, "GET", "functions", "")
-	if len(all.Functions) != 5 {
-		t.Fatalf("%+v", all)
+	if len(all.Functions) != 5 || f.functions.urls != 1 {
+		t.Fatalf("%+v, URLs were read %d times", all, f.functions.urls)
 	}
 	want := functionSummary{Name: "a", App: "x", Memory: 128, Timeout: 3, CodeSize: 9, State: "Active", Reason: "older runtime", Modified: now,
 		Instances: 3, Busy: 1, URLs: []string{"http://id-of-a.lambda-url.localhost/"}}
 	if diff := cmp.Diff(want, all.Functions[0]); diff != "" {
 		t.Error(diff)
 	}
+	if got := must[functionSummary](f, root, "GET", "functions/a", ""); !cmp.Equal(want, got) {
+		t.Errorf("%+v", got)
+	}
+	f.refused(root, "GET", "functions/nope", "", 404, "NotFound", `there is no function "nope"`)
 	if got := must[list](f, root, "GET", "functions?app=y", ""); len(got.Functions) != 1 || got.Functions[0].Name != "c" {
 		t.Errorf("%+v", got)
 	}
+}
+
+func TestRollback(t *testing.T) {
+	f := newFixture(t)
+	type plan struct {
+		App, URL   string
+		Deployment int64
+	}
+	want := plan{"hello", "http://hello.000000000000.localhost", 3}
+	for _, path := range []string{"", "?plan=1"} {
+		if got := must[plan](f, root, "POST", "apps/hello/rollback"+path, `{"to":1}`); got != want {
+			t.Errorf("%+v", got)
+		}
+	}
+	call := "rollback 000000000000 hello arn:aws:iam::000000000000:root 1 "
+	if diff := cmp.Diff([]string{call + "false", call + "true"}, f.apps.calls); diff != "" {
+		t.Error(diff)
+	}
+	f.refused(root, "POST", "apps/hello/rollback", `{"to":-1}`, 400, "Invalid", "number of a deployment")
+	f.refused(root, "POST", "apps/hello/rollback?plan=2", `{}`, 400, "Invalid", "plan is 1 or left out")
+	f.refused(root, "POST", "apps/hello/rollback", ``, 400, "Invalid", "")
+	f.apps.err = hansom.Errorf(hansom.Conflict, "roll back", "its code is no longer stored")
+	f.refused(root, "POST", "apps/hello/rollback", `{}`, 409, "Conflict", "no longer stored")
 }
 
 func TestInfo(t *testing.T) {

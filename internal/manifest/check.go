@@ -23,6 +23,12 @@ var (
 
 	methods = []string{"ANY", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
+	// runtimeNames are what a misspelt runtime may have been meant to be.
+	runtimeNames = []string{
+		"nodejs22.x", "nodejs24.x", "nodejs20.x", "nodejs18.x", "python3.13", "python3.14", "python3.12", "python3.11", "python3.10", "python3.9",
+		"go", "provided.al2023", "provided.al2",
+	}
+
 	// reserved are the variables that Lambda sets itself and refuses to have set.
 	reserved = []string{
 		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME",
@@ -67,6 +73,9 @@ func checkRuntime(s string) error {
 		return nil
 	case s == "wasm":
 		return fmt.Errorf("runtime %s is not supported yet", s)
+	}
+	if near := nearest(s, runtimeNames, 5); near != "" {
+		return fmt.Errorf("runtime %q is not known; did you mean %s?", s, near)
 	}
 	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, go, provided.al2023 or http", s)
 }
@@ -136,7 +145,8 @@ func checkReady(runtime, s string) error {
 	return nil
 }
 
-func checkVariable(name string) error {
+// CheckVariable says what is wrong with the name of an environment variable.
+func CheckVariable(name string) error {
 	switch {
 	case slices.Contains(reserved, name):
 		return fmt.Errorf("environment variable %s is set by the platform and cannot be changed; choose another name", name)
@@ -199,6 +209,9 @@ func ParseRoute(s string) (method, pattern string, err error) {
 		return "", "", fmt.Errorf("http %.200q must be a method and a path, such as \"GET /messages/{id}\"", s)
 	}
 	if !slices.Contains(methods, method) {
+		if near := nearest(method, methods, 2); near != "" {
+			return "", "", fmt.Errorf("http method %q is not known; did you mean %s?", method, near)
+		}
 		return "", "", fmt.Errorf("http method %q is not one of %s", method, strings.Join(methods, ", "))
 	}
 	if strings.ContainsAny(pattern, " \t?#%") || len(pattern) > 512 {

@@ -49,9 +49,11 @@ type Function struct {
 
 // Error is one fault of a manifest.
 type Error struct {
-	File         string
-	Line, Column int // counted from 1
-	Message      string
+	File    string `json:"file"`
+	Line    int    `json:"line"`   // counted from 1
+	Column  int    `json:"column"` // counted from 1, in characters
+	Message string `json:"message"`
+	Source  string `json:"-"` // the line
 }
 
 func (e *Error) Error() string {

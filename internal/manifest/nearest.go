@@ -7,20 +7,30 @@ import (
 
 // Unknown says that key is not known and names the nearest of the known ones, or all of them when none is near.
 func Unknown(key string, known []string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		d := editDistance(strings.ToLower(key), k)
-		if len(key) > 1 && strings.HasPrefix(k, strings.ToLower(key)) {
-			d = 1 // cut short: mem for memory
-		}
-		if d < distance && d < len(k) {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
+	if best := Nearest(key, known); best != "" {
 		return fmt.Sprintf("unknown key %q; did you mean %s?", key, best)
 	}
 	return fmt.Sprintf("unknown key %q; the keys are %s", key, strings.Join(known, ", "))
+}
+
+// Nearest is the one of known that word was most likely meant to be; "" when none is near.
+func Nearest(word string, known []string) string { return nearest(word, known, 3) }
+
+// nearest finds what takes less than limit edits.
+func nearest(word string, known []string, limit int) string {
+	best := ""
+	word = strings.ToLower(word)
+	for _, k := range known {
+		lower := strings.ToLower(k)
+		d := editDistance(word, lower)
+		if len(word) > 1 && d > 0 && strings.HasPrefix(lower, word) {
+			d = 1 // cut short: mem for memory
+		}
+		if d < limit && d < len(k) {
+			best, limit = k, d
+		}
+	}
+	return best
 }
 
 // editDistance is Levenshtein's, over bytes. Long keys are far from everything.

@@ -32,6 +32,12 @@ func Parse(file string, data []byte) (*Manifest, error) {
 	p := &reader{file: file}
 	m := p.manifest(data)
 	if len(p.errs) > 0 {
+		lines := strings.Split(string(data), "\n")
+		for _, e := range p.errs {
+			if e.Line <= len(lines) {
+				e.Source = strings.TrimRight(lines[e.Line-1], "\r")
+			}
+		}
 		sort.SliceStable(p.errs, func(i, j int) bool {
 			a, b := p.errs[i], p.errs[j]
 			return a.Line < b.Line || a.Line == b.Line && a.Column < b.Column
@@ -63,7 +69,7 @@ func (p *reader) failAt(t *token.Token, format string, args ...any) {
 	if t != nil && t.Position != nil {
 		line, column = t.Position.Line, t.Position.Column
 	}
-	p.errs = append(p.errs, &Error{p.file, line, column, fmt.Sprintf(format, args...)})
+	p.errs = append(p.errs, &Error{File: p.file, Line: line, Column: column, Message: fmt.Sprintf(format, args...)})
 }
 
 // check reports err at n and says whether there was none.
@@ -84,7 +90,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 		p.failAt(t, "this is nested more than %d levels deep; a manifest needs five", maxDepth)
 		return nil
 	}
-	f, err := parser.Parse(tokens, 0)
+	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // mapping finds those, and goes on
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) {
@@ -259,7 +265,7 @@ func (p *reader) environment(e entry) map[string]string {
 	}
 	env := map[string]string{}
 	for _, v := range entries {
-		if !p.check(v.key, checkVariable(v.name)) {
+		if !p.check(v.key, CheckVariable(v.name)) {
 			continue
 		}
 		if _, null := v.value.(*ast.NullNode); null {
@@ -354,8 +360,9 @@ func (p *reader) mapping(n ast.Node, what string, known, later []string) ([]entr
 			p.fail(v.Key, "merge keys are not supported; write the keys out")
 		case !ok:
 			p.fail(v.Key, "a key of %s must be plain text", what)
-		case has(out, name): // the parser finds those written alike; "a" and a are alike too
-			p.fail(v.Key, "%s is there twice", name)
+		case has(out, name):
+			first := slices.IndexFunc(out, func(e entry) bool { return e.name == name })
+			p.fail(v.Key, "%s is there twice; the first is in line %d", name, out[first].key.GetToken().Position.Line)
 		case slices.Contains(later, name):
 			p.fail(v.Key, "%s is not supported yet", name)
 		case known != nil && !slices.Contains(known, name):
@@ -391,7 +398,11 @@ func (p *reader) integer(e entry) (int, bool) {
 	}
 	v, err := strconv.Atoi(s)
 	if err != nil {
-		p.fail(e.value, "%s must be a whole number, not %q", e.name, s)
+		if digits := s[:len(s)-len(strings.TrimLeft(s, "0123456789"))]; digits != "" && s[len(digits)] != '.' {
+			p.fail(e.value, "%s must be a whole number, not %q; write %s", e.name, s, digits)
+		} else {
+			p.fail(e.value, "%s must be a whole number, not %q", e.name, s)
+		}
 	}
 	return v, err == nil
 }

@@ -111,7 +111,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		}
 	}
 	for name := range f.Environment {
-		if err := checkVariable(name); err != nil {
+		if err := CheckVariable(name); err != nil {
 			return err
 		}
 	}

@@ -180,7 +180,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
 	})
 	management := hansomapi.New(hansomapi.Deps{
-		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
+		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
 		Instances: s.pool.Instances,
 	}, logger)

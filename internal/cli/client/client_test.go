@@ -1,4 +1,4 @@
-package cli
+package client
 
 import "testing"
 
@@ -14,9 +14,9 @@ func TestAddress(t *testing.T) {
 		{[]string{"[::]:4567"}, "http://127.0.0.1:4567"},
 		{[]string{"http://0.0.0.0"}, "http://127.0.0.1"},
 		{[]string{"127.0.0.1:0", "127.0.0.1:4567"}, "http://127.0.0.1:4567"},
-		{[]string{":0", "", defaultAPI}, defaultAPI},
-		{[]string{"ftp://x", defaultAPI}, ""},
-		{[]string{"a b", defaultAPI}, ""},
+		{[]string{":0", "", DefaultAPI}, DefaultAPI},
+		{[]string{"ftp://x", DefaultAPI}, ""},
+		{[]string{"a b", DefaultAPI}, ""},
 		{[]string{""}, ""},
 	} {
 		got := ""

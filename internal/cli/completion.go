@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/events"
+)
+
+func completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish|powershell", Short: "Print a script that completes commands, flags and names in a shell",
+		Long: "Print a script that completes commands, flags and the names of functions, apps, aliases and more. To have it in each new\n" +
+			"shell:\n\n" +
+			"  bash  hansom completion bash > /etc/bash_completion.d/hansom   (with the package bash-completion; else in ~/.bashrc:\n" +
+			"        source <(hansom completion bash))\n" +
+			"  zsh   hansom completion zsh > \"${fpath[1]}/_hansom\"            (compinit must be loaded in ~/.zshrc)\n" +
+			"  fish  hansom completion fish > ~/.config/fish/completions/hansom.fish",
+		Example:   "  source <(hansom completion bash)\n  hansom completion zsh > _hansom\n  hansom completion fish > hansom.fish",
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || !strings.Contains(" bash zsh fish powershell ", " "+args[0]+" ") {
+				return usagef("usage: %s", cmd.UseLine())
+			}
+			return nil
+		},
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, out := cmd.Root(), cmd.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(out, true)
+			case "zsh":
+				return root.GenZshCompletion(out)
+			case "fish":
+				return root.GenFishCompletion(out, true)
+			}
+			return root.GenPowerShellCompletionWithDesc(out)
+		},
+	}
+}
+
+// patience is how long completion waits for a server. It offers nothing when none answers.
+const patience = time.Second
+
+// names lists what can stand at an argument, given those before it.
+type names func(ctx context.Context, cl *client.Client, args []string) ([]string, error)
+
+// completions tells the commands below root what their arguments and flags can be.
+func (c *command) completions(root *cobra.Command) {
+	folders := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	arguments := map[string][]names{ // by command
+		"invoke": {functions}, "logs": {functions}, "ls": {apps}, "rm": {apps}, "url": {both}, "history": {apps}, "rollback": {apps},
+		"env": {functions}, "env ls": {functions}, "env set": {functions, variables}, "env unset": {functions, variables},
+		"env import": {functions, nil}, "env export": {functions},
+		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, versions},
+		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
+		"projects rm": {projects}, "keys rm": {keys},
+	}
+	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
+		if at, ok := arguments[path]; ok {
+			cmd.ValidArgsFunction = c.completeArgs(at)
+		}
+		switch path {
+		case "init", "dev", "deploy", "plan", "diff":
+			cmd.ValidArgsFunction = folders
+		}
+		for name, list := range flags {
+			if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
+				_ = cmd.RegisterFlagCompletionFunc(name, c.completeArgs([]names{list, list, list})) // the flag is there
+			}
+		}
+		if cmd.Flags().Lookup("event") != nil {
+			_ = cmd.RegisterFlagCompletionFunc("event", cobra.FixedCompletions(events.Names(), cobra.ShellCompDirectiveNoFileComp))
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+}
+
+// completeArgs offers what at has for the argument after those that are there; nil are files.
+func (c *command) completeArgs(at []names) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= len(at) {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		list := at[len(args)]
+		if list == nil {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+		defer cancel()
+		cl, err := c.client(ctx)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		found, err := list(ctx, cl, args)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func apps(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := cl.Apps(ctx)
+	return each(list, func(a client.App) string { return a.Name }), err
+}
+
+func functions(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := cl.Functions(ctx, "")
+	return each(list, func(f client.Function) string { return cobra.CompletionWithDesc(f.Name, f.Runtime) }), err
+}
+
+func both(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	a, err := apps(ctx, cl, args)
+	if err != nil {
+		return nil, err
+	}
+	b, err := functions(ctx, cl, args)
+	return append(a, b...), err
+}
+
+func aliases(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	list, err := cl.Aliases(ctx, args[0])
+	return each(list, func(a client.Alias) string { return cobra.CompletionWithDesc(a.Name, "version "+a.FunctionVersion) }), err
+}
+
+func versions(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	list, err := cl.Versions(ctx, args[0])
+	return each(list, func(v client.Configuration) string { return cobra.CompletionWithDesc(v.Version, v.Description) }), err
+}
+
+func qualifiers(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	a, err := aliases(ctx, cl, args)
+	if err != nil {
+		return nil, err
+	}
+	b, err := versions(ctx, cl, args)
+	return append(a, b...), err
+}
+
+func variables(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	conf, err := cl.Configuration(ctx, args[0], "")
+	var out []string
+	for name := range conf.Environment.Variables {
+		out = append(out, name)
+	}
+	return out, err
+}
+
+func deployments(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	list, err := cl.Deployments(ctx, args[0])
+	return each(list, func(d client.Deployment) string {
+		return cobra.CompletionWithDesc(strconv.FormatInt(d.Number, 10), ago(d.Created))
+	}), err
+}
+
+func projects(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	var out struct{ Projects []project }
+	err := cl.Call(ctx, "GET", "/_hansom/v1/projects", nil, &out)
+	return each(out.Projects, func(p project) string { return p.Slug }), err
+}
+
+func keys(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	var out struct{ Keys []accessKey }
+	err := cl.Call(ctx, "GET", "/_hansom/v1/keys", nil, &out)
+	return each(out.Keys, func(k accessKey) string { return cobra.CompletionWithDesc(k.AccessKeyID, k.Name) }), err
+}
+
+func each[T any](list []T, f func(T) string) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = f(v)
+	}
+	return out
+}

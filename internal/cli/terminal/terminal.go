@@ -1,0 +1,207 @@
+// Package terminal writes for people and for pipes: colour, progress and widths belong to a terminal, a pipe gets plain text.
+package terminal
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// Colour is an SGR parameter (ECMA-48).
+type Colour string
+
+const (
+	Bold   Colour = "1"
+	Dim    Colour = "2"
+	Red    Colour = "31"
+	Green  Colour = "32"
+	Yellow Colour = "33"
+	Cyan   Colour = "36"
+)
+
+// Writer is a command's output. It may be written to from several goroutines.
+type Writer struct {
+	mu       sync.Mutex
+	w        io.Writer
+	terminal bool
+	colour   bool
+	moves    bool // the cursor can be moved: progress is shown
+	width    func() int
+}
+
+// New returns a Writer to w, which may be a terminal, in an environment: NO_COLOR (no-color.org), CLICOLOR_FORCE, TERM=dumb and
+// COLUMNS are respected.
+func New(w io.Writer, env map[string]string) *Writer {
+	out := &Writer{w: w, terminal: IsTerminal(w), width: func() int { return 0 }}
+	smart := out.terminal && env["TERM"] != "dumb"
+	out.moves = smart
+	force := env["CLICOLOR_FORCE"]
+	out.colour = env["NO_COLOR"] == "" && (smart || force != "" && force != "0")
+	if f, ok := w.(*os.File); ok && out.terminal {
+		out.width = func() int {
+			if n, err := strconv.Atoi(env["COLUMNS"]); err == nil && n > 0 {
+				return n
+			}
+			n, _, err := term.GetSize(int(f.Fd()))
+			if err != nil || n <= 0 {
+				return 80
+			}
+			return n
+		}
+	}
+	return out
+}
+
+// IsTerminal says whether v is a file on a terminal, or a Writer to one.
+func IsTerminal(v any) bool {
+	if w, ok := v.(*Writer); ok {
+		return w.terminal
+	}
+	f, ok := v.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (w *Writer) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.Write(p)
+}
+
+// Paint gives text colours; none where there are none.
+func (w *Writer) Paint(text string, colours ...Colour) string {
+	if !w.colour || text == "" || len(colours) == 0 {
+		return text
+	}
+	codes := make([]string, len(colours))
+	for i, c := range colours {
+		codes[i] = string(c)
+	}
+	return "\x1b[" + strings.Join(codes, ";") + "m" + text + "\x1b[0m"
+}
+
+// Progress shows what is being done until the next one, or an empty one, takes its place; only where that can be done.
+func (w *Writer) Progress(format string, args ...any) {
+	if w.moves {
+		fmt.Fprint(w, "\r\x1b[K"+cut(fmt.Sprintf(format, args...), w.width()-1))
+	}
+}
+
+// Excerpt shows a line of a file with a mark below a column; both count from 1.
+func (w *Writer) Excerpt(line, column int, source string) {
+	source = Printable(strings.ReplaceAll(source, "\t", " "))
+	number := fmt.Sprintf("%5d", line)
+	room := w.width() - len(number) - 3
+	if room > 0 && column > room { // what is left of the mark is cut
+		runes := []rune(source)
+		from := min(column-room/2, len(runes))
+		source, column = "…"+string(runes[from:]), column-from+1
+	}
+	fmt.Fprintf(w, "%s %s\n%s %s\n", w.Paint(number+" |", Dim), cut(source, room),
+		w.Paint(strings.Repeat(" ", len(number))+" |", Dim), strings.Repeat(" ", max(0, column-1))+w.Paint("^", Bold, Red))
+}
+
+// words that have a colour in the columns ACTION, STATE and STATUS.
+var words = map[string]Colour{
+	"create": Green, "update": Yellow, "delete": Red,
+	"ok": Green, "warning": Yellow, "error": Red,
+	"Active": Green, "Failed": Red, "update failed": Red, "Pending": Yellow, "updating": Yellow, "Inactive": Dim,
+}
+
+var painted = map[string]bool{"ACTION": true, "STATE": true, "STATUS": true}
+
+// minColumn is the width below which a column is not cut.
+const minColumn = 8
+
+// Table prints rows in aligned columns; the last has no padding. A row of one cell is a line of its own. On a terminal the widest
+// columns are cut until a row fits, except where they hold addresses: those are there to be copied. Cells are cleaned of
+// control characters: they may come from anywhere.
+func (w *Writer) Table(header []string, rows [][]string) {
+	widths, fixed := make([]int, len(header)), make([]bool, len(header))
+	all := append([][]string{header}, rows...)
+	for _, row := range all {
+		for i, cell := range row {
+			row[i] = Printable(cell)
+			if len(row) > 1 {
+				widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+				fixed[i] = fixed[i] || strings.Contains(cell, "://")
+			}
+		}
+	}
+	w.fit(widths, fixed)
+	var text strings.Builder
+	for n, row := range all {
+		var line strings.Builder
+		for len(row) > 1 && row[len(row)-1] == "" {
+			row = row[:len(row)-1] // no spaces at the end of a line
+		}
+		for i, cell := range row {
+			padding := ""
+			if i < len(row)-1 {
+				cell = cut(cell, widths[i])
+				padding = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+			} else if i > 0 {
+				cell = cut(cell, widths[i])
+			}
+			colour, ok := words[cell]
+			switch {
+			case n == 0:
+				cell = w.Paint(cell, Dim)
+			case ok && painted[header[i]]:
+				cell = w.Paint(cell, colour)
+			}
+			line.WriteString(cell + padding)
+		}
+		if line.Len() > 0 {
+			text.WriteString(line.String() + "\n")
+		}
+	}
+	io.WriteString(w, text.String()) // at once: other lines may come in between
+}
+
+// fit takes from the widest column until a row is as wide as the terminal.
+func (w *Writer) fit(widths []int, fixed []bool) {
+	width := w.width()
+	if width == 0 {
+		return
+	}
+	total := 2 * (len(widths) - 1)
+	for _, n := range widths {
+		total += n
+	}
+	for ; total > width; total-- {
+		widest := -1
+		for i, n := range widths {
+			if !fixed[i] && n > minColumn && (widest < 0 || n > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+// cut shortens s to n characters, 0 and less to what it is.
+func cut(s string, n int) string {
+	if n <= 0 || utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// Printable replaces control characters, so that a log line or a name cannot steer the terminal.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
