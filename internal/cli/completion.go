@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -17,9 +18,8 @@ func completionCommand() *cobra.Command {
 		Use: "completion bash|zsh|fish|powershell", Short: "Print a script that completes commands, flags and names in a shell",
 		Long: "Print a script that completes commands, flags and the names of functions, apps, aliases and more. To have it in each new\n" +
 			"shell:\n\n" +
-			"  bash  hansom completion bash > /etc/bash_completion.d/hansom   (with the package bash-completion; else in ~/.bashrc:\n" +
-			"        source <(hansom completion bash))\n" +
-			"  zsh   hansom completion zsh > \"${fpath[1]}/_hansom\"            (compinit must be loaded in ~/.zshrc)\n" +
+			"  bash  echo 'source <(hansom completion bash)' >> ~/.bashrc\n" +
+			"  zsh   hansom completion zsh > \"${fpath[1]}/_hansom\"   (after compinit in ~/.zshrc)\n" +
 			"  fish  hansom completion fish > ~/.config/fish/completions/hansom.fish",
 		Example:   "  source <(hansom completion bash)\n  hansom completion zsh > _hansom\n  hansom completion fish > hansom.fish",
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
@@ -34,6 +34,9 @@ func completionCommand() *cobra.Command {
 			root, out := cmd.Root(), cmd.OutOrStdout()
 			switch args[0] {
 			case "bash":
+				if _, err := io.WriteString(out, bashWords); err != nil {
+					return err
+				}
 				return root.GenBashCompletionV2(out, true)
 			case "zsh":
 				return root.GenZshCompletion(out)
@@ -44,6 +47,18 @@ func completionCommand() *cobra.Command {
 		},
 	}
 }
+
+// bashWords stands in for what the script takes from the package bash-completion, where that is not installed.
+const bashWords = `if ! declare -F _get_comp_words_by_ref >/dev/null; then
+_get_comp_words_by_ref() {
+    local line=${COMP_LINE:0:COMP_POINT}
+    read -ra words <<<"$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]} prev=${words[cword-1]}
+}
+fi
+`
 
 // patience is how long completion waits for a server. It offers nothing when none answers.
 const patience = time.Second
