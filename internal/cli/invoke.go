@@ -211,7 +211,7 @@ func (c *command) printResult(function string, in *invocation, r *client.Result)
 		c.printPayload(r.Payload, people)
 	}
 	for line := range strings.Lines(r.LogTail) {
-		fmt.Fprintln(c.errs, c.errs.Paint(terminal.Printable(strings.TrimRight(line, "\r\n")), terminal.Dim))
+		fmt.Fprintln(c.errs, c.errs.Paint(terminal.Printable(strings.TrimRight(line, "\r\n\t ")), terminal.Dim))
 	}
 	if !failed {
 		return nil
@@ -253,6 +253,7 @@ func (c *command) printFunctionError(payload []byte) {
 	}
 	head := strings.Trim(terminal.Printable(e.Type)+": "+printableLines(e.Message), ": ")
 	fmt.Fprintln(c.errs, c.errs.Paint(head, terminal.Red))
+	repeated := strings.Split(head, "\n") // at the beginning of Node's trace
 	for _, frame := range append(e.Trace, e.Stack...) {
 		text, ok := frame.(string)
 		if !ok { // aws-lambda-go reports frames as objects
@@ -266,9 +267,12 @@ func (c *command) printFunctionError(payload []byte) {
 			text = fmt.Sprintf("    at %s (%s:%d)", f.Label, f.Path, f.Line)
 		}
 		text = printableLines(strings.TrimRight(text, "\n"))
-		if strings.TrimSpace(text) != head { // Node repeats it
-			fmt.Fprintln(c.errs, text)
+		if len(repeated) > 0 && text == repeated[0] {
+			repeated = repeated[1:]
+			continue
 		}
+		repeated = nil
+		fmt.Fprintln(c.errs, text)
 	}
 }
 

@@ -115,12 +115,15 @@ var words = map[string]Colour{
 
 var painted = map[string]bool{"ACTION": true, "STATE": true, "STATUS": true}
 
-// minColumn is the width below which a column is not cut.
-const minColumn = 8
+// Columns are not cut below minColumn; the last gets minLast before it is broken into lines.
+const (
+	minColumn = 8
+	minLast   = 24
+)
 
-// Table prints rows in aligned columns; the last has no padding. A row of one cell is a line of its own. On a terminal the widest
-// columns are cut until a row fits, except where they hold addresses: those are there to be copied. Cells are cleaned of
-// control characters: they may come from anywhere.
+// Table prints rows in aligned columns. A row of one cell is a line of its own. On a terminal the last column is broken into
+// lines, and where that leaves it too little the widest others are cut, except those of addresses: they are there to be copied.
+// Cells are cleaned of control characters: they may come from anywhere.
 func (w *Writer) Table(header []string, rows [][]string) {
 	widths, fixed := make([]int, len(header)), make([]bool, len(header))
 	all := append([][]string{header}, rows...)
@@ -134,19 +137,25 @@ func (w *Writer) Table(header []string, rows [][]string) {
 		}
 	}
 	w.fit(widths, fixed)
+	last, indent := len(header)-1, 0
+	for _, n := range widths[:last] {
+		indent += n + 2
+	}
 	var text strings.Builder
 	for n, row := range all {
-		var line strings.Builder
 		for len(row) > 1 && row[len(row)-1] == "" {
 			row = row[:len(row)-1] // no spaces at the end of a line
 		}
 		for i, cell := range row {
 			padding := ""
-			if i < len(row)-1 {
+			switch {
+			case i == last && last > 0:
+				cell = strings.Join(wrap(cell, widths[i]), "\n"+strings.Repeat(" ", indent))
+			case len(row) > 1:
 				cell = cut(cell, widths[i])
-				padding = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
-			} else if i > 0 {
-				cell = cut(cell, widths[i])
+				if i < len(row)-1 {
+					padding = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+				}
 			}
 			colour, ok := words[cell]
 			switch {
@@ -155,37 +164,53 @@ func (w *Writer) Table(header []string, rows [][]string) {
 			case ok && painted[header[i]]:
 				cell = w.Paint(cell, colour)
 			}
-			line.WriteString(cell + padding)
+			text.WriteString(cell + padding)
 		}
-		if line.Len() > 0 {
-			text.WriteString(line.String() + "\n")
+		if strings.Join(row, "") != "" {
+			text.WriteString("\n")
 		}
 	}
 	io.WriteString(w, text.String()) // at once: other lines may come in between
 }
 
-// fit takes from the widest column until a row is as wide as the terminal.
+// fit makes columns narrower until a row is as wide as the terminal.
 func (w *Writer) fit(widths []int, fixed []bool) {
-	width := w.width()
+	width, last := w.width(), len(widths)-1
 	if width == 0 {
 		return
 	}
-	total := 2 * (len(widths) - 1)
-	for _, n := range widths {
-		total += n
+	room := width - 2*last
+	for _, n := range widths[:last] {
+		room -= n
 	}
-	for ; total > width; total-- {
+	for least := min(widths[last], minLast); room < least; room++ {
 		widest := -1
-		for i, n := range widths {
+		for i, n := range widths[:last] {
 			if !fixed[i] && n > minColumn && (widest < 0 || n > widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			return
+			room = least
+			break
 		}
 		widths[widest]--
 	}
+	widths[last] = min(widths[last], room)
+}
+
+// wrap breaks s at spaces into lines of n characters; a longer word is a line of its own.
+func wrap(s string, n int) []string {
+	var lines []string
+	for word := range strings.SplitSeq(s, " ") {
+		i := len(lines) - 1
+		if i < 0 || utf8.RuneCountInString(lines[i])+1+utf8.RuneCountInString(word) > n {
+			lines = append(lines, word)
+		} else {
+			lines[i] += " " + word
+		}
+	}
+	return lines
 }
 
 // cut shortens s to n characters, 0 and less to what it is.

@@ -21,23 +21,30 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// On a terminal the widest columns are cut, addresses never, and words of ACTION, STATE and STATUS have colours.
+// On a terminal the last column is broken into lines, the widest others are cut, addresses never, and words of ACTION, STATE and
+// STATUS have colours.
 func TestTableOnTerminal(t *testing.T) {
 	header := []string{"NAME", "STATE", "WHERE", "DETAILS"}
 	row := func() [][]string {
 		return [][]string{{"a-long-name-of-a-function", "Active", "http://h.localhost/", "code 1 -> 2, memory 128 -> 256"}, {"b", "x", "", ""}}
 	}
 	var out strings.Builder
-	on(&out, 60, false).Table(header, row())
-	want := "NAME            STATE   WHERE                DETAILS\n" +
-		"a-long-name-o…  Active  http://h.localhost/  code 1 -> 2, m…\n" +
-		"b               x\n"
+	on(&out, 70, false).Table(header, row())
+	want := "NAME             STATE   WHERE                DETAILS\n" +
+		"a-long-name-of…  Active  http://h.localhost/  code 1 -> 2, memory 128\n" +
+		"                                              -> 256\n" +
+		"b                x\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
 	out.Reset()
 	on(&out, 200, true).Table(header, row()[:1])
 	if got := out.String(); !strings.Contains(got, "\x1b[32mActive\x1b[0m") || !strings.Contains(got, "\x1b[2mNAME\x1b[0m") {
+		t.Errorf("%q", got)
+	}
+	out.Reset()
+	on(&out, 10, false).Table([]string{"ONE"}, [][]string{{"more than there is room for"}}) // a line of its own
+	if got := out.String(); got != "ONE\nmore than there is room for\n" {
 		t.Errorf("%q", got)
 	}
 }
