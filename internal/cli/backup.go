@@ -111,9 +111,8 @@ func (c *command) restoreCommand() *cobra.Command {
 		Use: "restore FILE", Short: "Make a data directory from a backup",
 		Long: "Make the data directory of a server from a file of `hansom backup`, then start it with `hansom serve`. The directory\n" +
 			"must be empty or not there; a backup that is damaged or broken off leaves nothing behind. FILE - is standard input.",
-		Example: "  hansom restore hansom.tar.gz --data ./restored\n" +
-			"  hansom restore hansom.tar.gz --data ./restored --db postgres://hansom:secret@db.example.com/hansom",
-		Args: exactly(1),
+		Example: "  hansom restore hansom.tar.gz --data ./restored",
+		Args:    exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := filepath.Abs(firstOf(data, c.env["HANSOM_DATA"], server.DefaultConfig().Data))
 			if err != nil {

@@ -112,7 +112,7 @@ func (c *command) root() *cobra.Command {
 		Use:   "hansom",
 		Short: "Run functions on one machine: deploy, invoke, scale to zero and back",
 		Example: "  hansom init hello && hansom dev hello\n" +
-			"  hansom invoke hello-api '{\"name\":\"Ada\"}'",
+			"  hansom invoke hello-node '{\"name\":\"Ada\"}'",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          subcommand,

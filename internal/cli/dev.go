@@ -25,7 +25,7 @@ func (c *command) devCommand() *cobra.Command {
 		Long: "Run a server on loopback with the app of a folder (default: this one), deploy again what changed whenever a file is\n" +
 			"saved, and print the functions' logs, until Ctrl-C ends it. Data is kept in ./.hansom. AWS clients sign with access\n" +
 			"key test, secret test.",
-		Example: "  hansom dev examples/hello\n  hansom dev --edge 127.0.0.1:0 --api 127.0.0.1:0",
+		Example: "  hansom dev examples/hello\n  hansom dev examples/hello --edge 127.0.0.1:0 --api 127.0.0.1:0",
 		Args:    atMost(1),
 	}
 	config := configFlags(cmd, server.DevConfig())

@@ -75,7 +75,7 @@ func (c *command) keysCommand() *cobra.Command {
 	})
 	rm := &cobra.Command{
 		Use: "rm ACCESSKEY", Short: "Remove an access key; requests signed with it are refused at once",
-		Example: "  hansom keys rm AKIAIOSFODNN7EXAMPLE", Args: exactly(1),
+		Example: "  hansom keys rm AKIAIOSFODNN7EXAMPLE --yes", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.sure(yes, "key", args[0]); err != nil {
 				return err

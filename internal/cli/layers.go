@@ -66,7 +66,7 @@ func (c *command) layersRmCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "rm NAME:VERSION", Short: "Remove a version of a layer; functions that use it go on",
-		Example: "  hansom layers rm boto3:1", Args: exactly(1),
+		Example: "  hansom layers rm boto3:1 --yes", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, text, _ := strings.Cut(args[0], ":")
 			number, err := strconv.ParseInt(text, 10, 32)

@@ -65,7 +65,7 @@ func (c *command) projectsCommand() *cobra.Command {
 		},
 	})
 	rm := &cobra.Command{
-		Use: "rm PROJECT", Short: "Remove an empty project and its keys", Example: "  hansom projects rm acme", Args: exactly(1),
+		Use: "rm PROJECT", Short: "Remove an empty project and its keys", Example: "  hansom projects rm acme --yes", Args: exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := c.sure(yes, "project", args[0]); err != nil {
 				return err

@@ -17,7 +17,7 @@ func (c *command) rmCommand() *cobra.Command {
 		Use: "rm APP", Short: "Remove an app with its functions, or one function",
 		Long: "Remove an app with its functions, routes and history; with --function, one function.\n" +
 			"On a terminal it asks first; elsewhere it needs --yes.",
-		Example: "  hansom rm hello\n  hansom rm --function my-function --yes",
+		Example: "  hansom rm hello --yes\n  hansom rm --function my-function --yes",
 		Args:    exactly(1),
 	}
 	cmd.Flags().BoolVar(&fn, "function", false, "the name is that of a function")

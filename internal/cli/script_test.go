@@ -27,9 +27,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"program": func() {
-		os.Exit(Main(scriptOptions(os.Args[1:], os.Environ())))
-	}})
+	testscript.Main(m, map[string]func(){
+		"program": func() { os.Exit(Main(scriptOptions(os.Args[1:], os.Environ()))) },
+		"hansom":  func() { os.Exit(realMain()) },
+	})
 }
 
 // scriptOptions start no server: the scripts look at the configuration that would reach it.

@@ -16,7 +16,7 @@ func (c *command) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run a server",
 		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
 			"a flag goes before a variable, a variable before the file.",
-		Example: "  hansom serve --data /var/lib/hansom --edge :80 --domain example.com",
+		Example: "  hansom serve --data ./data --domain example.com",
 		Args:    exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())

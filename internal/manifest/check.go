@@ -26,7 +26,7 @@ var (
 	// runtimeNames are what a misspelt runtime may have been meant to be.
 	runtimeNames = []string{
 		"nodejs22.x", "nodejs24.x", "nodejs20.x", "nodejs18.x", "python3.13", "python3.14", "python3.12", "python3.11", "python3.10", "python3.9",
-		"go", "provided.al2023", "provided.al2",
+		"go", "provided.al2023", "provided.al2", "http",
 	}
 
 	// reserved are the variables that Lambda sets itself and refuses to have set.
