@@ -51,7 +51,7 @@ type Deployment struct {
 	Actor    string    `json:"actor"` // ARN
 	Created  time.Time `json:"created"`
 	Restored int64     `json:"restored,omitempty"` // the deployment that a rollback went back to
-	Changes  []Change  `json:"changes"`            // against the deployment before
+	Changes  []Change  `json:"changes,omitempty"`  // against the deployment before
 }
 
 // Function is one entry of the functions list.

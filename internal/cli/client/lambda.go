@@ -120,10 +120,13 @@ func (cl *Client) DeleteAlias(ctx context.Context, function, name string) error 
 	return cl.Call(ctx, "DELETE", FunctionPath(function)+"/aliases/"+url.PathEscape(name), nil, nil)
 }
 
+// maxAttempts of EditEnvironment, when others write all the time.
+const maxAttempts = 100
+
 // EditEnvironment lets edit change the variables of $LATEST, which it is given as they are. It is called again when somebody
 // else wrote meanwhile: no change gets lost. What it leaves as it was is not written.
 func (cl *Client) EditEnvironment(ctx context.Context, function string, edit func(variables map[string]string) (changed bool, err error)) (Configuration, error) {
-	for {
+	for attempt := 1; ; attempt++ {
 		c, err := cl.settled(ctx, function)
 		if err != nil {
 			return c, err
@@ -137,7 +140,8 @@ func (cl *Client) EditEnvironment(ctx context.Context, function string, edit fun
 		}
 		in := map[string]any{"RevisionId": c.RevisionId, "Environment": map[string]any{"Variables": variables}}
 		err = cl.Call(ctx, "PUT", FunctionPath(function)+"/configuration", in, &c)
-		if !IsStatus(err, http.StatusPreconditionFailed) && !IsStatus(err, http.StatusConflict) {
+		raced := IsStatus(err, http.StatusPreconditionFailed) || IsStatus(err, http.StatusConflict)
+		if !raced || attempt == maxAttempts {
 			return c, err
 		}
 	}
