@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-func (c *command) backupCommand() *cobra.Command {
+func (c *program) backupCommand() *cobra.Command {
 	noLogs := false
 	cmd := &cobra.Command{
 		Use: "backup [FILE]", Short: "Copy all that a running server keeps into one file",
@@ -26,9 +28,9 @@ func (c *command) backupCommand() *cobra.Command {
 			"FILE - is standard output; the default is hansom-<time>.tar.gz. It takes root keys. The file holds the master key\n" +
 			"and all secrets: keep it as you keep those. `hansom restore` makes a data directory of it.",
 		Example: "  hansom backup\n  hansom backup --no-logs - > hansom.tar.gz",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -37,20 +39,20 @@ func (c *command) backupCommand() *cobra.Command {
 				file = args[0]
 			}
 			if file == "-" {
-				if terminal.IsTerminal(c.out) {
-					return usagef("a backup is no text for a terminal; name a file or redirect the output")
+				if terminal.IsTerminal(c.Out) {
+					return command.Usagef("a backup is no text for a terminal; name a file or redirect the output")
 				}
-				_, err := c.download(cmd.Context(), cl, c.out, !noLogs)
+				_, err := c.download(cmd.Context(), cl, c.Out, !noLogs)
 				return err
 			}
 			size, err := c.backupFile(cmd.Context(), cl, file, !noLogs)
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(map[string]any{"file": file, "size": size})
+			if c.JSON {
+				return c.PrintJSON(map[string]any{"file": file, "size": size})
 			}
-			c.printf("%s  %s\n", file, bytesText(size))
+			c.Printf("%s  %s\n", file, terminal.Bytes(size))
 			return nil
 		},
 	}
@@ -59,7 +61,7 @@ func (c *command) backupCommand() *cobra.Command {
 }
 
 // backupFile writes a backup to file, which is whole or not there.
-func (c *command) backupFile(ctx context.Context, cl *client.Client, file string, logs bool) (size int64, err error) {
+func (c *program) backupFile(ctx context.Context, cl *client.Client, file string, logs bool) (size int64, err error) {
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s is there already; name another file", file)
 	}
@@ -75,16 +77,16 @@ func (c *command) backupFile(ctx context.Context, cl *client.Client, file string
 	return size, errors.Join(f.Sync(), f.Close(), os.Rename(f.Name(), file))
 }
 
-func (c *command) download(ctx context.Context, cl *client.Client, to io.Writer, logs bool) (int64, error) {
+func (c *program) download(ctx context.Context, cl *client.Client, to io.Writer, logs bool) (int64, error) {
 	resp, err := cl.Send(ctx, "hansom", "GET", "/_hansom/v1/backup?logs="+strconv.FormatBool(logs), http.Header{}, nil, 0, client.Digest(nil))
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	defer c.progress("")
-	n, err := io.Copy(to, &meter{r: resp.Body, show: func(n int64) { c.progress("%s", bytesText(n)) }})
+	defer c.Progress("")
+	n, err := io.Copy(to, &meter{r: resp.Body, show: func(n int64) { c.Progress("%s", terminal.Bytes(n)) }})
 	if err != nil {
-		return n, fmt.Errorf("the backup broke off after %s and is not usable: %w; the server's log may say why", bytesText(n), err)
+		return n, fmt.Errorf("the backup broke off after %s and is not usable: %w; the server's log may say why", terminal.Bytes(n), err)
 	}
 	return n, nil
 }
@@ -105,16 +107,16 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *command) restoreCommand() *cobra.Command {
+func (c *program) restoreCommand() *cobra.Command {
 	var data, database string
 	cmd := &cobra.Command{
 		Use: "restore FILE", Short: "Make a data directory from a backup",
 		Long: "Make the data directory of a server from a file of `hansom backup`, then start it with `hansom serve`. The directory\n" +
 			"must be empty or not there; a backup that is damaged or broken off leaves nothing behind. FILE - is standard input.",
 		Example: "  hansom restore hansom.tar.gz --data ./restored",
-		Args:    exactly(1),
+		Args:    command.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := filepath.Abs(firstOf(data, c.env["HANSOM_DATA"], server.DefaultConfig().Data))
+			dir, err := filepath.Abs(cmp.Or(data, c.Env["HANSOM_DATA"], server.DefaultConfig().Data))
 			if err != nil {
 				return err
 			}
@@ -127,19 +129,19 @@ func (c *command) restoreCommand() *cobra.Command {
 				defer f.Close()
 				in = f
 			}
-			defer c.progress("")
-			read := &meter{r: in, show: func(n int64) { c.progress("%s", bytesText(n)) }}
-			info, err := server.Restore(cmd.Context(), read, dir, firstOf(database, c.env["HANSOM_DB"]))
+			defer c.Progress("")
+			read := &meter{r: in, show: func(n int64) { c.Progress("%s", terminal.Bytes(n)) }}
+			info, err := server.Restore(cmd.Context(), read, dir, cmp.Or(database, c.Env["HANSOM_DB"]))
 			if err != nil {
 				return err
 			}
 			if !info.Key {
-				c.note("the master key is not in the backup: start the server with the HANSOM_MASTER_KEY it had")
+				c.Note("the master key is not in the backup: start the server with the HANSOM_MASTER_KEY it had")
 			}
-			if c.json {
-				return c.printJSON(map[string]any{"data": dir, "backup": info})
+			if c.JSON {
+				return c.PrintJSON(map[string]any{"data": dir, "backup": info})
 			}
-			c.printf("%s  as of %s, from Hansom %s\nstart it with `hansom serve --data %s --region %s`\n",
+			c.Printf("%s  as of %s, from Hansom %s\nstart it with `hansom serve --data %s --region %s`\n",
 				dir, info.Created.Format(time.RFC3339), info.Version, dir, info.Region)
 			return nil
 		},

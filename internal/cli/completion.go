@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/events"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 func completionCommand() *cobra.Command {
@@ -25,7 +27,7 @@ func completionCommand() *cobra.Command {
 		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !strings.Contains(" bash zsh fish powershell ", " "+args[0]+" ") {
-				return usagef("usage: %s", cmd.UseLine())
+				return command.Usagef("usage: %s", cmd.UseLine())
 			}
 			return nil
 		},
@@ -67,12 +69,12 @@ const patience = time.Second
 type names func(ctx context.Context, cl *client.Client, args []string) ([]string, error)
 
 // completions tells the commands below root what their arguments and flags can be.
-func (c *command) completions(root *cobra.Command) {
+func (c *program) completions(root *cobra.Command) {
 	folders := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
 	arguments := map[string][]names{ // by command
-		"invoke": {functions}, "logs": {functions}, "ls": {apps}, "rm": {apps}, "url": {both}, "history": {apps}, "rollback": {apps},
+		"invoke": {functions}, "logs": {functions}, "ls": {apps}, "rm": {both}, "url": {both}, "history": {apps}, "rollback": {apps},
 		"env": {functions}, "env ls": {functions}, "env set": {functions, variables}, "env unset": {functions, variables},
 		"env import": {functions, nil}, "env export": {functions},
 		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, versions},
@@ -106,7 +108,7 @@ func (c *command) completions(root *cobra.Command) {
 }
 
 // completeArgs offers what at has for the argument after those that are there; nil are files.
-func (c *command) completeArgs(at []names) cobra.CompletionFunc {
+func (c *program) completeArgs(at []names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= len(at) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -117,7 +119,7 @@ func (c *command) completeArgs(at []names) cobra.CompletionFunc {
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 		defer cancel()
-		cl, err := c.client(ctx)
+		cl, err := c.Client(ctx)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -185,7 +187,7 @@ func deployments(ctx context.Context, cl *client.Client, args []string) ([]strin
 	}
 	list, err := cl.Deployments(ctx, args[0])
 	return each(list, func(d client.Deployment) string {
-		return cobra.CompletionWithDesc(strconv.FormatInt(d.Number, 10), ago(d.Created))
+		return cobra.CompletionWithDesc(strconv.FormatInt(d.Number, 10), terminal.Ago(d.Created))
 	}), err
 }
 

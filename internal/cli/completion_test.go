@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
 // Bash completes with the script as a user's shell does: commands, flags, and names from a server.
@@ -17,7 +19,7 @@ func TestBashCompletion(t *testing.T) {
 	srv.start(t)
 	environ := append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test")
 	var out, errs strings.Builder
-	if code := Run(t.Context(), Options{Args: []string{"deploy", "testdata/app"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Environ: environ}); code != ExitOK {
+	if code := Run(t.Context(), Options{Args: []string{"deploy", "testdata/app"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Environ: environ}); code != command.ExitOK {
 		t.Fatalf("exit code %d: %s", code, errs.String())
 	}
 	// complete does what readline does: it finds the function of the command and calls it with the words so far.

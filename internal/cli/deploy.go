@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,17 +16,18 @@ import (
 
 	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
-func (c *command) deployCommand() *cobra.Command {
+func (c *program) deployCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deploy [DIR]", Short: "Deploy the app of a folder; what is there already is left alone",
 		Long: "Build the app of a folder (default: this one), upload the code that the server lacks, and make the server's app\n" +
 			"what " + manifest.FileName + " says, all or nothing.",
 		Example: "  hansom deploy examples/hello",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := c.prepare(cmd.Context(), args)
 			if err != nil {
@@ -40,11 +42,11 @@ func (c *command) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(result)
+			if c.JSON {
+				return c.PrintJSON(result)
 			}
 			c.printChanges(result)
-			c.printf("%s\n", result.URL)
+			c.Printf("%s\n", result.URL)
 			return c.warn(functions)
 		},
 	}
@@ -60,7 +62,7 @@ type deployer struct {
 }
 
 // prepare checks the manifest of the folder in args before it connects.
-func (c *command) prepare(ctx context.Context, args []string) (*deployer, error) {
+func (c *program) prepare(ctx context.Context, args []string) (*deployer, error) {
 	dir := "."
 	if len(args) > 0 {
 		dir = args[0]
@@ -68,7 +70,7 @@ func (c *command) prepare(ctx context.Context, args []string) (*deployer, error)
 	if _, err := manifest.Load(dir); err != nil {
 		return nil, manifestError(err)
 	}
-	cl, err := c.client(ctx)
+	cl, err := c.Client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -81,21 +83,21 @@ func manifestError(err error) error {
 	if errors.As(err, &faults) {
 		return err
 	}
-	return &exitError{ExitManifest, err.Error()}
+	return &command.ExitError{Code: command.ExitManifest, Message: err.Error()}
 }
 
-func (c *command) newDeployer(ctx context.Context, cl *client.Client, dir string) (*deployer, error) {
+func (c *program) newDeployer(ctx context.Context, cl *client.Client, dir string) (*deployer, error) {
 	var info struct {
 		Arch string `json:"arch"`
 	}
 	if err := cl.Call(ctx, "GET", "/_hansom/v1/info", nil, &info); err != nil {
 		return nil, err
 	}
-	b, err := build.New(dir, firstOf(info.Arch, runtime.GOARCH), c.Environ)
+	b, err := build.New(dir, cmp.Or(info.Arch, runtime.GOARCH), c.Environ)
 	if err != nil {
 		return nil, err
 	}
-	return &deployer{Builder: b, dir: dir, client: cl, progress: c.progress, has: map[string]bool{}}, nil
+	return &deployer{Builder: b, dir: dir, client: cl, progress: c.Progress, has: map[string]bool{}}, nil
 }
 
 // resolve builds the app.
@@ -112,7 +114,7 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 	digests := map[string]string{}
 	for i, f := range m.Functions {
 		digests[f.Key] = artifacts[f.Key].Digest
-		m.Functions[i].Handler = firstOf(artifacts[f.Key].Handler, f.Handler)
+		m.Functions[i].Handler = cmp.Or(artifacts[f.Key].Handler, f.Handler)
 	}
 	r, err := m.Resolve(digests)
 	return r, artifacts, err
@@ -171,7 +173,7 @@ func (d *deployer) put(ctx context.Context, key, path string, a build.Artifact) 
 		return err
 	}
 	defer f.Close()
-	d.progress("uploading %s (%s)", key, bytesText(a.Size))
+	d.progress("uploading %s (%s)", key, terminal.Bytes(a.Size))
 	defer d.progress("")
 	resp, err := d.client.Send(ctx, "hansom", "PUT", path, http.Header{"Content-Type": {"application/zip"}}, f, a.Size, a.Digest)
 	if err != nil {
@@ -181,7 +183,7 @@ func (d *deployer) put(ctx context.Context, key, path string, a build.Artifact) 
 }
 
 // settle waits until no function of the app is being made, for at most 30 s, and returns them. One that failed is an error.
-func (c *command) settle(ctx context.Context, cl *client.Client, app string) ([]client.Function, error) {
+func (c *program) settle(ctx context.Context, cl *client.Client, app string) ([]client.Function, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
@@ -191,7 +193,7 @@ func (c *command) settle(ctx context.Context, cl *client.Client, app string) ([]
 		}
 		for _, f := range functions {
 			if f.Failed() {
-				return nil, fmt.Errorf("%s failed: %s", f.Name, firstOf(f.Reason, "no reason given"))
+				return nil, fmt.Errorf("%s failed: %s", f.Name, cmp.Or(f.Reason, "no reason given"))
 			}
 		}
 		if !slices.ContainsFunc(functions, func(f client.Function) bool { return f.Settling() }) {
@@ -206,44 +208,25 @@ func (c *command) settle(ctx context.Context, cl *client.Client, app string) ([]
 }
 
 // warn shows what the server has to say about functions that work.
-func (c *command) warn(functions []client.Function) error {
+func (c *program) warn(functions []client.Function) error {
 	for _, f := range functions {
 		if f.Reason != "" {
-			c.note("warning: %s: %s", f.Name, terminal.Printable(f.Reason))
+			c.Note("warning: %s: %s", f.Name, terminal.Printable(f.Reason))
 		}
 	}
 	return nil
 }
 
 // printChanges shows what changed; what did not is counted.
-func (c *command) printChanges(d *client.Plan) {
+func (c *program) printChanges(d *client.Plan) {
 	changes := client.Changed(d.Changes)
 	if len(changes) == 0 {
-		c.printf("%s is up to date (%s)\n", d.App, count(len(d.Changes), "resource"))
+		c.Printf("%s is up to date (%s)\n", d.App, terminal.Count(len(d.Changes), "resource"))
 		return
 	}
 	var rows [][]string
 	for _, ch := range changes {
 		rows = append(rows, []string{ch.Action, ch.Kind, ch.Name, strings.Join(ch.Details, ", ")})
 	}
-	c.out.Table([]string{"ACTION", "KIND", "NAME", "DETAILS"}, rows)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func bytesText(n int64) string {
-	switch {
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MB", n>>20)
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%d KB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
+	c.Out.Table([]string{"ACTION", "KIND", "NAME", "DETAILS"}, rows)
 }

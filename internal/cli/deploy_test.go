@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
 // write makes files below dir; a path that ends with * is executable.
@@ -49,7 +51,7 @@ func TestExample(t *testing.T) {
 		Environ: append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test"),
 	})
 	for _, want := range []string{"create  function  hello-node", "create  function  hello-python", "create  function  hello-go"} {
-		if code != ExitOK || !strings.Contains(out.String(), want) {
+		if code != command.ExitOK || !strings.Contains(out.String(), want) {
 			t.Errorf("exit code %d, want %q in:\n%s%s", code, want, out.String(), errs.String())
 		}
 	}

@@ -15,18 +15,19 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-func (c *command) devCommand() *cobra.Command {
+func (c *program) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dev [DIR]", Short: "Run an app while you write it: serve, deploy, redeploy on save, show logs",
 		Long: "Run a server on loopback with the app of a folder (default: this one), deploy again what changed whenever a file is\n" +
 			"saved, and print the functions' logs, until Ctrl-C ends it. Data is kept in ./.hansom. AWS clients sign with access\n" +
 			"key test, secret test.",
 		Example: "  hansom dev examples/hello\n  hansom dev examples/hello --edge 127.0.0.1:0 --api 127.0.0.1:0",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 	}
 	config := configFlags(cmd, server.DevConfig())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -38,16 +39,16 @@ func (c *command) devCommand() *cobra.Command {
 		if _, err := manifest.Load(dir); err != nil && !errors.As(err, &faults) {
 			return manifestError(err)
 		}
-		cfg, err := config(c.env, c.Environ)
+		cfg, err := config(c.Env, c.Environ)
 		if err != nil {
 			return err
 		}
-		srv, err := c.NewServer(cmd.Context(), cfg, c.logger(cfg))
+		srv, err := c.newServer(cmd.Context(), cfg, c.logger(cfg))
 		if err != nil {
 			return err
 		}
 		return c.run(cmd.Context(), srv, func(ctx context.Context) error {
-			d := &development{command: c, dir: dir, watched: map[string]bool{}}
+			d := &development{program: c, dir: dir, watched: map[string]bool{}}
 			err := d.run(ctx, srv)
 			if ctx.Err() != nil {
 				return nil // Ctrl-C is how it ends
@@ -60,7 +61,7 @@ func (c *command) devCommand() *cobra.Command {
 
 // development is one run of dev.
 type development struct {
-	*command
+	*program
 	dir      string
 	client   *client.Client
 	deployer *deployer
@@ -85,10 +86,10 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 	if err := d.watcher.folder(d.dir); err != nil {
 		return err
 	}
-	if d.json {
+	if d.JSON {
 		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr()})
 	} else {
-		d.printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
+		d.Printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	followed := make(chan struct{})
@@ -180,19 +181,19 @@ func (d *development) touched(paths []string) bool {
 }
 
 func (d *development) report(err error) {
-	if d.json {
+	if d.JSON {
 		d.line(map[string]any{"error": map[string]string{"message": err.Error()}})
 		return
 	}
-	d.note("error: %s", err)
+	d.Note("error: %s", err)
 	if d.manifest != nil {
-		d.note("what was deployed last goes on running; save a file to try again")
+		d.Note("what was deployed last goes on running; save a file to try again")
 	}
 }
 
 // show prints what a deployment changed, and all addresses when they are new.
 func (d *development) show(result *client.Plan, took time.Duration) {
-	if d.json {
+	if d.JSON {
 		d.line(result)
 		return
 	}
@@ -211,7 +212,7 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 	if len(changed) == 0 {
 		changed = []string{result.App + " is up to date"}
 	}
-	d.printf("%s  %s  (%d ms)\n", time.Now().Format("15:04:05"), strings.Join(changed, ", "), took.Milliseconds())
+	d.Printf("%s  %s  (%d ms)\n", time.Now().Format("15:04:05"), strings.Join(changed, ", "), took.Milliseconds())
 	if slices.Equal(routes, d.routes) {
 		return
 	}
@@ -221,7 +222,7 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 		method, path, _ := strings.Cut(r, " ")
 		text.WriteString("  " + method + strings.Repeat(" ", max(0, 8-len(method))) + strings.TrimSuffix(result.URL, "/") + path + "\n")
 	}
-	d.printf("%s", text.String())
+	d.Printf("%s", text.String())
 }
 
 // follow prints what functions log until ctx ends.
@@ -236,7 +237,7 @@ func (d *development) follow(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.note("the log broke off (%v); reading it again", err)
+		d.Note("the log broke off (%v); reading it again", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
@@ -246,7 +247,7 @@ func (d *development) follow(ctx context.Context) {
 
 // showLog prints an event without what matters to machines alone: of an invocation's frame only the report is shown, in short.
 func (d *development) showLog(e hansom.LogEvent) error {
-	if !d.json {
+	if !d.JSON {
 		if strings.HasPrefix(e.Message, "INIT_START ") || strings.HasPrefix(e.Message, "START RequestId: ") || strings.HasPrefix(e.Message, "END RequestId: ") {
 			return nil
 		}
@@ -260,6 +261,6 @@ func (d *development) showLog(e hansom.LogEvent) error {
 // line prints one line of JSON: dev never ends, so its output is a stream.
 func (d *development) line(v any) {
 	if b, err := json.Marshal(v); err == nil {
-		d.printf("%s\n", b)
+		d.Printf("%s\n", b)
 	}
 }

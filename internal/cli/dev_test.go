@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -119,7 +120,7 @@ func TestDev(t *testing.T) {
 	out.expect(t, "update hello-api")
 
 	interrupt()
-	if code := <-exit; code != ExitOK {
+	if code := <-exit; code != command.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 	if text := out.text.String(); strings.Contains(text, "up to date") || strings.Contains(text, "START") {
@@ -145,7 +146,7 @@ func TestDevWithoutServer(t *testing.T) {
 			NewServer: func(context.Context, server.Config, *slog.Logger) (Server, error) { return c.server, c.err },
 			Args:      []string{"dev", dir}, Stdin: strings.NewReader(""), Stdout: newScreen(), Stderr: errs,
 		})
-		if code != ExitFailure || errs.text.String() != c.want {
+		if code != command.ExitFailure || errs.text.String() != c.want {
 			t.Errorf("%s: exit code %d, %q", name, code, errs.text.String())
 		}
 	}
@@ -176,7 +177,7 @@ func TestFollowLogs(t *testing.T) {
 	srv.log("f", "second", 0)
 	out.expect(t, "f  second\n")
 	interrupt()
-	if code := <-exit; code != ExitOK {
+	if code := <-exit; code != command.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
 }

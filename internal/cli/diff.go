@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
@@ -26,14 +27,14 @@ type fileChange struct {
 	Action string `json:"action"` // create, update or delete
 }
 
-func (c *command) diffCommand() *cobra.Command {
+func (c *program) diffCommand() *cobra.Command {
 	var exitCode bool
 	cmd := &cobra.Command{
 		Use: "diff [DIR]", Short: "Show line by line what deploy would change, with the names of changed files",
 		Long: "Build the app of a folder (default: this one) and show line by line what deploying it would change: configuration, names of\n" +
 			"variables (not their values), routes, and which files of the code. Nothing is uploaded.",
 		Example: "  hansom diff examples/hello\n  hansom diff examples/hello --exit-code && echo up to date",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 	}
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "end with exit code 1 when there are differences")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -46,13 +47,13 @@ func (c *command) diffCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if c.json {
-			err = c.printJSON(map[string]any{"app": app, "changes": notNil(differences)})
+		if c.JSON {
+			err = c.PrintJSON(map[string]any{"app": app, "changes": notNil(differences)})
 		} else {
 			c.printDifferences(app, differences)
 		}
 		if err == nil && exitCode && len(differences) > 0 {
-			err = &exitError{code: ExitFailure}
+			err = &command.ExitError{Code: command.ExitFailure}
 		}
 		return err
 	}
@@ -130,14 +131,14 @@ var marks = map[string]struct {
 	colour terminal.Colour
 }{"create": {"+", terminal.Green}, "update": {"~", terminal.Yellow}, "delete": {"-", terminal.Red}}
 
-func (c *command) printDifferences(app string, list []difference) {
+func (c *program) printDifferences(app string, list []difference) {
 	if len(list) == 0 {
-		c.note("%s is up to date", app)
+		c.Note("%s is up to date", app)
 		return
 	}
 	for _, d := range list {
 		m := marks[d.Action]
-		c.printf("%s\n", c.out.Paint(m.text+" "+d.Kind+" "+terminal.Printable(d.Name), terminal.Bold, m.colour))
+		c.Printf("%s\n", c.Out.Paint(m.text+" "+d.Kind+" "+terminal.Printable(d.Name), terminal.Bold, m.colour))
 		for _, detail := range d.Details {
 			colour := m.colour
 			if i := strings.LastIndexByte(detail, ' '); strings.HasPrefix(detail, "environment ") {
@@ -148,11 +149,11 @@ func (c *command) printDifferences(app string, list []difference) {
 					colour = terminal.Red
 				}
 			}
-			c.printf("    %s\n", c.out.Paint(terminal.Printable(detail), colour))
+			c.Printf("    %s\n", c.Out.Paint(terminal.Printable(detail), colour))
 		}
 		for _, f := range d.Files {
 			m := marks[f.Action]
-			c.printf("      %s\n", c.out.Paint(m.text+" "+terminal.Printable(f.Name), m.colour))
+			c.Printf("      %s\n", c.Out.Paint(m.text+" "+terminal.Printable(f.Name), m.colour))
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hansomcloud/hansom/internal/buildinfo"
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
 // serverInfo is what a server tells about itself.
@@ -49,13 +50,13 @@ type check struct {
 	Fix    string `json:"fix,omitempty"` // what to do, unless the status is ok
 }
 
-func (c *command) doctorCommand() *cobra.Command {
+func (c *program) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Check the server and this machine, and say what to do",
 		Long: "Check the server (isolation, runtimes, durability) and what deploying from this machine needs.\n" +
 			"Exit code 1 when something is an error.",
 		Example: "  hansom doctor",
-		Args:    exactly(0),
+		Args:    command.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			checks, info, err := c.diagnose(cmd.Context())
 			if err != nil {
@@ -72,13 +73,13 @@ func (c *command) doctorCommand() *cobra.Command {
 					rows = append(rows, []string{"  fix: " + k.Fix})
 				}
 			}
-			if c.json {
-				err = c.printJSON(map[string]any{"checks": checks, "server": info})
+			if c.JSON {
+				err = c.PrintJSON(map[string]any{"checks": checks, "server": info})
 			} else {
-				c.out.Table([]string{"STATUS", "CHECK", "DETAIL"}, rows)
+				c.Out.Table([]string{"STATUS", "CHECK", "DETAIL"}, rows)
 			}
 			if err == nil && failed > 0 {
-				err = &exitError{ExitFailure, ""}
+				err = &command.ExitError{Code: command.ExitFailure}
 			}
 			return err
 		},
@@ -89,18 +90,18 @@ func (c *command) doctorCommand() *cobra.Command {
 const clockSkew = 5 * time.Minute
 
 // diagnose checks this machine and then the server, nil when there is none.
-func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
+func (c *program) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
 	checks := []check{
 		toolCheck(ctx, "go", "go functions", "install Go from https://go.dev/dl", "version"),
 		toolCheck(ctx, "npm", "packages of Node.js", "install Node.js with npm from https://nodejs.org or Debian's npm", "--version"),
 		toolCheck(ctx, "pip3", "packages of Python", "install pip: Debian's python3-pip, or python3 -m ensurepip", "--version"),
 	}
-	cl, err := c.client(ctx)
+	cl, err := c.Client(ctx)
 	var info serverInfo
 	if err == nil {
 		err = cl.Call(ctx, "GET", "/_hansom/v1/info", nil, &info)
 	}
-	var usage usageError
+	var usage command.UsageError
 	var connect *client.ConnectError
 	switch {
 	case errors.As(err, &usage) || ctx.Err() != nil:
@@ -127,7 +128,7 @@ func (c *command) diagnose(ctx context.Context) ([]check, *serverInfo, error) {
 	}
 	slices.SortFunc(info.Runtimes, func(a, b runtimeInfo) int { return byVersion(a.Identifier, b.Identifier) })
 	for _, r := range info.Runtimes {
-		k := check{"runtime " + r.Identifier, "ok", firstOf(r.HostVersion, "ready"), ""}
+		k := check{"runtime " + r.Identifier, "ok", cmp.Or(r.HostVersion, "ready"), ""}
 		if r.Warning != "" {
 			k.Status, k.Detail, k.Fix = "warning", r.Warning, "install that version on the server, or name the one it has in hansom.yaml"
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
 // Of writers at the same moment none loses the other's variable.
@@ -21,7 +22,7 @@ func TestEnvAtOnce(t *testing.T) {
 		var out strings.Builder
 		code := Run(t.Context(), Options{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out,
 			Environ: append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test")})
-		if code != ExitOK {
+		if code != command.ExitOK {
 			return fmt.Errorf("%v: exit code %d: %s", args, code, out.String())
 		}
 		return nil

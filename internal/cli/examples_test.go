@@ -43,7 +43,7 @@ func commands(f func(cmd *cobra.Command)) {
 			walk(sub)
 		}
 	}
-	root := (&command{env: map[string]string{}}).root()
+	root := newProgram(Options{}).root()
 	root.InitDefaultHelpCmd()
 	walk(root)
 }

@@ -4,9 +4,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// noFunction says that there is no function of a name.
-const noFunction = "there is no function %q; `hansom ls` lists them"
-
 const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
 
 {{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}`

@@ -8,16 +8,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
-func (c *command) historyCommand() *cobra.Command {
+func (c *program) historyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "history APP", Short: "List the deployments of an app: when, by whom, what changed",
 		Long:    "List the deployments of an app, the latest first. The last 100 are kept; `hansom rollback` goes back to one.",
 		Example: "  hansom history hello",
-		Args:    exactly(1),
+		Args:    command.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -25,14 +27,14 @@ func (c *command) historyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(map[string]any{"app": args[0], "deployments": list})
+			if c.JSON {
+				return c.PrintJSON(map[string]any{"app": args[0], "deployments": list})
 			}
 			var rows [][]string
 			for _, d := range list {
-				rows = append(rows, []string{strconv.FormatInt(d.Number, 10), ago(d.Created), who(d.Actor), summary(&d)})
+				rows = append(rows, []string{strconv.FormatInt(d.Number, 10), terminal.Ago(d.Created), who(d.Actor), summary(&d)})
 			}
-			c.out.Table([]string{"DEPLOYMENT", "WHEN", "WHO", "WHAT"}, rows)
+			c.Out.Table([]string{"DEPLOYMENT", "WHEN", "WHO", "WHAT"}, rows)
 			return nil
 		},
 	}
@@ -57,7 +59,7 @@ func summary(d *client.Deployment) string {
 	return strings.Join(parts, "; ")
 }
 
-func (c *command) rollbackCommand() *cobra.Command {
+func (c *program) rollbackCommand() *cobra.Command {
 	var to int64
 	var dryRun bool
 	cmd := &cobra.Command{
@@ -65,15 +67,15 @@ func (c *command) rollbackCommand() *cobra.Command {
 		Long: "Make an app what it was at an earlier deployment, all or nothing: functions, variables, routes, and the code of then.\n" +
 			"Without --to that is the deployment before the current one. It becomes a new deployment; `hansom history` lists them.",
 		Example: "  hansom rollback hello --dry-run\n  hansom rollback hello --to 1",
-		Args:    exactly(1),
+		Args:    command.Exactly(1),
 	}
 	cmd.Flags().Int64Var(&to, "to", 0, "number of the deployment (default: the one before the current)")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would change; change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("to") && to < 1 {
-			return usagef("--to is the number of a deployment; `hansom history %s` lists them", args[0])
+			return command.Usagef("--to is the number of a deployment; `hansom history %s` lists them", args[0])
 		}
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -87,12 +89,12 @@ func (c *command) rollbackCommand() *cobra.Command {
 				return err
 			}
 		}
-		if c.json {
-			return c.printJSON(plan)
+		if c.JSON {
+			return c.PrintJSON(plan)
 		}
 		c.printChanges(plan)
 		if !dryRun {
-			c.printf("%s\n", plan.URL)
+			c.Printf("%s\n", plan.URL)
 		}
 		return c.warn(functions)
 	}

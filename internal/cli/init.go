@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
@@ -26,13 +27,13 @@ var templates embed.FS
 // templateNames, in the order of the help; the first is the default.
 var templateNames = []string{"nodejs", "typescript", "python", "go", "express", "flask", "nethttp"}
 
-func (c *command) initCommand() *cobra.Command {
+func (c *program) initCommand() *cobra.Command {
 	var template string
 	cmd := &cobra.Command{
 		Use: "init [DIR]", Short: "Make a new app with one function",
 		Long:    "Make a new app with one function in a folder (default: this one). Nothing that is there is overwritten.",
 		Example: "  hansom init hello --template typescript\n  hansom init shop --template express",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 	}
 	known := strings.Join(templateNames[:len(templateNames)-1], ", ") + " or " + templateNames[len(templateNames)-1]
 	cmd.Flags().StringVar(&template, "template", templateNames[0], known)
@@ -48,7 +49,7 @@ func (c *command) initCommand() *cobra.Command {
 			dir = args[0]
 		}
 		if !slices.Contains(templateNames, template) {
-			return usagef("--template is %s, not %q", known, template)
+			return command.Usagef("--template is %s, not %q", known, template)
 		}
 		name, err := appName(dir)
 		if err != nil {
@@ -61,14 +62,14 @@ func (c *command) initCommand() *cobra.Command {
 		if err := writeNew(dir, files); err != nil {
 			return err
 		}
-		if c.json {
-			return c.printJSON(map[string]any{"app": name, "dir": dir})
+		if c.JSON {
+			return c.PrintJSON(map[string]any{"app": name, "dir": dir})
 		}
 		where := "hansom dev"
 		if dir != "." {
 			where += " " + dir
 		}
-		c.printf("made the app %s in %s; run it with `%s`\n", name, dir, where)
+		c.Printf("made the app %s in %s; run it with `%s`\n", name, dir, where)
 		return nil
 	}
 	return cmd

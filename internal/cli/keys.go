@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 type accessKey struct {
@@ -14,7 +17,7 @@ type accessKey struct {
 	Created         time.Time `json:"created"`
 }
 
-func (c *command) keysCommand() *cobra.Command {
+func (c *program) keysCommand() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "keys", Short: "List, create and remove access keys of a project",
@@ -23,9 +26,9 @@ func (c *command) keysCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
-		Use: "ls", Short: "List access keys", Example: "  hansom keys ls", Args: exactly(0),
+		Use: "ls", Short: "List access keys", Example: "  hansom keys ls", Args: command.Exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -35,26 +38,26 @@ func (c *command) keysCommand() *cobra.Command {
 			if err := cl.Call(cmd.Context(), "GET", "/_hansom/v1/keys", nil, &out); err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(notNil(out.Keys))
+			if c.JSON {
+				return c.PrintJSON(notNil(out.Keys))
 			}
 			if len(out.Keys) == 0 {
-				c.note("the project has no keys; `hansom keys create` makes one")
+				c.Note("the project has no keys; `hansom keys create` makes one")
 				return nil
 			}
 			var rows [][]string
 			for _, k := range out.Keys {
-				rows = append(rows, []string{k.AccessKeyID, k.Name, ago(k.Created)})
+				rows = append(rows, []string{k.AccessKeyID, k.Name, terminal.Ago(k.Created)})
 			}
-			c.out.Table([]string{"ACCESS KEY", "NAME", "CREATED"}, rows)
+			c.Out.Table([]string{"ACCESS KEY", "NAME", "CREATED"}, rows)
 			return nil
 		},
 	}, &cobra.Command{
 		Use: "create [NAME]", Short: "Create an access key; its secret is shown this once",
 		Long:    "Create an access key and print it as lines of an AWS credentials file. The secret cannot be shown again.",
-		Example: "  hansom keys create ci", Args: atMost(1),
+		Example: "  hansom keys create ci", Args: command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -66,31 +69,31 @@ func (c *command) keysCommand() *cobra.Command {
 			if err := cl.Call(cmd.Context(), "POST", "/_hansom/v1/keys", map[string]string{"name": name}, &k); err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(k)
+			if c.JSON {
+				return c.PrintJSON(k)
 			}
-			c.printf("aws_access_key_id = %s\naws_secret_access_key = %s\n", k.AccessKeyID, k.SecretAccessKey)
+			c.Printf("aws_access_key_id = %s\naws_secret_access_key = %s\n", k.AccessKeyID, k.SecretAccessKey)
 			return nil
 		},
 	})
 	rm := &cobra.Command{
 		Use: "rm ACCESSKEY", Short: "Remove an access key; requests signed with it are refused at once",
-		Example: "  hansom keys rm AKIAIOSFODNN7EXAMPLE --yes", Args: exactly(1),
+		Example: "  hansom keys rm AKIAIOSFODNN7EXAMPLE --yes", Args: command.Exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.sure(yes, "key", args[0]); err != nil {
+			if err := c.Sure(yes, "key", args[0]); err != nil {
 				return err
 			}
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if err := cl.Call(cmd.Context(), "DELETE", "/_hansom/v1/keys/"+url.PathEscape(args[0]), nil, nil); err != nil {
 				return err
 			}
-			return c.removed("key", args[0])
+			return c.Removed("key", args[0])
 		},
 	}
-	yesFlag(rm, &yes)
+	command.YesFlag(rm, &yes)
 	cmd.AddCommand(rm)
 	return cmd
 }

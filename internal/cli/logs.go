@@ -12,17 +12,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
-func (c *command) logsCommand() *cobra.Command {
+func (c *program) logsCommand() *cobra.Command {
 	var follow bool
 	var since, grep, app string
 	cmd := &cobra.Command{
 		Use: "logs [FUNCTION]", Short: "Print the logs of functions",
 		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.",
 		Example: "  hansom logs -f --app hello\n  hansom logs hello-node --since 2h --grep ERROR",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is logged from now")
 	cmd.Flags().StringVar(&since, "since", "1h", "how far back: a duration such as 10m, or a time such as 2026-11-23T10:00:00Z")
@@ -33,7 +34,7 @@ func (c *command) logsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -52,7 +53,7 @@ func (c *command) logsCommand() *cobra.Command {
 			return c.printLog(e)
 		})
 		if err == nil && lines == 0 {
-			c.note("no lines since %s; --since 24h looks further back", localTime(from, time.DateTime))
+			c.Note("no lines since %s; --since 24h looks further back", localTime(from, time.DateTime))
 		}
 		if follow && errors.Is(err, context.Canceled) {
 			return nil // Ctrl-C is how following ends
@@ -69,14 +70,14 @@ func sinceTime(s string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	return time.Time{}, usagef("--since %q is neither a duration such as 10m nor a time such as 2026-11-23T10:00:00Z", s)
+	return time.Time{}, command.Usagef("--since %q is neither a duration such as 10m nor a time such as 2026-11-23T10:00:00Z", s)
 }
 
-func (c *command) printLog(e hansom.LogEvent) error {
-	if c.json {
-		return json.NewEncoder(c.out).Encode(e)
+func (c *program) printLog(e hansom.LogEvent) error {
+	if c.JSON {
+		return json.NewEncoder(c.Out).Encode(e)
 	}
-	_, err := fmt.Fprintf(c.out, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, terminal.Printable(strings.TrimRight(e.Message, "\r\n\t ")))
+	_, err := fmt.Fprintf(c.Out, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, terminal.Printable(strings.TrimRight(e.Message, "\r\n\t ")))
 	return err
 }
 

@@ -3,22 +3,23 @@ package cli
 import (
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
-func (c *command) lsCommand() *cobra.Command {
+func (c *program) lsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ls [APP]", Short: "List apps and functions",
 		Long: "List the apps of the project and its functions, or the functions of one app. INSTANCES counts those that run,\n" +
 			"busy ones in brackets. Below a function are its URL and what is wrong with it, if anything.",
 		Example: "  hansom ls\n  hansom ls hello --json",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -36,28 +37,28 @@ func (c *command) lsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(map[string]any{"apps": notNil(apps), "functions": notNil(functions)})
+			if c.JSON {
+				return c.PrintJSON(map[string]any{"apps": notNil(apps), "functions": notNil(functions)})
 			}
 			if len(apps) == 0 && len(functions) == 0 {
-				c.note("nothing is deployed; `hansom init hello && hansom deploy hello` makes a start")
+				c.Note("nothing is deployed; `hansom init hello && hansom deploy hello` makes a start")
 				return nil
 			}
 			if len(apps) > 0 {
 				var rows [][]string
 				for _, a := range apps {
-					rows = append(rows, []string{a.Name, strconv.FormatInt(a.Deployment, 10), ago(a.Updated), a.URL})
+					rows = append(rows, []string{a.Name, strconv.FormatInt(a.Deployment, 10), terminal.Ago(a.Updated), a.URL})
 				}
-				c.out.Table([]string{"APP", "DEPLOYMENT", "UPDATED", "URL"}, rows)
+				c.Out.Table([]string{"APP", "DEPLOYMENT", "UPDATED", "URL"}, rows)
 			}
 			if len(functions) > 0 {
 				if len(apps) > 0 {
-					c.printf("\n")
+					c.Printf("\n")
 				}
 				var rows [][]string
 				for _, f := range functions {
 					rows = append(rows, []string{f.Name, f.Runtime, strconv.Itoa(f.Memory) + " MB", strconv.Itoa(f.Timeout) + "s",
-						bytesText(f.CodeSize), state(f), instances(f)})
+						terminal.Bytes(f.CodeSize), state(f), instances(f)})
 					for _, u := range f.URLs {
 						rows = append(rows, []string{"  " + u})
 					}
@@ -69,7 +70,7 @@ func (c *command) lsCommand() *cobra.Command {
 						rows = append(rows, []string{"  " + label + ": " + f.Reason})
 					}
 				}
-				c.out.Table([]string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
+				c.Out.Table([]string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
 			}
 			return nil
 		},
@@ -99,17 +100,4 @@ func instances(f client.Function) string {
 		return strconv.Itoa(f.Instances)
 	}
 	return strconv.Itoa(f.Instances) + " (" + strconv.Itoa(f.Busy) + ")"
-}
-
-func ago(t time.Time) string {
-	d := time.Since(t)
-	switch {
-	case d < time.Minute:
-		return "just now"
-	case d < time.Hour:
-		return strconv.Itoa(int(d.Minutes())) + "m ago"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d.Hours())) + "h ago"
-	}
-	return t.Local().Format(time.DateOnly)
 }

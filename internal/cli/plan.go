@@ -2,14 +2,16 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
-func (c *command) planCommand() *cobra.Command {
+func (c *program) planCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what deploy would change",
 		Long:    "Build the app of a folder (default: this one) and show what deploying it would change. Nothing is uploaded.",
 		Example: "  hansom plan examples/hello",
-		Args:    atMost(1),
+		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := c.prepare(cmd.Context(), args)
 			if err != nil {
@@ -20,8 +22,8 @@ func (c *command) planCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(plan)
+			if c.JSON {
+				return c.PrintJSON(plan)
 			}
 			c.printChanges(plan)
 			return nil

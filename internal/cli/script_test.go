@@ -22,6 +22,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -114,7 +115,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"hansom": func(ts *testscript.TestScript, _ bool, args []string) {
-				if code := runLine(ts, args); code != ExitOK {
+				if code := runLine(ts, args); code != command.ExitOK {
 					ts.Fatalf("exit code %d", code)
 				}
 			},

@@ -8,24 +8,25 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-func (c *command) serveCommand() *cobra.Command {
+func (c *program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run a server",
 		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
 			"a flag goes before a variable, a variable before the file.",
 		Example: "  hansom serve --data ./data --domain example.com",
-		Args:    exactly(0),
+		Args:    command.Exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config(c.env, c.Environ)
+		cfg, err := config(c.Env, c.Environ)
 		if err != nil {
 			return err
 		}
-		srv, err := c.NewServer(cmd.Context(), cfg, c.logger(cfg))
+		srv, err := c.newServer(cmd.Context(), cfg, c.logger(cfg))
 		if err != nil {
 			return err
 		}
@@ -34,10 +35,10 @@ func (c *command) serveCommand() *cobra.Command {
 				return err
 			}
 			context.AfterFunc(ctx, func() { _ = c.notifySystemd("STOPPING=1") }) // it asked for it, most likely
-			if c.json {
-				return c.printJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data})
+			if c.JSON {
+				return c.PrintJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data})
 			}
-			c.printf("edge  http://%s\napi   http://%s\ndata  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data)
+			c.Printf("edge  http://%s\napi   http://%s\ndata  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data)
 			return nil
 		})
 	}
@@ -62,17 +63,17 @@ func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string
 			path = env["HANSOM_CONFIG"]
 		}
 		if err := cfg.Load(path, environ); err != nil {
-			return cfg, usageError{err}
+			return cfg, command.UsageError{Err: err}
 		}
 		for _, s := range cfg.Settings() {
 			if f := cmd.Flags().Lookup(s.Key); f.Changed {
 				if err := s.Set(f.Value.String()); err != nil {
-					return cfg, usagef("--%s: %v", s.Key, err)
+					return cfg, command.Usagef("--%s: %v", s.Key, err)
 				}
 			}
 		}
 		if err := cfg.Validate(); err != nil {
-			return cfg, usageError{err}
+			return cfg, command.UsageError{Err: err}
 		}
 		return cfg, nil
 	}
@@ -81,22 +82,22 @@ func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string
 var _ pflag.Value = (*server.Setting)(nil)
 
 // logger of the server itself, to standard error.
-func (c *command) logger(cfg server.Config) *slog.Logger {
+func (c *program) logger(cfg server.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.Level()}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(c.errs, options))
+		return slog.New(slog.NewJSONHandler(c.Errs, options))
 	}
 	options.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && len(groups) == 0 && c.env["JOURNAL_STREAM"] != "" {
+		if a.Key == slog.TimeKey && len(groups) == 0 && c.Env["JOURNAL_STREAM"] != "" {
 			return slog.Attr{} // the journal has the time itself
 		}
 		return a
 	}
-	return slog.New(slog.NewTextHandler(c.errs, options))
+	return slog.New(slog.NewTextHandler(c.Errs, options))
 }
 
 // run runs srv and, once it is ready, f beside it. It ends when the server does, or f fails.
-func (c *command) run(ctx context.Context, srv Server, f func(ctx context.Context) error) error {
+func (c *program) run(ctx context.Context, srv Server, f func(ctx context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)

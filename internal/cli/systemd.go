@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -44,14 +45,14 @@ OOMScoreAdjust=-500
 WantedBy=multi-user.target
 `
 
-func (c *command) systemdCommand() *cobra.Command {
+func (c *program) systemdCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "systemd", Short: "Print a systemd unit that runs the server",
 		Long: "Print a unit for systemd that runs `hansom serve` of this program with the settings given here. Further settings and\n" +
 			"secrets go into /etc/default/hansom as HANSOM_... variables. With systemd, `systemctl stop` lets running\n" +
 			"invocations end, and a server that dies is started again.",
 		Example: "  hansom systemd --edge :80 --domain example.com > hansom.service",
-		Args:    exactly(0),
+		Args:    command.Exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -79,12 +80,12 @@ func (c *command) systemdCommand() *cobra.Command {
 			}
 		}
 		text := fmt.Sprintf(unit, quoteUnit(program), flags.String())
-		if c.json {
-			return c.printJSON(map[string]string{"unit": text})
+		if c.JSON {
+			return c.PrintJSON(map[string]string{"unit": text})
 		}
-		c.printf("%s", text)
-		if terminal.IsTerminal(c.out) {
-			c.note("\ninstall it with: %s systemd | sudo tee /etc/systemd/system/hansom.service && sudo systemctl enable --now hansom", filepath.Base(program))
+		c.Printf("%s", text)
+		if terminal.IsTerminal(c.Out) {
+			c.Note("\ninstall it with: %s systemd | sudo tee /etc/systemd/system/hansom.service && sudo systemctl enable --now hansom", filepath.Base(program))
 		}
 		return nil
 	}
@@ -101,8 +102,8 @@ func quoteUnit(s string) string {
 }
 
 // notifySystemd tells the service manager a state (sd_notify(3)); without one it does nothing.
-func (c *command) notifySystemd(state string) error {
-	path := c.env["NOTIFY_SOCKET"]
+func (c *program) notifySystemd(state string) error {
+	path := c.Env["NOTIFY_SOCKET"]
 	if path == "" {
 		return nil
 	}

@@ -7,9 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
-func (c *command) urlCommand() *cobra.Command {
+func (c *program) urlCommand() *cobra.Command {
 	var create, remove bool
 	var authType string
 	cmd := &cobra.Command{
@@ -17,22 +18,22 @@ func (c *command) urlCommand() *cobra.Command {
 		Long: "Print the address of an app, or the function URL of a function. --create gives a function a URL, or changes the\n" +
 			"--auth of the one it has: NONE is open to everybody, AWS_IAM takes signed requests.",
 		Example: "  hansom url hello\n  hansom url hello-node --create --auth NONE",
-		Args:    exactly(1),
+		Args:    command.Exactly(1),
 	}
 	cmd.Flags().BoolVar(&create, "create", false, "give the function a URL")
 	cmd.Flags().BoolVar(&remove, "rm", false, "remove the function's URL")
 	cmd.Flags().StringVar(&authType, "auth", "AWS_IAM", "with --create: NONE or AWS_IAM")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if create && remove {
-			return usagef("--create and --rm do not go together")
+			return command.Usagef("--create and --rm do not go together")
 		}
 		if authType != "NONE" && authType != "AWS_IAM" {
-			return usagef("--auth is NONE or AWS_IAM, not %q", authType)
+			return command.Usagef("--auth is NONE or AWS_IAM, not %q", authType)
 		}
 		if !create && cmd.Flags().Changed("auth") {
-			return usagef("--auth goes with --create")
+			return command.Usagef("--auth goes with --create")
 		}
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -46,7 +47,7 @@ func (c *command) urlCommand() *cobra.Command {
 				return err
 			}
 		}
-		if err := checkFunction(name); err != nil {
+		if err := command.CheckFunction(name); err != nil {
 			return err
 		}
 		path := strings.Replace(client.FunctionPath(name), "2015-03-31", "2021-10-31", 1) + "/url"
@@ -70,7 +71,7 @@ func (c *command) urlCommand() *cobra.Command {
 		}
 		switch {
 		case create:
-			err = client.Missing(err, noFunction, name)
+			err = client.Missing(err, command.NoFunction, name)
 		case remove:
 			err = client.Missing(err, "there is no function %q with a URL", name)
 		default:
@@ -80,17 +81,17 @@ func (c *command) urlCommand() *cobra.Command {
 			return err
 		}
 		if remove {
-			return c.removed("the URL of", name)
+			return c.Removed("the URL of", name)
 		}
 		return c.printURL(out.FunctionUrl)
 	}
 	return cmd
 }
 
-func (c *command) printURL(url string) error {
-	if c.json {
-		return c.printJSON(map[string]string{"url": url})
+func (c *program) printURL(url string) error {
+	if c.JSON {
+		return c.PrintJSON(map[string]string{"url": url})
 	}
-	c.printf("%s\n", url)
+	c.Printf("%s\n", url)
 	return nil
 }

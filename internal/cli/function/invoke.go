@@ -1,4 +1,4 @@
-package cli
+package function
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/events"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
@@ -25,7 +26,7 @@ type invocation struct {
 	quiet, async, dryRun, stream, listEvent bool
 }
 
-func (c *command) invokeCommand() *cobra.Command {
+func (c *commands) invokeCommand() *cobra.Command {
 	var in invocation
 	cmd := &cobra.Command{
 		Use: "invoke FUNCTION [PAYLOAD]", Short: "Invoke a function and print what it returns",
@@ -57,22 +58,22 @@ func (c *command) invokeCommand() *cobra.Command {
 	})
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if in.listEvent {
-			return exactly(0)(cmd, args)
+			return command.Exactly(0)(cmd, args)
 		}
-		return functionAnd(0, 1)(cmd, args)
+		return command.FunctionAnd(0, 1)(cmd, args)
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case in.listEvent:
 			return c.listEvents()
 		case in.async && in.dryRun, in.async && in.stream, in.dryRun && in.stream:
-			return usagef("--async, --dry-run and --stream do not go together")
+			return command.Usagef("--async, --dry-run and --stream do not go together")
 		}
 		payload, err := c.payload(&in, args[1:])
 		if err != nil {
 			return err
 		}
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -85,15 +86,15 @@ func (c *command) invokeCommand() *cobra.Command {
 		}
 		var result *client.Result
 		if in.stream {
-			end := endOfLine{w: c.out}
+			end := endOfLine{w: c.Out}
 			var answer bytes.Buffer
 			w := io.Writer(&end)
-			if c.json {
+			if c.JSON {
 				w = &answer
 			}
 			if result, err = cl.Stream(cmd.Context(), call, w); err == nil {
 				if end.missing {
-					c.printf("\n")
+					c.Printf("\n")
 				}
 				if result.Error == "" {
 					result.Payload = answer.Bytes()
@@ -106,7 +107,7 @@ func (c *command) invokeCommand() *cobra.Command {
 			if in.qualifier != "" {
 				return client.Missing(err, "there is no function %q with a version or alias %q", args[0], in.qualifier)
 			}
-			return client.Missing(err, noFunction, args[0])
+			return client.Missing(err, command.NoFunction, args[0])
 		}
 		return c.printResult(args[0], &in, result)
 	}
@@ -126,24 +127,24 @@ func (e *endOfLine) Write(p []byte) (int, error) {
 	return e.w.Write(p)
 }
 
-func (c *command) listEvents() error {
-	if c.json {
-		return c.printJSON(events.Samples)
+func (c *commands) listEvents() error {
+	if c.JSON {
+		return c.PrintJSON(events.Samples)
 	}
 	var rows [][]string
 	for _, s := range events.Samples {
 		rows = append(rows, []string{s.Name, s.Description})
 	}
-	c.out.Table([]string{"EVENT", "WHAT"}, rows)
+	c.Out.Table([]string{"EVENT", "WHAT"}, rows)
 	return nil
 }
 
 // payload reads the event that flags and args name.
-func (c *command) payload(in *invocation, args []string) (data []byte, err error) {
+func (c *commands) payload(in *invocation, args []string) (data []byte, err error) {
 	file := in.file
 	switch {
 	case len(args) > 0 && (file != "" || in.event != ""), file != "" && in.event != "":
-		return nil, usagef("PAYLOAD, --file and --event do not go together")
+		return nil, command.Usagef("PAYLOAD, --file and --event do not go together")
 	case len(args) > 0 && strings.HasPrefix(args[0], "@"):
 		file = args[0][1:]
 	case len(args) > 0:
@@ -155,9 +156,9 @@ func (c *command) payload(in *invocation, args []string) (data []byte, err error
 		var ok bool
 		if data, ok = events.Read(in.event); !ok {
 			if near := manifest.Nearest(in.event, events.Names()); near != "" {
-				return nil, usagef("there is no event %q; did you mean %s?", in.event, near)
+				return nil, command.Usagef("there is no event %q; did you mean %s?", in.event, near)
 			}
-			return nil, usagef("there is no event %q; `hansom invoke --list-events` lists them", in.event)
+			return nil, command.Usagef("there is no event %q; `hansom invoke --list-events` lists them", in.event)
 		}
 	default:
 		data = []byte("{}")
@@ -173,50 +174,50 @@ func (c *command) payload(in *invocation, args []string) (data []byte, err error
 		return nil, err
 	}
 	if !json.Valid(data) {
-		return nil, usagef("the payload is not JSON; quote it for the shell, such as '{\"name\":\"Ada\"}'")
+		return nil, command.Usagef("the payload is not JSON; quote it for the shell, such as '{\"name\":\"Ada\"}'")
 	}
 	if len(in.sets) > 0 {
 		if data, err = events.Set(data, in.sets); err != nil {
-			return nil, usagef("--set %v", err)
+			return nil, command.Usagef("--set %v", err)
 		}
 	}
 	return data, nil
 }
 
 // printResult prints an answer, then the log, then what went wrong.
-func (c *command) printResult(function string, in *invocation, r *client.Result) error {
+func (c *commands) printResult(function string, in *invocation, r *client.Result) error {
 	failed := r.Error != ""
-	exit := &exitError{code: ExitFunction}
+	exit := &command.ExitError{Code: command.ExitFunction}
 	switch {
-	case c.json && (in.async || in.dryRun):
-		return c.printJSON(map[string]string{"requestId": r.RequestID})
-	case c.json:
+	case c.JSON && (in.async || in.dryRun):
+		return c.PrintJSON(map[string]string{"requestId": r.RequestID})
+	case c.JSON:
 		out := map[string]any{"version": r.Version, "requestId": r.RequestID, "payload": jsonOrText(r.Payload), "log": r.LogTail}
 		if failed {
 			out["functionError"] = r.Error
 		}
-		if err := c.printJSON(out); err != nil || !failed {
+		if err := c.PrintJSON(out); err != nil || !failed {
 			return err
 		}
 		return exit
 	case in.async:
-		c.printf("accepted; `hansom logs %s` shows what request %s does\n", function, r.RequestID)
+		c.Printf("accepted; `hansom logs %s` shows what request %s does\n", function, r.RequestID)
 		return nil
 	case in.dryRun:
-		c.printf("%s can be invoked\n", function)
+		c.Printf("%s can be invoked\n", function)
 		return nil
 	}
-	people := terminal.IsTerminal(c.out)
+	people := terminal.IsTerminal(c.Out)
 	if !failed || !people {
 		c.printPayload(r.Payload, people)
 	}
 	for line := range strings.Lines(r.LogTail) {
-		fmt.Fprintln(c.errs, c.errs.Paint(terminal.Printable(strings.TrimRight(line, "\r\n\t ")), terminal.Dim))
+		fmt.Fprintln(c.Errs, c.Errs.Paint(terminal.Printable(strings.TrimRight(line, "\r\n\t ")), terminal.Dim))
 	}
 	if !failed {
 		return nil
 	}
-	exit.message = fmt.Sprintf("%s returned an error; `hansom logs %s` has its log", function, function)
+	exit.Message = fmt.Sprintf("%s returned an error; `hansom logs %s` has its log", function, function)
 	if people {
 		c.printFunctionError(r.Payload)
 	}
@@ -224,7 +225,7 @@ func (c *command) printResult(function string, in *invocation, r *client.Result)
 }
 
 // printPayload prints an answer as it is; for people, JSON is laid out.
-func (c *command) printPayload(payload []byte, people bool) {
+func (c *commands) printPayload(payload []byte, people bool) {
 	if len(payload) == 0 {
 		return
 	}
@@ -233,14 +234,14 @@ func (c *command) printPayload(payload []byte, people bool) {
 		text.Reset()
 		text.Write(payload)
 	}
-	end := endOfLine{w: c.out}
+	end := endOfLine{w: c.Out}
 	if _, err := text.WriteTo(&end); err == nil && end.missing {
-		c.printf("\n")
+		c.Printf("\n")
 	}
 }
 
 // printFunctionError shows the error that a runtime reports: type, message and stack. One in another form is shown as it is.
-func (c *command) printFunctionError(payload []byte) {
+func (c *commands) printFunctionError(payload []byte) {
 	var e struct {
 		Type    string `json:"errorType"`
 		Message string `json:"errorMessage"`
@@ -252,7 +253,7 @@ func (c *command) printFunctionError(payload []byte) {
 		return
 	}
 	head := strings.Trim(terminal.Printable(e.Type)+": "+printableLines(e.Message), ": ")
-	fmt.Fprintln(c.errs, c.errs.Paint(head, terminal.Red))
+	fmt.Fprintln(c.Errs, c.Errs.Paint(head, terminal.Red))
 	repeated := strings.Split(head, "\n") // at the beginning of Node's trace
 	for _, frame := range append(e.Trace, e.Stack...) {
 		text, ok := frame.(string)
@@ -272,7 +273,7 @@ func (c *command) printFunctionError(payload []byte) {
 			continue
 		}
 		repeated = nil
-		fmt.Fprintln(c.errs, text)
+		fmt.Fprintln(c.Errs, text)
 	}
 }
 

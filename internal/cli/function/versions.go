@@ -1,8 +1,9 @@
-package cli
+package function
 
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 // versionInfo is the JSON of a version.
@@ -36,17 +39,17 @@ func newVersionInfo(v *client.Configuration, aliases []client.Alias) versionInfo
 	return out
 }
 
-func (c *command) versionsCommand() *cobra.Command {
+func (c *commands) versionsCommand() *cobra.Command {
 	var description string
 	var yes bool
 	list := func(cmd *cobra.Command, args []string) error {
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
 		versions, err := cl.Versions(cmd.Context(), args[0])
 		if err != nil {
-			return client.Missing(err, noFunction, args[0])
+			return client.Missing(err, command.NoFunction, args[0])
 		}
 		aliases, err := cl.Aliases(cmd.Context(), args[0])
 		if err != nil {
@@ -57,54 +60,54 @@ func (c *command) versionsCommand() *cobra.Command {
 		for i := range versions {
 			v := newVersionInfo(&versions[i], aliases)
 			out = append(out, v)
-			rows = append(rows, []string{v.Version, ago(v.Modified), v.CodeSHA256[:min(12, len(v.CodeSHA256))], bytesText(v.CodeSize),
+			rows = append(rows, []string{v.Version, terminal.Ago(v.Modified), v.CodeSHA256[:min(12, len(v.CodeSHA256))], terminal.Bytes(v.CodeSize),
 				strings.Join(v.Aliases, ", "), v.Description})
 		}
-		if c.json {
-			return c.printJSON(map[string]any{"function": args[0], "versions": out})
+		if c.JSON {
+			return c.PrintJSON(map[string]any{"function": args[0], "versions": out})
 		}
-		c.out.Table([]string{"VERSION", "MODIFIED", "CODE", "SIZE", "ALIASES", "DESCRIPTION"}, rows)
+		c.Out.Table([]string{"VERSION", "MODIFIED", "CODE", "SIZE", "ALIASES", "DESCRIPTION"}, rows)
 		return nil
 	}
 	cmd := &cobra.Command{
 		Use: "versions FUNCTION", Short: "List, publish and remove versions of a function",
 		Long:    "List, publish and remove versions of a function. A version is code and configuration that never change again; $LATEST does.",
 		Example: "  hansom versions hello-node\n  hansom versions publish hello-node",
-		Args:    functionAnd(0, 0), RunE: list,
+		Args:    command.FunctionAnd(0, 0), RunE: list,
 	}
-	ls := &cobra.Command{Use: "ls FUNCTION", Short: "List the versions", Example: "  hansom versions ls hello-node", Args: functionAnd(0, 0), RunE: list}
+	ls := &cobra.Command{Use: "ls FUNCTION", Short: "List the versions", Example: "  hansom versions ls hello-node", Args: command.FunctionAnd(0, 0), RunE: list}
 	publish := &cobra.Command{
 		Use: "publish FUNCTION", Short: "Make a version of what $LATEST is",
 		Long:    "Make a version of what $LATEST is. When nothing changed since the last version, it is that one.",
 		Example: "  hansom versions publish hello-node --description \"before the sale\"",
-		Args:    functionAnd(0, 0),
+		Args:    command.FunctionAnd(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
 			v, err := cl.Publish(cmd.Context(), args[0], description)
 			if err != nil {
-				return client.Missing(err, noFunction, args[0])
+				return client.Missing(err, command.NoFunction, args[0])
 			}
-			if c.json {
-				return c.printJSON(newVersionInfo(&v, nil))
+			if c.JSON {
+				return c.PrintJSON(newVersionInfo(&v, nil))
 			}
-			c.printf("%s\n", v.Version)
+			c.Printf("%s\n", v.Version)
 			return nil
 		},
 	}
 	publish.Flags().StringVar(&description, "description", "", "what to say of the version")
 	rm := &cobra.Command{
-		Use: "rm FUNCTION VERSION", Short: "Remove a version that no alias names", Example: "  hansom versions rm hello-node 1 --yes", Args: functionAnd(1, 1),
+		Use: "rm FUNCTION VERSION", Short: "Remove a version that no alias names", Example: "  hansom versions rm hello-node 1 --yes", Args: command.FunctionAnd(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := strconv.ParseUint(args[1], 10, 63); err != nil {
-				return usagef("%q is not the number of a version; `hansom versions %s` lists them", args[1], args[0])
+				return command.Usagef("%q is not the number of a version; `hansom versions %s` lists them", args[1], args[0])
 			}
-			if err := c.sure(yes, "version", args[1]+" of "+args[0]); err != nil {
+			if err := c.Sure(yes, "version", args[1]+" of "+args[0]); err != nil {
 				return err
 			}
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -115,10 +118,10 @@ func (c *command) versionsCommand() *cobra.Command {
 			if err := cl.DeleteVersion(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}
-			return c.removed("version", args[1])
+			return c.Removed("version", args[1])
 		},
 	}
-	yesFlag(rm, &yes)
+	command.YesFlag(rm, &yes)
 	cmd.AddCommand(ls, publish, rm)
 	return cmd
 }
@@ -151,17 +154,17 @@ func (a *aliasInfo) traffic() string {
 	return strings.Join(append([]string{a.Version + " " + percent(rest)}, parts...), ", ")
 }
 
-func (c *command) aliasCommand() *cobra.Command {
+func (c *commands) aliasCommand() *cobra.Command {
 	var weights []string
 	var yes bool
 	list := func(cmd *cobra.Command, args []string) error {
-		cl, err := c.client(cmd.Context())
+		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err
 		}
 		aliases, err := cl.Aliases(cmd.Context(), args[0])
 		if err != nil {
-			return client.Missing(err, noFunction, args[0])
+			return client.Missing(err, command.NoFunction, args[0])
 		}
 		out := []aliasInfo{}
 		var rows [][]string
@@ -171,29 +174,29 @@ func (c *command) aliasCommand() *cobra.Command {
 			rows = append(rows, []string{a.Name, a.traffic(), a.Description})
 		}
 		switch {
-		case c.json:
-			return c.printJSON(map[string]any{"function": args[0], "aliases": out})
+		case c.JSON:
+			return c.PrintJSON(map[string]any{"function": args[0], "aliases": out})
 		case len(out) == 0:
-			c.note("%s has no aliases; `hansom alias set %s live VERSION` makes one", args[0], args[0])
+			c.Note("%s has no aliases; `hansom alias set %s live VERSION` makes one", args[0], args[0])
 			return nil
 		}
-		c.out.Table([]string{"ALIAS", "VERSION", "DESCRIPTION"}, rows)
+		c.Out.Table([]string{"ALIAS", "VERSION", "DESCRIPTION"}, rows)
 		return nil
 	}
 	cmd := &cobra.Command{
-		Use: "alias FUNCTION", Short: "List, set and remove aliases of a function, and share traffic between versions",
+		Use: "alias FUNCTION", Short: "List, set and remove aliases of a function, and share traffic command.Between versions",
 		Long: "List, set and remove aliases of a function. An alias is a name for a version; a second version can get a share of its\n" +
 			"calls. `hansom invoke FUNCTION --qualifier ALIAS` calls one.",
 		Example: "  hansom alias hello-node\n  hansom alias set hello-node live 1",
-		Args:    functionAnd(0, 0), RunE: list,
+		Args:    command.FunctionAnd(0, 0), RunE: list,
 	}
-	ls := &cobra.Command{Use: "ls FUNCTION", Short: "List the aliases", Example: "  hansom alias ls hello-node", Args: functionAnd(0, 0), RunE: list}
+	ls := &cobra.Command{Use: "ls FUNCTION", Short: "List the aliases", Example: "  hansom alias ls hello-node", Args: command.FunctionAnd(0, 0), RunE: list}
 	set := &cobra.Command{
 		Use: "set FUNCTION NAME VERSION", Short: "Make an alias, or point it at another version",
 		Long: "Make an alias of a version, or point one that is there at it. --weight gives another version a share of the calls;\n" +
 			"without it all go to VERSION.",
 		Example: "  hansom alias set hello-node live 1\n  hansom alias set hello-node live 1 --weight 2=0.1",
-		Args:    functionAnd(2, 2),
+		Args:    command.FunctionAnd(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shares := map[string]float64{}
 			for _, w := range weights {
@@ -203,7 +206,7 @@ func (c *command) aliasCommand() *cobra.Command {
 				}
 				shares[version] = share
 			}
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -212,39 +215,39 @@ func (c *command) aliasCommand() *cobra.Command {
 				return client.Missing(err, "there is no function %q with the versions asked for; `hansom versions %s` lists them", args[0], args[0])
 			}
 			out := newAliasInfo(&a)
-			if c.json {
-				return c.printJSON(out)
+			if c.JSON {
+				return c.PrintJSON(out)
 			}
-			c.printf("%s -> %s\n", out.Name, out.traffic())
+			c.Printf("%s -> %s\n", out.Name, out.traffic())
 			return nil
 		},
 	}
 	set.Flags().StringArrayVar(&weights, "weight", nil, "share of another version: VERSION=0.1 or VERSION=10%")
 	rm := &cobra.Command{
-		Use: "rm FUNCTION NAME", Short: "Remove an alias", Example: "  hansom alias rm hello-node live --yes", Args: functionAnd(1, 1),
+		Use: "rm FUNCTION NAME", Short: "Remove an alias", Example: "  hansom alias rm hello-node live --yes", Args: command.FunctionAnd(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.sure(yes, "alias", args[1]+" of "+args[0]); err != nil {
+			if err := c.Sure(yes, "alias", args[1]+" of "+args[0]); err != nil {
 				return err
 			}
-			cl, err := c.client(cmd.Context())
+			cl, err := c.Client(cmd.Context())
 			if err != nil {
 				return err
 			}
 			// The Lambda API says nothing of an alias that is not there.
 			aliases, err := cl.Aliases(cmd.Context(), args[0])
 			if err != nil {
-				return client.Missing(err, noFunction, args[0])
+				return client.Missing(err, command.NoFunction, args[0])
 			}
 			if !slices.ContainsFunc(aliases, func(a client.Alias) bool { return a.Name == args[1] }) {
-				return &exitError{ExitFailure, args[0] + " has no alias " + args[1] + "; `hansom alias " + args[0] + "` lists them"}
+				return fmt.Errorf("%s has no alias %s; `hansom alias %s` lists them", args[0], args[1], args[0])
 			}
 			if err := cl.DeleteAlias(cmd.Context(), args[0], args[1]); err != nil {
 				return err
 			}
-			return c.removed("alias", args[1])
+			return c.Removed("alias", args[1])
 		},
 	}
-	yesFlag(rm, &yes)
+	command.YesFlag(rm, &yes)
 	cmd.AddCommand(ls, set, rm)
 	return cmd
 }
@@ -258,7 +261,7 @@ func parseWeight(s string) (version string, share float64, err error) {
 		share /= 100
 	}
 	if err != nil || version == "" || !(share >= 0 && share <= 1) {
-		return "", 0, usagef("--weight %q is not VERSION=SHARE, such as 2=0.1 or 2=10%%", s)
+		return "", 0, command.Usagef("--weight %q is not VERSION=SHARE, such as 2=0.1 or 2=10%%", s)
 	}
 	return version, share, nil
 }

@@ -1,4 +1,4 @@
-package cli
+package function
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 	"golang.org/x/term"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
+	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/dotenv"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
-func (c *command) envCommand() *cobra.Command {
+func (c *commands) envCommand() *cobra.Command {
 	var show bool
 	list := func(cmd *cobra.Command, args []string) error { return c.listEnvironment(cmd.Context(), args[0], show) }
 	cmd := &cobra.Command{
@@ -26,10 +27,10 @@ func (c *command) envCommand() *cobra.Command {
 		Long: "List, set and remove the environment variables of a function's $LATEST. Values are hidden unless --show is given.\n" +
 			"The variables of an app's function are those of " + manifest.FileName + ": the next deploy sets them again.",
 		Example: "  hansom env hello-node\n  hansom env set hello-node GREETING=Hi",
-		Args:    functionAnd(0, 0), RunE: list,
+		Args:    command.FunctionAnd(0, 0), RunE: list,
 	}
 	ls := &cobra.Command{
-		Use: "ls FUNCTION", Short: "List the variables", Example: "  hansom env ls hello-node --show", Args: functionAnd(0, 0), RunE: list,
+		Use: "ls FUNCTION", Short: "List the variables", Example: "  hansom env ls hello-node --show", Args: command.FunctionAnd(0, 0), RunE: list,
 	}
 	for _, sub := range []*cobra.Command{cmd, ls} {
 		sub.Flags().BoolVar(&show, "show", false, "show the values")
@@ -39,7 +40,7 @@ func (c *command) envCommand() *cobra.Command {
 		Long: "Set variables of a function; others stay. A NAME without a value takes it from standard input, so that a secret is in no\n" +
 			"history of a shell; a terminal asks for it. The function runs with them from its next invocation on.",
 		Example: "  hansom env set hello-node GREETING=Hi COLOUR=green\n  hansom env set hello-node TOKEN < token.txt",
-		Args:    functionAnd(1, 1000),
+		Args:    command.FunctionAnd(1, 1000),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set, err := c.assignments(args[1:])
 			if err != nil {
@@ -48,7 +49,7 @@ func (c *command) envCommand() *cobra.Command {
 			return c.setVariables(cmd.Context(), args[0], set)
 		},
 	}, &cobra.Command{
-		Use: "unset FUNCTION NAME...", Short: "Remove variables", Example: "  hansom env unset hello-node GREETING", Args: functionAnd(1, 1000),
+		Use: "unset FUNCTION NAME...", Short: "Remove variables", Example: "  hansom env unset hello-node GREETING", Args: command.FunctionAnd(1, 1000),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.editEnvironment(cmd.Context(), args[0], func(variables map[string]string) error {
 				for _, name := range args[1:] {
@@ -67,7 +68,7 @@ func (c *command) envCommand() *cobra.Command {
 		Use: "import FUNCTION FILE", Short: "Set the variables of a file of NAME=value lines; others stay",
 		Long: "Set the variables of a file of NAME=value lines, as many tools read them from .env; - is standard input. Others stay.\n" +
 			"Values may be in single quotes, or in double quotes with \\n for the end of a line.",
-		Example: "  hansom env import hello-node .env", Args: functionAnd(1, 1),
+		Example: "  hansom env import hello-node .env", Args: command.FunctionAnd(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var text []byte
 			var err error
@@ -81,22 +82,22 @@ func (c *command) envCommand() *cobra.Command {
 			}
 			set, err := dotenv.Parse(string(text))
 			if err != nil {
-				return usagef("%s: %v", args[1], err)
+				return command.Usagef("%s: %v", args[1], err)
 			}
 			return c.setVariables(cmd.Context(), args[0], set)
 		},
 	}, &cobra.Command{
 		Use: "export FUNCTION", Short: "Print the variables with their values as NAME=value lines, for import",
-		Example: "  hansom env export hello-node > .env", Args: functionAnd(0, 0),
+		Example: "  hansom env export hello-node > .env", Args: command.FunctionAnd(0, 0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			variables, err := c.environment(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printJSON(variables)
+			if c.JSON {
+				return c.PrintJSON(variables)
 			}
-			c.printf("%s", dotenv.Format(variables))
+			c.Printf("%s", dotenv.Format(variables))
 			return nil
 		},
 	})
@@ -104,17 +105,17 @@ func (c *command) envCommand() *cobra.Command {
 }
 
 // assignments reads NAME=VALUE arguments; a single NAME has its value on standard input.
-func (c *command) assignments(args []string) (map[string]string, error) {
+func (c *commands) assignments(args []string) (map[string]string, error) {
 	out, bare := map[string]string{}, ""
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		switch {
 		case name == "":
-			return nil, usagef("%q is not NAME=VALUE", arg)
+			return nil, command.Usagef("%q is not NAME=VALUE", arg)
 		case ok:
 			out[name] = value
 		case bare != "":
-			return nil, usagef("%s and %s have no values; standard input can be that of one", bare, name)
+			return nil, command.Usagef("%s and %s have no values; standard input can be that of one", bare, name)
 		default:
 			bare = name
 		}
@@ -128,20 +129,20 @@ func (c *command) assignments(args []string) (map[string]string, error) {
 }
 
 // secret reads a value from standard input, without its last end of a line; on a terminal it is not shown.
-func (c *command) secret(name string) (string, error) {
+func (c *commands) secret(name string) (string, error) {
 	f, ok := c.Stdin.(*os.File)
 	if !ok || !terminal.IsTerminal(f) {
 		data, err := io.ReadAll(c.Stdin)
 		return strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r"), err
 	}
-	fmt.Fprintf(c.errs, "%s: ", name)
+	fmt.Fprintf(c.Errs, "%s: ", name)
 	data, err := term.ReadPassword(int(f.Fd()))
-	fmt.Fprintln(c.errs)
+	fmt.Fprintln(c.Errs)
 	return string(data), err
 }
 
-func (c *command) environment(ctx context.Context, function string) (map[string]string, error) {
-	cl, err := c.client(ctx)
+func (c *commands) environment(ctx context.Context, function string) (map[string]string, error) {
+	cl, err := c.Client(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -149,10 +150,10 @@ func (c *command) environment(ctx context.Context, function string) (map[string]
 	if conf.Environment.Variables == nil {
 		conf.Environment.Variables = map[string]string{}
 	}
-	return conf.Environment.Variables, client.Missing(err, noFunction, function)
+	return conf.Environment.Variables, client.Missing(err, command.NoFunction, function)
 }
 
-func (c *command) listEnvironment(ctx context.Context, function string, show bool) error {
+func (c *commands) listEnvironment(ctx context.Context, function string, show bool) error {
 	variables, err := c.environment(ctx, function)
 	if err != nil {
 		return err
@@ -170,24 +171,24 @@ func (c *command) listEnvironment(ctx context.Context, function string, show boo
 			rows = append(rows, []string{name, value})
 		} else {
 			out = append(out, variable{Name: name})
-			rows = append(rows, []string{name, "(" + count(len(value), "byte") + ")"})
+			rows = append(rows, []string{name, "(" + terminal.Count(len(value), "byte") + ")"})
 		}
 	}
 	switch {
-	case c.json:
-		return c.printJSON(map[string]any{"function": function, "variables": out})
+	case c.JSON:
+		return c.PrintJSON(map[string]any{"function": function, "variables": out})
 	case len(rows) == 0:
-		c.note("%s has no variables; `hansom env set %s NAME=VALUE` sets one", function, function)
+		c.Note("%s has no variables; `hansom env set %s NAME=VALUE` sets one", function, function)
 		return nil
 	}
-	c.out.Table([]string{"NAME", "VALUE"}, rows)
+	c.Out.Table([]string{"NAME", "VALUE"}, rows)
 	return nil
 }
 
-func (c *command) setVariables(ctx context.Context, function string, set map[string]string) error {
+func (c *commands) setVariables(ctx context.Context, function string, set map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if err := manifest.CheckVariable(name); err != nil {
-			return usageError{err}
+			return command.UsageError{Err: err}
 		}
 	}
 	return c.editEnvironment(ctx, function, func(variables map[string]string) error {
@@ -197,8 +198,8 @@ func (c *command) setVariables(ctx context.Context, function string, set map[str
 }
 
 // editEnvironment changes the variables of a function and says which changed.
-func (c *command) editEnvironment(ctx context.Context, function string, edit func(variables map[string]string) error) error {
-	cl, err := c.client(ctx)
+func (c *commands) editEnvironment(ctx context.Context, function string, edit func(variables map[string]string) error) error {
+	cl, err := c.Client(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,18 +224,18 @@ func (c *command) editEnvironment(ctx context.Context, function string, edit fun
 		return len(changed) > 0, nil
 	})
 	if err != nil {
-		return client.Missing(err, noFunction, function)
+		return client.Missing(err, command.NoFunction, function)
 	}
-	if c.json {
-		return c.printJSON(map[string]any{"function": function, "changed": changed})
+	if c.JSON {
+		return c.PrintJSON(map[string]any{"function": function, "changed": changed})
 	}
 	if len(changed) == 0 {
-		c.printf("%s has these variables already\n", function)
+		c.Printf("%s has these variables already\n", function)
 		return nil
 	}
-	c.printf("%s: %s\n", function, strings.Join(changed, " "))
+	c.Printf("%s: %s\n", function, strings.Join(changed, " "))
 	if f, err := cl.Function(ctx, conf.FunctionName); err == nil && f.App != "" {
-		c.note("%s belongs to the app %s: its next deploy sets the variables of %s again", function, f.App, manifest.FileName)
+		c.Note("%s belongs to the app %s: its next deploy sets the variables of %s again", function, f.App, manifest.FileName)
 	}
 	return nil
 }
