@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/stream"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -225,37 +227,52 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 	d.Printf("%s", text.String())
 }
 
-// follow prints what functions log until ctx ends.
+// follow prints what functions log, and each request, until ctx ends.
 func (d *development) follow(ctx context.Context) {
+	shown := stream.New(d.Out)
 	from := time.Now()
-	for ctx.Err() == nil {
-		q := url.Values{"follow": {"1"}, "since": {from.Format(time.RFC3339Nano)}}
-		err := d.client.Logs(ctx, q, func(e hansom.LogEvent) error {
-			from = e.Time.Add(time.Microsecond)
-			return d.showLog(e)
+	var both sync.WaitGroup
+	both.Go(func() {
+		d.again(ctx, "log", func() error {
+			q := url.Values{"follow": {"1"}, "since": {from.Format(time.RFC3339Nano)}}
+			return d.client.Logs(ctx, q, func(e hansom.LogEvent) error {
+				from = e.Time.Add(time.Microsecond)
+				if d.JSON {
+					return d.printLog(e)
+				}
+				shown.Log(e)
+				return nil
+			})
 		})
+	})
+	both.Go(func() {
+		d.again(ctx, "stream of requests", func() error {
+			return d.client.Requests(ctx, func(r client.Request) error {
+				if d.JSON {
+					d.line(map[string]any{"request": r})
+				} else {
+					shown.Request(r)
+				}
+				return nil
+			})
+		})
+	})
+	both.Wait()
+}
+
+// again runs f until ctx ends, whatever becomes of it.
+func (d *development) again(ctx context.Context, what string, f func() error) {
+	for {
+		err := f()
 		if ctx.Err() != nil {
 			return
 		}
-		d.Note("the log broke off (%v); reading it again", err)
+		d.Note("the %s broke off (%v); reading it again", what, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
 		}
 	}
-}
-
-// showLog prints an event without what matters to machines alone: of an invocation's frame only the report is shown, in short.
-func (d *development) showLog(e hansom.LogEvent) error {
-	if !d.JSON {
-		if strings.HasPrefix(e.Message, "INIT_START ") || strings.HasPrefix(e.Message, "START RequestId: ") || strings.HasPrefix(e.Message, "END RequestId: ") {
-			return nil
-		}
-		if report, ok := strings.CutPrefix(e.Message, "REPORT RequestId: "+e.RequestID+"\t"); ok && e.RequestID != "" {
-			e.Message = "REPORT " + strings.Join(strings.Split(strings.TrimSpace(report), "\t"), ", ")
-		}
-	}
-	return d.printLog(e)
 }
 
 // line prints one line of JSON: dev never ends, so its output is a stream.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,11 +104,13 @@ func TestDev(t *testing.T) {
 	write(t, dir, map[string]string{"other/new/deep.mjs": "2"}) // a folder made later is watched too
 	out.expect(t, "update hello-other")
 
-	srv.log("hello-api", "START RequestId: 1 Version: $LATEST", 0)
+	srv.log("hello-api", "START RequestId: d3d47848-ca60-4bed-9ced-36f2ba554c56 Version: $LATEST", 0)
 	srv.log("hello-api", "a line from the function", 0)
-	srv.log("hello-api", "REPORT RequestId: 1\tDuration: 2.00 ms\tBilled Duration: 2 ms\t", 0)
 	out.expect(t, "hello-api  a line from the function\n")
-	out.expect(t, "hello-api  REPORT Duration: 2.00 ms, Billed Duration: 2 ms\n")
+	if _, err := http.Get("http://" + srv.APIAddr() + "/edge"); err != nil {
+		t.Fatal(err)
+	}
+	out.expect(t, "  GET    /edge                     204 ")
 
 	write(t, dir, map[string]string{"hansom.yaml": manifest})
 	out.expect(t, "delete hello-other")

@@ -33,6 +33,7 @@ type testServer struct {
 	functions *function.Service
 	apps      *app.Service
 	logs      *telemetry.Logs
+	requests  *telemetry.Requests
 	ready     chan struct{}
 }
 
@@ -88,9 +89,11 @@ func newTestServer(t host, dir string) *testServer {
 	t.Cleanup(func() { must(s.logs.Close()) })
 	s.listener, err = net.Listen("tcp", "127.0.0.1:0")
 	must(err)
+	s.requests = telemetry.NewRequests()
 	mux := http.NewServeMux()
+	mux.Handle("/edge", s.requests.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })))
 	mux.Handle(hansomapi.Prefix, hansomapi.New(hansomapi.Deps{
-		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs,
+		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs, Requests: s.requests,
 		Info: func(context.Context) (hansomapi.Info, error) {
 			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
 				Runtimes: []hansomapi.Runtime{

@@ -306,8 +306,8 @@ func (p *Pool) endLater(inst *instance, reason sandbox.ShutdownReason) {
 
 func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {
 	inst.shutdown(p.logger, reason)
+	inst.sandbox.Kill() // before its link goes: a runtime would complain of that
 	_ = inst.link.Close()
-	inst.sandbox.Kill()
 	inst.output.close()
 	<-inst.gone
 	g := inst.group
