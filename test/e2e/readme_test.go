@@ -41,13 +41,7 @@ func TestREADME(t *testing.T) {
 	}
 	commands, edited := firstFunction(t, string(text))
 	edge, api := freePort(t), freePort(t)
-	s := &shell{dir: t.TempDir(), root: root, env: []string{"HANSOM_EDGE=127.0.0.1:" + edge, "HANSOM_API=127.0.0.1:" + api,
-		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER="}}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "HANSOM_") && !strings.HasPrefix(e, "AWS_") {
-			s.env = append(s.env, e)
-		}
-	}
+	s := newShell(t, root, edge, api)
 	ports := strings.NewReplacer(":8080", ":"+edge, ":4566", ":"+api)
 	seen := map[string]bool{}
 	for _, command := range commands {
@@ -121,6 +115,18 @@ type shell struct {
 	env       []string
 	exports   string
 	dev       *watched
+}
+
+// newShell is that of somebody without settings of their own, but for the ports of the server.
+func newShell(t *testing.T, root, edge, api string) *shell {
+	s := &shell{dir: t.TempDir(), root: root, env: []string{"HANSOM_EDGE=127.0.0.1:" + edge, "HANSOM_API=127.0.0.1:" + api,
+		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER="}}
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "HANSOM_") && !strings.HasPrefix(e, "AWS_") {
+			s.env = append(s.env, e)
+		}
+	}
+	return s
 }
 
 // run runs a command that must succeed and returns what it shows. What belongs to the repository runs there; in the place of

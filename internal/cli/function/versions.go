@@ -184,7 +184,7 @@ func (c *commands) aliasCommand() *cobra.Command {
 		return nil
 	}
 	cmd := &cobra.Command{
-		Use: "alias FUNCTION", Short: "List, set and remove aliases of a function, and share traffic command.Between versions",
+		Use: "alias FUNCTION", Short: "List, set and remove aliases of a function, and share traffic between versions",
 		Long: "List, set and remove aliases of a function. An alias is a name for a version; a second version can get a share of its\n" +
 			"calls. `hansom invoke FUNCTION --qualifier ALIAS` calls one.",
 		Example: "  hansom alias hello-node\n  hansom alias set hello-node live 1",
