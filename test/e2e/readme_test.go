@@ -23,6 +23,7 @@ var outputs = map[string]string{
 	"hansom logs ":           "REPORT",
 	"lambda list-functions":  `"FunctionName": "hello-api"`,
 	"lambda invoke ":         `"StatusCode": 200`,
+	"logs filter-log-events": "REPORT",
 	"hansom dev ":            "http://hello.localhost:", // in the background
 	"scripts/setup.sh run":   "",
 	"make build":             "",
