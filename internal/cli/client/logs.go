@@ -58,8 +58,8 @@ func lines[T any](ctx context.Context, cl *Client, path string, f func(T) error)
 		}
 		var v T
 		if err := json.Unmarshal(scanner.Bytes(), &v); err != nil {
-			if ctx.Err() != nil { // it broke off in the middle of a line
-				return ctx.Err()
+			if ctx.Err() != nil || scanner.Err() != nil {
+				break // it broke off in the middle of a line
 			}
 			return fmt.Errorf("the server's answer is not JSON: %w", err)
 		}
