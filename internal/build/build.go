@@ -198,7 +198,7 @@ func (b *Builder) build(ctx context.Context, done *built, progress func(format s
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() && strings.EqualFold(filepath.Ext(src), ".zip") && f.Runtime != "go" {
+	if ext := strings.ToLower(filepath.Ext(src)); !info.IsDir() && (ext == ".zip" || ext == ".jar") && f.Runtime != "go" {
 		done.artifact, err = zipArtifact(src)
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 
 var (
 	namePattern     = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
-	managedPattern  = regexp.MustCompile(`^(nodejs\d+\.x|python3\.\d+)$`)
+	managedPattern  = regexp.MustCompile(`^(nodejs\d+\.x|python3\.\d+|java\d+(\.al2)?|ruby3\.\d+)$`)
 	variablePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // the Lambda API's EnvironmentVariableName
 	paramPattern    = regexp.MustCompile(`^\{[a-zA-Z0-9._:-]+\+?\}$`)
 	layerPattern    = regexp.MustCompile(`^(arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:)?[a-zA-Z0-9-_]{1,140}:[1-9]\d{0,17}$`)
@@ -26,6 +26,7 @@ var (
 	// runtimeNames are what a misspelt runtime may have been meant to be.
 	runtimeNames = []string{
 		"nodejs22.x", "nodejs24.x", "nodejs20.x", "nodejs18.x", "python3.13", "python3.14", "python3.12", "python3.11", "python3.10", "python3.9",
+		"java21", "java25", "java17", "java11", "ruby3.3", "ruby3.4", "ruby3.2",
 		"go", "provided.al2023", "provided.al2", "http",
 	}
 
@@ -77,7 +78,7 @@ func checkRuntime(s string) error {
 	if near := nearest(s, runtimeNames, 5); near != "" {
 		return fmt.Errorf("runtime %q is not known; did you mean %s?", s, near)
 	}
-	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, go, provided.al2023 or http", s)
+	return fmt.Errorf("runtime %.80q is not known; use one such as nodejs22.x, python3.11, java21, ruby3.3, go, provided.al2023 or http", s)
 }
 
 func needsHandler(runtime string) bool { return managedPattern.MatchString(runtime) }
@@ -91,6 +92,9 @@ func checkHandler(runtime, s string) error {
 	}
 	if s == "" || len(s) > maxHandler || strings.ContainsAny(s, " \t\r\n") {
 		return fmt.Errorf("handler %.80q must be 1 to %d characters without spaces", s, maxHandler)
+	}
+	if strings.HasPrefix(runtime, "java") { // a class, or a class and its method
+		return nil
 	}
 	if i := strings.LastIndexByte(s, '.'); needsHandler(runtime) && (i <= 0 || i == len(s)-1) {
 		return fmt.Errorf("handler %q must be file.function, such as index.handler", s)
