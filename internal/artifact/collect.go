@@ -95,14 +95,24 @@ var (
 	dirPattern     = regexp.MustCompile(`^(` + merged + `)?[0-9a-f]{64}$`)
 )
 
+// startPause is how long the first collection waits, which reads all that there is: a start has other things to do.
+const startPause = time.Minute
+
 // Run removes what an earlier process left behind, and then collects from time to time until ctx ends.
 func (s *Store) Run(ctx context.Context, refs func(context.Context, *References) error) error {
 	if err := s.clean(); err != nil {
 		s.log.Warn("old unpacked code could not be removed", "error", err)
 	}
-	ticker := time.NewTicker(min(max(s.cfg.Grace/8, 10*time.Millisecond), time.Hour))
-	defer ticker.Stop()
+	every := min(max(s.cfg.Grace/8, 10*time.Millisecond), time.Hour)
+	timer := time.NewTimer(min(every, startPause))
+	defer timer.Stop()
 	for {
+		select {
+		case <-timer.C:
+			timer.Reset(every)
+		case <-ctx.Done():
+			return nil
+		}
 		c, err := s.Collect(ctx, refs)
 		switch {
 		case ctx.Err() != nil:
@@ -111,11 +121,6 @@ func (s *Store) Run(ctx context.Context, refs func(context.Context, *References)
 			s.log.Error("unreferenced code could not be removed; it is tried again", "error", err)
 		case c != Collected{}:
 			s.log.Info("unreferenced code removed", "packages", c.Packages, "directories", c.Directories, "bytes", c.Bytes)
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return nil
 		}
 	}
 }
