@@ -83,10 +83,18 @@ func Load(dir string) (*Manifest, error) {
 		data, err = os.ReadFile(file)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if other := filepath.Join(dir, "hansom.yml"); exists(other) {
+			return nil, hansom.Errorf(hansom.NotFound, "load manifest", "the manifest is called %s; rename %s", FileName, other)
+		}
 		return nil, hansom.Errorf(hansom.NotFound, "load manifest", "no %s in %s; `hansom init` makes one", FileName, dir)
 	}
 	if err != nil {
 		return nil, hansom.Errorf(hansom.Invalid, "load manifest", "%w", err)
 	}
 	return Parse(file, data)
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }

@@ -202,3 +202,13 @@ func FuzzDecodeResolved(f *testing.F) {
 		}
 	})
 }
+
+func TestLoadOtherName(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "hansom.yml"), []byte("name: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "rename "+filepath.Join(dir, "hansom.yml")) {
+		t.Errorf("Load says %v", err)
+	}
+}

@@ -94,7 +94,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) {
-			p.failAt(syntax.GetToken(), "%s", syntax.GetMessage())
+			p.failAt(syntax.GetToken(), "%s", plainSyntax(syntax.GetMessage()))
 		} else {
 			p.failAt(nil, "%s", firstLine(err.Error()))
 		}
@@ -210,8 +210,9 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			}
 		}
 	}
+	meant := p.meant(fn.value, functionKeys)
 	for _, name := range []string{"runtime", "code"} {
-		if !has(entries, name) {
+		if !has(entries, name) && !slices.Contains(meant, name) {
 			p.fail(fn.key, "functions.%s has no %s", fn.name, name)
 		}
 	}
@@ -220,8 +221,8 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		case handler != nil:
 			p.check(handler, checkHandler(f.Runtime, f.Handler))
 		case needsHandler(f.Runtime):
-			if !has(entries, "handler") {
-				p.fail(fn.key, "functions.%s has no handler; %s needs one, such as handler: index.handler", fn.name, f.Runtime)
+			if !has(entries, "handler") && !slices.Contains(meant, "handler") {
+				p.fail(fn.key, "functions.%s has no handler; %s needs one, such as handler: %s", fn.name, f.Runtime, exampleHandler(f.Runtime))
 			}
 		default:
 			f.Handler = "bootstrap"
@@ -331,6 +332,32 @@ func (p *reader) http(e entry, fn string, routes routeSet) []string {
 		method, pattern, err := ParseRoute(s)
 		if p.check(n, err) && p.check(n, routes.add(method, pattern, fn)) {
 			out = append(out, method+" "+pattern)
+		}
+	}
+	return out
+}
+
+// plainSyntax says in other words what the parser says of the most common slips.
+func plainSyntax(message string) string {
+	switch {
+	case strings.HasPrefix(message, "found character '\t'"):
+		return "a tab cannot indent YAML; use spaces"
+	case message == "sequence end token ']' not found":
+		return "this [ is not closed; add ]"
+	case message == "could not find flow mapping end token '}'":
+		return "this { is not closed; add }"
+	}
+	return message
+}
+
+// meant are the known keys that unknown ones of a mapping most likely are: they have been reported, and are not missing.
+func (p *reader) meant(n ast.Node, known []string) []string {
+	var out []string
+	if m, ok := n.(*ast.MappingNode); ok {
+		for _, v := range m.Values {
+			if name, ok := scalar(v.Key); ok && !slices.Contains(known, name) {
+				out = append(out, Nearest(name, known))
+			}
 		}
 	}
 	return out
