@@ -129,9 +129,9 @@ func (c *program) restoreCommand() *cobra.Command {
 				defer f.Close()
 				in = f
 			}
-			defer c.Progress("")
 			read := &meter{r: in, show: func(n int64) { c.Progress("%s", terminal.Bytes(n)) }}
 			info, err := server.Restore(cmd.Context(), read, dir, cmp.Or(database, c.Env["HANSOM_DB"]))
+			c.Progress("")
 			if err != nil {
 				return err
 			}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +20,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/stream"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -33,12 +36,13 @@ func (c *program) devCommand() *cobra.Command {
 	}
 	config := configFlags(cmd, server.DevConfig())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir, err := filepath.Abs(strings.Join(args, ""))
+		shown := cmp.Or(strings.Join(args, ""), ".")
+		dir, err := filepath.Abs(shown)
 		if err != nil {
 			return err
 		}
 		var faults manifest.Errors
-		if _, err := manifest.Load(dir); err != nil && !errors.As(err, &faults) {
+		if _, err := manifest.Load(shown); err != nil && !errors.As(err, &faults) {
 			return manifestError(err)
 		}
 		cfg, err := config(c.Env, c.Environ)
@@ -50,9 +54,10 @@ func (c *program) devCommand() *cobra.Command {
 			return err
 		}
 		return c.run(cmd.Context(), srv, func(ctx context.Context) error {
-			d := &development{program: c, dir: dir, watched: map[string]bool{}}
+			d := &development{program: c, dir: dir, shown: shown, watched: map[string]bool{}}
 			err := d.run(ctx, srv)
 			if ctx.Err() != nil {
+				c.Note("\nstopping; what runs may end, a second Ctrl-C ends it at once")
 				return nil // Ctrl-C is how it ends
 			}
 			return err
@@ -64,7 +69,8 @@ func (c *program) devCommand() *cobra.Command {
 // development is one run of dev.
 type development struct {
 	*program
-	dir      string
+	dir      string // absolute
+	shown    string // the same, as messages name it
 	client   *client.Client
 	deployer *deployer
 	watcher  *watcher
@@ -77,7 +83,7 @@ type development struct {
 func (d *development) run(ctx context.Context, srv Server) (err error) {
 	d.client = client.New("http://"+srv.APIAddr(), "", hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, "test/test")
 	defer d.client.Close()
-	if d.deployer, err = d.newDeployer(ctx, d.client, d.dir); err != nil {
+	if d.deployer, err = d.newDeployer(ctx, d.client, d.shown); err != nil {
 		return err
 	}
 	defer d.deployer.Close()
@@ -116,7 +122,7 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 
 // redeploy builds and deploys what is stale. What goes wrong is shown; what runs goes on running.
 func (d *development) redeploy(ctx context.Context) {
-	m, err := manifest.Load(d.dir)
+	m, err := manifest.Load(d.shown)
 	if err == nil {
 		d.manifest = m
 		d.deployer.Set(buildFunctions(m))
@@ -183,11 +189,21 @@ func (d *development) touched(paths []string) bool {
 }
 
 func (d *development) report(err error) {
-	if d.JSON {
-		d.line(map[string]any{"error": map[string]string{"message": err.Error()}})
+	var faults manifest.Errors
+	errors.As(err, &faults)
+	switch {
+	case d.JSON:
+		failure := map[string]any{"message": err.Error()}
+		if len(faults) > 0 {
+			failure["faults"] = faults
+		}
+		d.line(map[string]any{"error": failure})
 		return
+	case len(faults) > 0:
+		d.printFaults(faults)
+	default:
+		d.Note("%s %s", d.Errs.Paint("error:", terminal.Bold, terminal.Red), err)
 	}
-	d.Note("error: %s", err)
 	if d.manifest != nil {
 		d.Note("what was deployed last goes on running; save a file to try again")
 	}
@@ -199,7 +215,8 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 		d.line(result)
 		return
 	}
-	var changed, routes []string
+	changes := map[string][]string{} // by action
+	var routes []string
 	for _, c := range result.Changes {
 		if c.Kind == "route" {
 			if c.Action != "delete" {
@@ -208,13 +225,17 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 			continue
 		}
 		if c.Action != "unchanged" {
-			changed = append(changed, c.Action+" "+c.Name)
+			changes[c.Action] = append(changes[c.Action], c.Name)
 		}
+	}
+	var changed []string
+	for _, action := range slices.Sorted(maps.Keys(changes)) {
+		changed = append(changed, action+" "+strings.Join(changes[action], ", "))
 	}
 	if len(changed) == 0 {
 		changed = []string{result.App + " is up to date"}
 	}
-	d.Printf("%s  %s  (%d ms)\n", time.Now().Format("15:04:05"), strings.Join(changed, ", "), took.Milliseconds())
+	d.Printf("%s  %s  (%d ms)\n", time.Now().Format("15:04:05"), strings.Join(changed, "; "), took.Milliseconds())
 	if slices.Equal(routes, d.routes) {
 		return
 	}

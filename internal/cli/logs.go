@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/command"
-	"github.com/hansomcloud/hansom/internal/cli/terminal"
+	"github.com/hansomcloud/hansom/internal/cli/stream"
 )
 
 func (c *program) logsCommand() *cobra.Command {
@@ -77,8 +76,7 @@ func (c *program) printLog(e hansom.LogEvent) error {
 	if c.JSON {
 		return json.NewEncoder(c.Out).Encode(e)
 	}
-	_, err := fmt.Fprintf(c.Out, "%s  %s  %s\n", localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, terminal.Printable(strings.TrimRight(e.Message, "\r\n\t ")))
-	return err
+	return stream.Event(c.Out, localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, e.Message)
 }
 
 // localTime formats t with a layout that begins with the date, which is left out for today's.

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	namePattern     = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
+	namePattern = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
 	// Node.js of AWS are the even versions. What is newer than AWS's passes: the server knows.
 	managedPattern  = regexp.MustCompile(`^(nodejs(1[68]|[2-9][02468])\.x|python3\.([89]|[1-9]\d)|java(8\.al2|11|17|21|2[5-9]|[3-9]\d)|ruby3\.\d)$`)
 	variablePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // the Lambda API's EnvironmentVariableName

@@ -74,7 +74,7 @@ func DefaultConfig() Config {
 // DevConfig returns the defaults of hansom dev.
 func DevConfig() Config {
 	c := DefaultConfig()
-	c.Data, c.Edge, c.Dev = ".hansom", "127.0.0.1:8080", true
+	c.Data, c.Edge, c.Dev, c.LogLevel = ".hansom", "127.0.0.1:8080", true, "warn"
 	return c
 }
 

@@ -212,7 +212,8 @@ func (c *commands) aliasCommand() *cobra.Command {
 			}
 			a, err := cl.SetAlias(cmd.Context(), args[0], args[1], args[2], shares)
 			if err != nil {
-				return client.Missing(err, "there is no function %q with the versions asked for; `hansom versions %s` lists them", args[0], args[0])
+				asked := append([]string{args[2]}, slices.Sorted(maps.Keys(shares))...)
+				return client.Missing(err, "%s lacks version %s; `hansom versions %s` lists them", args[0], strings.Join(asked, " or "), args[0])
 			}
 			out := newAliasInfo(&a)
 			if c.JSON {

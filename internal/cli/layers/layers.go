@@ -14,6 +14,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/build"
+	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 // Call sends a request to the Lambda API, in as its JSON body (nil: none), and decodes the answer into out (nil: ignored).
@@ -155,7 +156,7 @@ func Publish(ctx context.Context, call Call, p Publication, src string, progress
 	if err != nil {
 		return Version{}, false, err
 	}
-	progress("uploading %s (%.1f MB)", p.Name, float64(a.Size)/(1<<20))
+	progress("uploading %s (%s)", p.Name, terminal.Bytes(a.Size))
 	var made answer
 	err = call(ctx, "POST", path(p.Name), map[string]any{"Content": map[string]any{"ZipFile": zip}, "Description": p.Description, "LicenseInfo": p.License,
 		"CompatibleRuntimes": append([]string{}, p.Runtimes...)}, &made)

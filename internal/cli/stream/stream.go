@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -50,20 +51,25 @@ func (s *Stream) Log(e hansom.LogEvent) {
 		}
 		return
 	}
-	prefix := clock(e.Time) + "  " + e.Function + "  "
-	painted := s.out.Paint(clock(e.Time), terminal.Dim) + "  " + s.out.Paint(terminal.Printable(e.Function), terminal.Cyan) + "  "
+	_ = Event(s.out, clock(e.Time), e.Function, plain(e.Message)) // dev goes on without its terminal
+}
+
+// Event prints a log event; lines after the first stand below its message.
+func Event(out *terminal.Writer, at, function, message string) error {
+	function = terminal.Printable(function)
+	prefix := out.Paint(at, terminal.Dim) + "  " + out.Paint(function, terminal.Cyan) + "  "
+	below := strings.Repeat(" ", len(at)+len(function)+4)
 	var text strings.Builder
-	for i, line := range strings.Split(plain(e.Message), "\n") {
-		if i > 0 {
-			painted = strings.Repeat(" ", len(prefix))
-		}
-		text.WriteString(painted + terminal.Printable(strings.TrimRight(line, "\r")) + "\n")
+	for line := range strings.Lines(strings.TrimRight(message, "\r\n\t ") + "\n") {
+		text.WriteString(prefix + terminal.Printable(strings.TrimRight(line, "\r\n")) + "\n")
+		prefix = below
 	}
-	fmt.Fprint(s.out, text.String())
+	_, err := fmt.Fprint(out, text.String())
+	return err
 }
 
 // stamp is what Lambda's Node.js writes before a message: the time and the request, which are known here, and the level.
-var stamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT[\d:.]+Z\t[0-9a-f-]{36}\t([A-Z]+)\t`)
+var stamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT[\d:.]+Z\t(?:[0-9a-f-]{36}|undefined)\t([A-Z]+)\t`)
 
 // plain is a message without what the stream says itself.
 func plain(message string) string {
@@ -72,11 +78,24 @@ func plain(message string) string {
 	if m == nil {
 		return message
 	}
-	message = message[len(m[0]):]
+	message = unfold(message[len(m[0]):])
 	if m[1] != "INFO" {
 		message = m[1] + " " + message
 	}
 	return message
+}
+
+// unfold lays out the error that Lambda's Node.js writes as JSON when a handler fails or a module does not load.
+func unfold(message string) string {
+	what, object, ok := strings.Cut(message, " \t")
+	if !ok || what != "Invoke Error" && what != "Uncaught Exception" && what != "Unhandled Promise Rejection" {
+		return message
+	}
+	var failure struct{ Stack []string }
+	if json.Unmarshal([]byte(object), &failure) != nil || len(failure.Stack) == 0 {
+		return message
+	}
+	return strings.Join(failure.Stack, "\n")
 }
 
 // place of a line of the platform around a call.
@@ -148,7 +167,10 @@ func (s *Stream) print(r *client.Request) {
 	if r.Outcome != "refused" {
 		warm := "warm"
 		if r.Cold {
-			warm = s.out.Paint("cold", terminal.Yellow) + fmt.Sprintf(", %.0f ms of it to start", r.Init)
+			warm = s.out.Paint("cold", terminal.Yellow)
+			if r.Init > 0 { // it did start
+				warm += fmt.Sprintf(", %.0f ms of it to start", r.Init)
+			}
 		}
 		parts = append(parts, warm, fmt.Sprintf("%d of %d MB", r.Memory, r.MemoryMax))
 	}

@@ -32,9 +32,11 @@ var at = time.Date(2026, 11, 25, 14, 27, 15, 0, time.Local)
 func TestLog(t *testing.T) {
 	for message, want := range map[string]string{
 		"a line\n": "14:27:15  f  a line\n",
-		"2026-11-25T14:27:15.545Z\t" + id + "\tINFO\tgreeting Ada":   "14:27:15  f  greeting Ada\n",
-		"2026-11-25T14:27:15.545Z\t" + id + "\tERROR\tError: x\n at": "14:27:15  f  ERROR Error: x\n              at\n",
-		"2026-11-25T14:27:15.545Z " + id + " Task timed out":         "14:27:15  f  2026-11-25T14:27:15.545Z " + id + " Task timed out\n",
+		"2026-11-25T14:27:15.545Z\t" + id + "\tINFO\tgreeting Ada":                                                                          "14:27:15  f  greeting Ada\n",
+		"2026-11-25T14:27:15.545Z\t" + id + "\tERROR\tError: x\n at":                                                                        "14:27:15  f  ERROR Error: x\n              at\n",
+		"2026-11-25T14:27:15.545Z " + id + " Task timed out":                                                                                "14:27:15  f  2026-11-25T14:27:15.545Z " + id + " Task timed out\n",
+		"2026-11-25T14:27:15.545Z\tundefined\tERROR\tUncaught Exception \t{\"stack\":[\"Error: x\",\"    at f (/var/task/index.ts:4:9)\"]}": "14:27:15  f  ERROR Error: x\n                 at f (/var/task/index.ts:4:9)\n",
+		"2026-11-25T14:27:15.545Z\t" + id + "\tERROR\tInvoke Error \t{\"errorType\":\"x\"}":                                                 "14:27:15  f  ERROR Invoke Error \t{\"errorType\":\"x\"}\n",
 		"evil \x1b[2J":                                                             "14:27:15  f  evil \uFFFD[2J\n",
 		"INIT_START Runtime Version: nodejs:22":                                    "",
 		"START RequestId: " + id + " Version: $LATEST":                             "",
@@ -59,9 +61,10 @@ func TestRequest(t *testing.T) {
 		change func(*client.Request)
 		want   string
 	}{
-		"warm":   {func(*client.Request) {}, "14:27:15  GET    /a                        200     3.1 ms  warm  41 of 128 MB  f"},
-		"cold":   {func(r *client.Request) { r.Cold, r.Init = true, 60.9 }, "14:27:15  GET    /a                        200     3.1 ms  cold, 61 ms of it to start  41 of 128 MB  f"},
-		"failed": {func(r *client.Request) { r.Status, r.Outcome = 502, "timeout" }, "14:27:15  GET    /a                        502     3.1 ms  warm  41 of 128 MB  timeout  f"},
+		"warm":     {func(*client.Request) {}, "14:27:15  GET    /a                        200     3.1 ms  warm  41 of 128 MB  f"},
+		"cold":     {func(r *client.Request) { r.Cold, r.Init = true, 60.9 }, "14:27:15  GET    /a                        200     3.1 ms  cold, 61 ms of it to start  41 of 128 MB  f"},
+		"no start": {func(r *client.Request) { r.Cold, r.Status, r.Outcome = true, 500, "error" }, "14:27:15  GET    /a                        500     3.1 ms  cold  41 of 128 MB  error  f"},
+		"failed":   {func(r *client.Request) { r.Status, r.Outcome = 502, "timeout" }, "14:27:15  GET    /a                        502     3.1 ms  warm  41 of 128 MB  timeout  f"},
 		"nowhere": {func(r *client.Request) {
 			*r = client.Request{Time: at, Method: "GET", Path: "/b", Status: 404, Outcome: "refused"}
 		}, "14:27:15  GET    /b                        404     0.0 ms"},
