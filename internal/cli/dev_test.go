@@ -95,7 +95,7 @@ func TestDev(t *testing.T) {
 	errs.expect(t, "what was deployed last goes on running")
 
 	write(t, dir, map[string]string{"hansom.yaml": manifest + "  other: {runtime: nodejs22.x, code: ./other, handler: index.handler}\n"})
-	errs.expect(t, "functions.other does not build: there is no")
+	errs.expect(t, "hansom.yaml:4:38: there is no ./other beside the manifest")
 	write(t, dir, map[string]string{"other/index.mjs": "1"}) // a folder that was missing is the remedy
 	out.expect(t, "create hello-other")
 

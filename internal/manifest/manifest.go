@@ -71,7 +71,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load parses the manifest of the folder dir. Faults of its content are Errors; a missing file is NotFound.
+// Load parses the manifest of the folder dir. Faults of its content, and code that is not there, are Errors; a missing file is NotFound.
 func Load(dir string) (*Manifest, error) {
 	file := filepath.Join(dir, FileName)
 	info, err := os.Stat(file)
@@ -91,10 +91,10 @@ func Load(dir string) (*Manifest, error) {
 	if err != nil {
 		return nil, hansom.Errorf(hansom.Invalid, "load manifest", "%w", err)
 	}
-	return Parse(file, data)
+	return (&reader{file: file, dir: dir}).read(data)
 }
 
 func exists(file string) bool {
 	_, err := os.Stat(file)
-	return err == nil
+	return !errors.Is(err, fs.ErrNotExist)
 }

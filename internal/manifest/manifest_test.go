@@ -203,6 +203,18 @@ func FuzzDecodeResolved(f *testing.F) {
 	})
 }
 
+func TestLoadMissingCode(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte("name: a\nfunctions:\n  b: {runtime: go, code: ./nope}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(dir)
+	faults, ok := errors.AsType[Errors](err)
+	if !ok || len(faults) != 1 || faults[0].Line != 3 || faults[0].Column != 26 || !strings.Contains(faults[0].Message, "there is no ./nope") {
+		t.Errorf("Load says %v", err)
+	}
+}
+
 func TestLoadOtherName(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "hansom.yml"), []byte("name: a\n"), 0o600); err != nil {

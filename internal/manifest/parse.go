@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strconv"
@@ -29,7 +30,10 @@ var (
 
 // Parse parses and validates a manifest; file is its name in errors. What it returns as error is Errors.
 func Parse(file string, data []byte) (*Manifest, error) {
-	p := &reader{file: file}
+	return (&reader{file: file}).read(data)
+}
+
+func (p *reader) read(data []byte) (*Manifest, error) {
 	m := p.manifest(data)
 	if len(p.errs) > 0 {
 		lines := strings.Split(string(data), "\n")
@@ -50,6 +54,7 @@ func Parse(file string, data []byte) (*Manifest, error) {
 // reader walks the syntax tree itself, so that every fault has its place.
 type reader struct {
 	file string
+	dir  string // where code must be; "" does not look
 	errs Errors
 }
 
@@ -179,7 +184,7 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 				f.Runtime = s
 			}
 		case "code":
-			if s, ok := p.text(e); ok && p.check(e.value, checkCode(s)) {
+			if s, ok := p.text(e); ok && p.check(e.value, checkCode(s)) && p.check(e.value, p.there(s)) {
 				f.Code = path.Clean(s)
 			}
 		case "handler":
@@ -238,6 +243,14 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		}
 	}
 	return f, len(p.errs) == before
+}
+
+// there says whether the code is.
+func (p *reader) there(code string) error {
+	if p.dir != "" && !exists(filepath.Join(p.dir, filepath.FromSlash(code))) {
+		return fmt.Errorf("there is no %.200s beside the manifest; set code to a folder, file or zip", code)
+	}
+	return nil
 }
 
 func (p *reader) timeout(e entry, f *Function) {
