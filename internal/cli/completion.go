@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/events"
+	"github.com/hansomcloud/hansom/internal/cli/layers"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
@@ -51,7 +53,16 @@ func completionCommand() *cobra.Command {
 }
 
 // bashWords stands in for what the script takes from the package bash-completion, where that is not installed.
-const bashWords = `if ! declare -F _get_comp_words_by_ref >/dev/null; then
+const bashWords = `if ! declare -F _filedir >/dev/null; then
+_filedir() {
+    local kind=-f
+    [[ ${1-} == -d ]] && kind=-d
+    compopt -o filenames 2>/dev/null
+    local path
+    while IFS= read -r path; do COMPREPLY+=("$path"); done < <(compgen "$kind" -- "$cur")
+}
+fi
+if ! declare -F _get_comp_words_by_ref >/dev/null; then
 _get_comp_words_by_ref() {
     local line=${COMP_LINE:0:COMP_POINT}
     read -ra words <<<"$line"
@@ -77,9 +88,9 @@ func (c *program) completions(root *cobra.Command) {
 		"invoke": {functions}, "logs": {functions}, "ls": {apps}, "rm": {both}, "url": {both}, "history": {apps}, "rollback": {apps},
 		"env": {functions}, "env ls": {functions}, "env set": {functions, variables}, "env unset": {functions, variables},
 		"env import": {functions, nil}, "env export": {functions},
-		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, versions},
+		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, published},
 		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
-		"projects rm": {projects}, "keys rm": {keys},
+		"projects rm": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
 	}
 	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
 	var walk func(cmd *cobra.Command)
@@ -99,6 +110,9 @@ func (c *program) completions(root *cobra.Command) {
 		}
 		if cmd.Flags().Lookup("event") != nil {
 			_ = cmd.RegisterFlagCompletionFunc("event", cobra.FixedCompletions(events.Names(), cobra.ShellCompDirectiveNoFileComp))
+		}
+		if cmd.Flags().Lookup("template") != nil {
+			_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(templateNames, cobra.ShellCompDirectiveNoFileComp))
 		}
 		for _, sub := range cmd.Commands() {
 			walk(sub)
@@ -158,6 +172,22 @@ func aliases(ctx context.Context, cl *client.Client, args []string) ([]string, e
 func versions(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
 	list, err := cl.Versions(ctx, args[0])
 	return each(list, func(v client.Configuration) string { return cobra.CompletionWithDesc(v.Version, v.Description) }), err
+}
+
+// published are versions without $LATEST, which cannot be removed.
+func published(ctx context.Context, cl *client.Client, args []string) ([]string, error) {
+	list, err := versions(ctx, cl, args)
+	return slices.DeleteFunc(list, func(v string) bool { return strings.HasPrefix(v, "$") }), err
+}
+
+func layerNames(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := layers.List(ctx, cl.Call, "")
+	return each(list, func(v layers.Version) string { return v.Name }), err
+}
+
+func layerVersions(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := layers.List(ctx, cl.Call, "")
+	return each(list, layers.Version.String), err
 }
 
 func qualifiers(ctx context.Context, cl *client.Client, args []string) ([]string, error) {

@@ -36,16 +36,20 @@ complete_line() {
 	${spec%% *} hansom "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
 	echo "$1 => ${COMPREPLY[*]}"
 }
-for line in 'hansom dep' 'hansom invoke hel' 'hansom invoke hello-api --qual' 'hansom invoke hello-api --event dyn' 'hansom rollback '; do complete_line "$line"; done`
+for line in 'hansom dep' 'hansom invoke hel' 'hansom invoke hello-api --qual' 'hansom invoke hello-api --event dyn' 'hansom rollback ' 'hansom init --template fl' 'hansom deploy testd' 'hansom versions rm hello-api '; do complete_line "$line"; done`
 	cmd := exec.Command(bash, "--norc", "-c", script)
 	cmd.Env = environ
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
+	if strings.Contains(string(text), "not found") {
+		t.Errorf("the script needs what is not there:\n%s", text)
+	}
 	for _, want := range []string{
 		"hansom dep => deploy", "hansom invoke hel => hello-api", "hansom invoke hello-api --qual => --qualifier",
 		"hansom invoke hello-api --event dyn => dynamodb", "hansom rollback  => hello",
+		"hansom init --template fl => flask", "hansom deploy testd => testdata", "hansom versions rm hello-api  => \n",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in:\n%s", want, text)

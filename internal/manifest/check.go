@@ -15,8 +15,8 @@ import (
 
 var (
 	namePattern = regexp.MustCompile(`^[a-z]([a-z0-9-]*[a-z0-9])?$`)
-	// Node.js of AWS are the even versions. What is newer than AWS's passes: the server knows.
-	managedPattern  = regexp.MustCompile(`^(nodejs(1[68]|[2-9][02468])\.x|python3\.([89]|[1-9]\d)|java(8\.al2|11|17|21|2[5-9]|[3-9]\d)|ruby3\.\d)$`)
+	// managedPattern is AWS's list, and every newer number, as package runtimes has it.
+	managedPattern  = regexp.MustCompile(`^(nodejs(16|18|20|22|2[4-9]|[3-9]\d)\.x|python3\.([89]|[1-9]\d)|java(8\.al2|11|17|21|2[5-9]|[3-9]\d)|ruby(3\.[2-9]|[4-9]\.\d))$`)
 	variablePattern = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`) // the Lambda API's EnvironmentVariableName
 	paramPattern    = regexp.MustCompile(`^\{[a-zA-Z0-9._:-]+\+?\}$`)
 	layerPattern    = regexp.MustCompile(`^(arn:[a-zA-Z0-9-]+:lambda:[a-zA-Z0-9-]+:\d{12}:layer:)?[a-zA-Z0-9-_]{1,140}:[1-9]\d{0,17}$`)
