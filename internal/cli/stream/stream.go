@@ -21,7 +21,8 @@ const patience = 300 * time.Millisecond
 
 // Stream prints log events and requests. Its methods may be called from several goroutines.
 type Stream struct {
-	out *terminal.Writer
+	out   *terminal.Writer
+	width func() int
 
 	mu      sync.Mutex
 	logged  map[string]bool        // requests whose log is complete
@@ -31,7 +32,7 @@ type Stream struct {
 
 // New returns a Stream that prints to out.
 func New(out *terminal.Writer) *Stream {
-	return &Stream{out: out, logged: map[string]bool{}, waiting: map[string]*time.Timer{}, after: time.AfterFunc}
+	return &Stream{out: out, width: out.Width, logged: map[string]bool{}, waiting: map[string]*time.Timer{}, after: time.AfterFunc}
 }
 
 // Log prints what a function logged; of the platform's lines only what went wrong.
@@ -183,8 +184,12 @@ func (s *Stream) print(r *client.Request) {
 	if of != "" {
 		parts = append(parts, terminal.Printable(of))
 	}
+	column := 24
+	if n := s.width(); n > 0 && n < 100 {
+		column = 16
+	}
 	line := fmt.Sprintf("%s  %s %s  %s  %s  %s", s.out.Paint(clock(r.Time), terminal.Dim), s.out.Paint(fmt.Sprintf("%-6s", method), terminal.Bold),
-		fmt.Sprintf("%-24s", terminal.Printable(path)), s.out.Paint(fmt.Sprintf("%3s", status), colour), fmt.Sprintf("%9s", took(r.Duration)),
+		fmt.Sprintf("%-*s", column, terminal.Printable(path)), s.out.Paint(fmt.Sprintf("%3s", status), colour), fmt.Sprintf("%9s", took(r.Duration)),
 		strings.Join(parts, "  "))
 	fmt.Fprintln(s.out, strings.TrimRight(line, " "))
 }

@@ -83,6 +83,15 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+func TestRequestOnNarrowTerminal(t *testing.T) {
+	s, out, _ := newStream()
+	s.width = func() int { return 80 }
+	s.Request(client.Request{Time: at, Function: "all-express", Method: "GET", Path: "/a", Status: 200, Outcome: "ok", Duration: 3.14, Memory: 41, MemoryMax: 128})
+	if want := "14:27:15  GET    /a                200     3.1 ms  warm  41 of 128 MB  all-express\n"; out.String() != want {
+		t.Errorf("%q, want %q", out, want)
+	}
+}
+
 // A request waits for the end of its log, but not for ever; those of others do not count.
 func TestOrder(t *testing.T) {
 	s, out, late := newStream()

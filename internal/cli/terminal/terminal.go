@@ -85,6 +85,9 @@ func (w *Writer) Paint(text string, colours ...Colour) string {
 	return "\x1b[" + strings.Join(codes, ";") + "m" + text + "\x1b[0m"
 }
 
+// Width is the terminal's in columns; 0 where lines may be as long as they are.
+func (w *Writer) Width() int { return w.width() }
+
 // Progress shows what is being done until the next one, or an empty one, takes its place; only where that can be done.
 func (w *Writer) Progress(format string, args ...any) {
 	if w.moves {
