@@ -126,6 +126,7 @@ func TestDev(t *testing.T) {
 	if code := <-exit; code != command.ExitOK {
 		t.Errorf("exit code %d", code)
 	}
+	errs.expect(t, "\nstopping;")
 	if text := out.text.String(); strings.Contains(text, "up to date") || strings.Contains(text, "START") {
 		t.Errorf("something was deployed without need:\n%s", text)
 	}

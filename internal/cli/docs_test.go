@@ -11,6 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/hansomcloud/hansom/internal/manifest"
+	"github.com/hansomcloud/hansom/internal/runtimes"
 )
 
 var update = flag.Bool("update", false, "write the examples of the help into docs/reference/cli.md")
@@ -96,6 +99,22 @@ func TestReference(t *testing.T) {
 	if *update {
 		if err := os.WriteFile(reference, []byte(strings.Join(sections, "\n## ")), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What the server takes for new functions, a manifest takes too.
+func TestManifestRuntimes(t *testing.T) {
+	for _, name := range runtimes.AWS() {
+		text := "name: a\nfunctions: {b: {runtime: " + name + ", code: ., handler: a.b}}\n"
+		if _, err := manifest.Parse(manifest.FileName, []byte(text)); (err == nil) == strings.HasPrefix(name, "dotnet") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"nodejs23.x", "nodejs2.x", "python3.7", "java8", "ruby2.7"} {
+		text := "name: a\nfunctions: {b: {runtime: " + name + ", code: ., handler: a.b}}\n"
+		if _, err := manifest.Parse(manifest.FileName, []byte(text)); err == nil || runtimes.Validate(name) == nil {
+			t.Errorf("%s is taken", name)
 		}
 	}
 }
