@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -119,4 +122,121 @@ func TestExtensionInLayer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Functions use the AWS SDKs of layers that the program made, on the server that runs them, and nobody configures anything.
+func TestSDKInLayer(t *testing.T) {
+	s := start(t, nil)
+	if isolated, _ := isolation(t, s); !isolated {
+		t.Skip("without isolation layers are not at /opt")
+	}
+	c := client(t, s.API(), hansomtest.Credentials)
+	create(t, c, "callee", python311, source(t, python311, "def handler(event, context): return event['n'] + 1\n"))
+	for name, f := range map[string]struct {
+		add     []string
+		runtime types.Runtime
+		from    string // where the function finds it
+		code    string
+	}{
+		"boto3": {[]string{"boto3"}, python311, "/opt/python", `
+import boto3, json
+sts, functions = boto3.client('sts'), boto3.client('lambda')
+def handler(event, context):
+    answer = functions.invoke(FunctionName='callee', Payload=json.dumps({'n': event['n']}))
+    return [boto3.__file__.split('/boto3/')[0], sts.get_caller_identity()['Arn'], json.load(answer['Payload'])]
+`},
+		"aws-sdk": {[]string{"aws-sdk", "client-sts", "client-lambda"}, node22, "/opt/nodejs", `
+const { STS } = require('@aws-sdk/client-sts'), { Lambda } = require('@aws-sdk/client-lambda');
+const sts = new STS(), functions = new Lambda();
+exports.handler = async (event) => {
+  const answer = await functions.invoke({ FunctionName: 'callee', Payload: JSON.stringify({ n: event.n }) });
+  return [require.resolve('@aws-sdk/client-sts').split('/node_modules/')[0], (await sts.getCallerIdentity()).Arn, JSON.parse(answer.Payload.transformToString())];
+}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var layer struct{ ARN string }
+			if name == "aws-sdk" && exec.Command("npm", "ping").Run() != nil {
+				t.Skip("there is no npm, or its registry does not answer")
+			}
+			if err := cli(t, s, hansomtest.Credentials, &layer, append([]string{"layers", "add"}, f.add...)...); err != nil {
+				t.Fatal(err)
+			}
+			create(t, c, name, f.runtime, source(t, f.runtime, f.code), layers(layer.ARN), memory(256))
+			var got []any
+			mustInvoke(t, c, name, `{"n": 41}`, &got)
+			if want := []any{f.from, "arn:aws:sts::000000000000:assumed-role/e2e/" + name, 42.0}; !reflect.DeepEqual(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// Managed runtimes take libraries from where a layer has them for their language, and start through a wrapper of the layer.
+func TestLanguagesInLayer(t *testing.T) {
+	s := start(t, nil)
+	if isolated, _ := isolation(t, s); !isolated {
+		t.Skip("without isolation layers are not at /opt")
+	}
+	c := client(t, s.API(), hansomtest.Credentials)
+	wrap := publish(t, c, "wrap", map[string]string{"wrap": "#!/bin/bash\nexport WRAPPED=$(command -v tool)\nexec \"$@\"\n", "bin/tool": "#!/bin/sh\n"})
+	app, library := javaClasses(t)
+	for _, f := range []struct {
+		family        string
+		runtime       types.Runtime
+		files, layer  map[string]string
+		handler, want string
+	}{
+		{"nodejs", node22, map[string]string{"app.js": "exports.handler = async () => [process.env.WRAPPED, require('lib').value, require('newer').value]"},
+			map[string]string{"nodejs/node_modules/lib/index.js": "exports.value = 1", "nodejs/node22/node_modules/newer/index.js": "exports.value = 2"}, "app.handler", `["/opt/bin/tool",1,2]`},
+		{"python", python311, map[string]string{"app.py": "import os, lib, newer\ndef handler(event, context): return [os.environ['WRAPPED'], lib.value, newer.value]\n"},
+			map[string]string{"python/lib.py": "value = 1", "python/lib/python3.11/site-packages/newer.py": "value = 2"}, "app.handler", `["/opt/bin/tool", 1, 2]`},
+		{"ruby", types.RuntimeRuby33, map[string]string{"app.rb": "require 'lib'\nrequire 'gemmed'\ndef handler(event:, context:) = [ENV['WRAPPED'], LIB, GEMMED]\n"}, map[string]string{
+			"ruby/lib/lib.rb": "LIB = 1", "ruby/gems/3.3.0/gems/gemmed-1.0.0/lib/gemmed.rb": "GEMMED = 2",
+			"ruby/gems/3.3.0/specifications/gemmed-1.0.0.gemspec": "Gem::Specification.new { |s| s.name, s.version, s.summary, s.authors = 'gemmed', '1.0.0', 's', ['a'] }\n",
+		}, "app.handler", `["/opt/bin/tool",1,2]`},
+		{"java", types.RuntimeJava17, app, map[string]string{"java/lib/lib.jar": library}, "app.App::run", `["/opt/bin/tool",1]`},
+	} {
+		t.Run(f.family, func(t *testing.T) {
+			hosted(t, s, f.family)
+			if f.files == nil {
+				t.Skip("compiling the function needs a JDK: run scripts/setup.sh")
+			}
+			create(t, c, f.family, f.runtime, pack(t, f.files), layers(publish(t, c, f.family, f.layer), wrap), memory(256), variables(map[string]string{"AWS_LAMBDA_EXEC_WRAPPER": "/opt/wrap"}),
+				func(in *lambda.CreateFunctionInput) { in.Handler = &f.handler })
+			if a, err := invoke(t.Context(), c, f.family, "{}"); err != nil || a.payload != f.want {
+				t.Errorf("%v %s, want %s\n%s", err, a.payload, f.want, a.log)
+			}
+		})
+	}
+}
+
+// javaClasses are the files of a function and the jar of a library that it needs; nothing without a JDK.
+func javaClasses(t *testing.T) (app map[string]string, library string) {
+	t.Helper()
+	if _, err := exec.LookPath("javac"); err != nil {
+		return nil, ""
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"App.java": `package app;
+public class App {
+    public java.util.List<Object> run(Object event) { return java.util.List.of(System.getenv("WRAPPED"), lib.Lib.value()); }
+}`,
+		"Lib.java": "package lib;\npublic class Lib { public static int value() { return 1; } }",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := run(t, os.Environ(), dir, "javac", "--release", "11", "-d", ".", "App.java", "Lib.java"); err != nil {
+		t.Fatal(err, out)
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	return map[string]string{"app/App.class": read("app/App.class")}, string(pack(t, map[string]string{"lib/Lib.class": read("lib/Lib.class")}))
 }
