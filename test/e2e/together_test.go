@@ -3,6 +3,7 @@ package e2e
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,10 +14,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -239,4 +242,91 @@ public class App {
 		return string(text)
 	}
 	return map[string]string{"app/App.class": read("app/App.class")}, string(pack(t, map[string]string{"lib/Lib.class": read("lib/Lib.class")}))
+}
+
+// A program that serves HTTP with a library of a layer answers at an alias with weights: calls, streams, events and web requests reach
+// both versions, and what these print is in the group that the function names.
+func TestHTTPBehindAlias(t *testing.T) {
+	s := start(t, nil)
+	c, logs := client(t, s.API(), hansomtest.Credentials), logsClient(t, s.API(), hansomtest.Credentials)
+	ctx, name := t.Context(), aws.String("web")
+	code := func(version string) []byte {
+		return pack(t, map[string]string{"run.sh": "#!/bin/sh\nexec node server.js\n", "server.js": `
+const lib = require('lib');
+require('http').createServer((req, res) => {
+  let body = '';
+  req.on('data', (d) => body += d);
+  req.on('end', () => {
+    console.log(['served', req.headers['x-amzn-requestid'], req.method, req.url, req.headers['ce-source'], body].join(' '));
+    res.write('` + version + ` ');
+    setImmediate(() => res.end(lib.name));
+  });
+}).listen(process.env.PORT);`})
+	}
+	create(t, c, *name, hansom.RuntimeHTTP, code("one"), layers(publish(t, c, "lib", map[string]string{"nodejs/node_modules/lib/index.js": "exports.name = 'from the layer'"})), func(in *lambda.CreateFunctionInput) {
+		in.Handler, in.Publish = aws.String("run.sh"), true
+		in.LoggingConfig = &types.LoggingConfig{LogGroup: aws.String("/web"), LogFormat: types.LogFormatJson}
+	})
+	if _, err := c.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: name, ZipFile: code("two"), Publish: true}); err != nil {
+		t.Fatal(err)
+	}
+	waitUpdated(t, c, *name)
+	if _, err := c.CreateAlias(ctx, &lambda.CreateAliasInput{FunctionName: name, Name: aws.String("live"), FunctionVersion: aws.String("1"),
+		RoutingConfig: &types.AliasRoutingConfiguration{AdditionalVersionWeights: map[string]float64{"2": 0.5}}}); err != nil {
+		t.Fatal(err)
+	}
+	url, err := c.CreateFunctionUrlConfig(ctx, &lambda.CreateFunctionUrlConfigInput{FunctionName: name, Qualifier: aws.String("live"), AuthType: types.FunctionUrlAuthTypeNone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := browser(t, s.EdgeAddr())
+	for what, call := range map[string]func() string{
+		"call": func() string {
+			a, err := invoke(ctx, c, "web:live", `"called"`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a.payload
+		},
+		"stream": func() string { r := invokeStream(t, c, "web:live", `"streamed"`); return r.text() },
+		"web request": func() string {
+			_, body := get(t, web, aws.ToString(url.FunctionUrl)+"path")
+			return body
+		},
+	} {
+		seen := map[string]bool{}
+		for range 40 {
+			seen[call()] = true
+		}
+		if !reflect.DeepEqual(seen, map[string]bool{"one from the layer": true, "two from the layer": true}) {
+			t.Errorf("40 times the same %s: %v", what, seen)
+		}
+	}
+	var events []string // their request ids
+	want := []string{`POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "called"`, `POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "streamed"`, "GET /path"}
+	for n := range 20 {
+		out, err := c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, Qualifier: aws.String("live"), InvocationType: types.InvocationTypeEvent, Payload: fmt.Append(nil, n)})
+		if err != nil || out.StatusCode != http.StatusAccepted {
+			t.Fatal(out, err)
+		}
+		id, _ := middleware.GetRequestIDMetadata(out.ResultMetadata)
+		events = append(events, id)
+		want = append(want, fmt.Sprintf("served %s POST / arn:aws:lambda:us-east-1:000000000000:function:web:live %d", id, n))
+	}
+	var lines string
+	eventually(t, "all that was asked is in the group", func() bool {
+		lines = logged(t, logs, "/web")
+		want = slices.DeleteFunc(want, func(w string) bool { return strings.Contains(lines, w) })
+		return len(want) == 0
+	})
+	for _, version := range []string{"1", "2"} {
+		if !slices.ContainsFunc(events, func(id string) bool {
+			return strings.Contains(lines, fmt.Sprintf(`"platform.start","record":{"requestId":%q,"version":%q}`, id, version))
+		}) {
+			t.Errorf("none of %d events reached version %s", len(events), version)
+		}
+	}
+	if got := logged(t, logs, "/aws/lambda/web"); got != "" {
+		t.Errorf("lines in a group that the function did not name: %s", got)
+	}
 }
