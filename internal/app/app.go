@@ -7,6 +7,7 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,13 +25,14 @@ const domain = "app"
 
 // Functions is what an app is made of. What it reads is of the last commit, which within db.Write stays the last.
 type Functions interface {
-	// Deploy makes the function v.Function as v says, or changes the one there is. changed is false when it is so already.
+	// Deploy makes the function v.Function as v says, or changes the one there is. changed is false when it is so already. Layers
+	// with a digest are used though they were deleted.
 	// Errors: Invalid (the code is not there, the runtime is not known), Conflict (it is not a function of v.App).
 	Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (changed bool, err error)
 	// Undeploy deletes a function with its versions, aliases and URLs; a missing one is no error.
 	Undeploy(ctx context.Context, tx *db.Tx, project, name string) error
-	// Owned returns $LATEST of the functions whose App is app.
-	Owned(ctx context.Context, project, app string) ([]hansom.Version, error)
+	// Owned returns $LATEST of the functions whose App is app, as q has them.
+	Owned(ctx context.Context, q db.Querier, project, app string) ([]hansom.Version, error)
 	// Resolve returns a function of any origin; its Version.App is "" when it was made through the Lambda API. Errors: NotFound.
 	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
 	// Prepare unpacks code ahead of Deploy. Errors: Invalid when it was not uploaded or is no usable zip.
@@ -65,8 +67,9 @@ type Deployment struct {
 	Actor    string
 	Created  time.Time
 	Manifest *manifest.Resolved
-	Restored int64    // the deployment that it went back to; 0 when it is no rollback
-	Changes  []Change // against the deployment before, without what stayed; nil when that is no longer kept
+	Layers   []hansom.Layer // that its functions had
+	Restored int64          // the deployment that it went back to; 0 when it is no rollback
+	Changes  []Change       // against the deployment before, without what stayed; nil when that is no longer kept
 }
 
 // Service plans and applies apps. Its methods may be called from several goroutines.
@@ -108,7 +111,7 @@ func (s *Service) Plan(ctx context.Context, project string, r *manifest.Resolved
 	if err != nil {
 		return Plan{}, err
 	}
-	return s.plan(ctx, project, current.Manifest, r)
+	return s.plan(ctx, s.db.Read(), project, current.Manifest, r)
 }
 
 // Apply makes an app as r says, all or nothing, and keeps it as a deployment. What is so already is left alone: the same r
@@ -121,7 +124,7 @@ func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.
 	if err != nil {
 		return Plan{}, err
 	}
-	return s.apply(ctx, project, actor, r, 0)
+	return s.apply(ctx, project, actor, &Deployment{Manifest: r})
 }
 
 // prepare unpacks the code that a plan needs, before the transaction: it takes long.
@@ -136,15 +139,16 @@ func (s *Service) prepare(ctx context.Context, project string, plan Plan, r *man
 	return nil
 }
 
-// apply is the transaction of Apply; restored is the deployment that r is of, 0 when it is new.
-func (s *Service) apply(ctx context.Context, project, actor string, r *manifest.Resolved, restored int64) (Plan, error) {
+// apply is the transaction of Apply and Rollback. of is the deployment that is restored; a new one has a manifest only.
+func (s *Service) apply(ctx context.Context, project, actor string, of *Deployment) (Plan, error) {
 	var plan Plan
+	r := of.Manifest
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		current, exists, err := find(ctx, tx, project, r.Name)
 		if err != nil {
 			return err
 		}
-		if plan, err = s.plan(ctx, project, current.Manifest, r); err != nil {
+		if plan, err = s.plan(ctx, tx, project, current.Manifest, r); err != nil {
 			return err
 		}
 		if exists && !plan.Changed() {
@@ -158,14 +162,24 @@ func (s *Service) apply(ctx context.Context, project, actor string, r *manifest.
 			if c.Action == Delete {
 				err = s.functions.Undeploy(ctx, tx, project, c.Name)
 			} else {
-				_, err = s.functions.Deploy(ctx, tx, s.version(project, r, c.key))
+				v := s.version(project, r, c.key)
+				for i, l := range v.Layers {
+					if known := slices.IndexFunc(of.Layers, func(k hansom.Layer) bool { return k.ARN == l.ARN }); known >= 0 {
+						v.Layers[i] = of.Layers[known]
+					}
+				}
+				_, err = s.functions.Deploy(ctx, tx, v)
 			}
 			if err != nil {
 				return err
 			}
 		}
+		owned, err := s.functions.Owned(ctx, tx, project, r.Name)
+		if err != nil {
+			return err
+		}
 		plan.Deployment = current.Deployment + 1
-		return s.store(ctx, tx, project, actor, plan.Deployment, restored, r)
+		return s.store(ctx, tx, project, &Deployment{Number: plan.Deployment, Actor: actor, Manifest: r, Layers: layersOf(owned), Restored: of.Number})
 	})
 	if err != nil {
 		return Plan{}, err
@@ -183,7 +197,7 @@ func (s *Service) Delete(ctx context.Context, project, name string) error {
 		if !exists {
 			return notFound(name)
 		}
-		owned, err := s.functions.Owned(ctx, project, name)
+		owned, err := s.functions.Owned(ctx, tx, project, name)
 		if err != nil {
 			return err
 		}
@@ -233,6 +247,19 @@ func (s *Service) layers(project string, names []string) []hansom.Layer {
 			name = hansom.LayerARN(s.cfg.Region, project, name, 0)
 		}
 		out = append(out, hansom.Layer{ARN: name})
+	}
+	return out
+}
+
+// layersOf are the layers of functions, each once.
+func layersOf(functions []hansom.Version) []hansom.Layer {
+	var out []hansom.Layer
+	for i := range functions {
+		for _, l := range functions[i].Layers {
+			if !slices.Contains(out, l) {
+				out = append(out, l)
+			}
+		}
 	}
 	return out
 }

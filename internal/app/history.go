@@ -47,14 +47,13 @@ func (s *Service) Rollback(ctx context.Context, project, actor, name string, to 
 	if i < 0 {
 		return Plan{}, hansom.Errorf(hansom.NotFound, op, "%s has no deployment %d; `hansom history %s` lists those that are kept", name, to, name)
 	}
-	r := list[i].Manifest
-	plan, err := s.Plan(ctx, project, r)
+	plan, err := s.Plan(ctx, project, list[i].Manifest)
 	if err != nil {
 		return Plan{}, err
 	}
-	err = s.prepare(ctx, project, plan, r)
+	err = s.prepare(ctx, project, plan, list[i].Manifest)
 	if err == nil && !dry {
-		plan, err = s.apply(ctx, project, actor, r, to)
+		plan, err = s.apply(ctx, project, actor, &list[i])
 	}
 	if hansom.KindOf(err) == hansom.NotFound {
 		err = hansom.Errorf(hansom.Conflict, op, "deployment %d of %s cannot be restored: its code is no longer stored (%w); deploy it from its source", to, name, err)

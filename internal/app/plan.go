@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
@@ -54,8 +55,8 @@ func (p *Plan) Changed() bool {
 
 // plan compares what is there with next. Functions are compared with their real state, so that a change made beside the
 // app is found and put right; routes with those of the current deployment, nil when there is none.
-func (s *Service) plan(ctx context.Context, project string, current, next *manifest.Resolved) (Plan, error) {
-	owned, err := s.functions.Owned(ctx, project, next.Name)
+func (s *Service) plan(ctx context.Context, q db.Querier, project string, current, next *manifest.Resolved) (Plan, error) {
+	owned, err := s.functions.Owned(ctx, q, project, next.Name)
 	if err != nil {
 		return Plan{}, err
 	}

@@ -70,7 +70,7 @@ func decode(text string) (*manifest.Resolved, error) {
 
 func history(ctx context.Context, q db.Querier, project, name string) ([]Deployment, error) {
 	const op = "list deployments"
-	rows, err := q.QueryContext(ctx, `SELECT number, actor, created_at, manifest, restored FROM app_deployment
+	rows, err := q.QueryContext(ctx, `SELECT number, actor, created_at, manifest, layers, restored FROM app_deployment
 		WHERE project = ? AND app = ? ORDER BY number DESC`, project, name)
 	if err != nil {
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
@@ -80,8 +80,12 @@ func history(ctx context.Context, q db.Querier, project, name string) ([]Deploym
 	for rows.Next() {
 		var d Deployment
 		var created int64
-		var text string
-		if err := rows.Scan(&d.Number, &d.Actor, &created, &text, &d.Restored); err != nil {
+		var text, layers string
+		err := rows.Scan(&d.Number, &d.Actor, &created, &text, &layers, &d.Restored)
+		if err == nil {
+			err = json.Unmarshal([]byte(layers), &d.Layers)
+		}
+		if err != nil {
 			return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 		}
 		d.Created = time.UnixMicro(created)
@@ -96,17 +100,18 @@ func history(ctx context.Context, q db.Querier, project, name string) ([]Deploym
 	return out, nil
 }
 
-// References marks the packages of all kept deployments.
+// References marks the packages and layers of all kept deployments.
 func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.References) error {
 	const op = "list deployments"
-	rows, err := q.QueryContext(ctx, `SELECT project, manifest FROM app_deployment`)
+	rows, err := q.QueryContext(ctx, `SELECT project, manifest, layers FROM app_deployment`)
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var project, text string
-		if err := rows.Scan(&project, &text); err != nil {
+		var project, text, layers string
+		var list []hansom.Layer
+		if err := errors.Join(rows.Scan(&project, &text, &layers), json.Unmarshal([]byte(layers), &list)); err != nil {
 			return hansom.Errorf(hansom.Internal, op, "%w", err)
 		}
 		r, err := decode(text)
@@ -116,6 +121,9 @@ func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.R
 		for _, f := range r.Functions {
 			refs.Package(project, f.CodeSHA256)
 		}
+		for i := range list {
+			refs.Layers(list[i : i+1])
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
@@ -123,28 +131,32 @@ func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.R
 	return nil
 }
 
-// store makes r the current deployment and forgets those beyond the history.
-func (s *Service) store(ctx context.Context, tx *db.Tx, project, actor string, number, restored int64, r *manifest.Resolved) error {
-	text, err := json.Marshal(r)
+// store makes d the current deployment and forgets those beyond the history.
+func (s *Service) store(ctx context.Context, tx *db.Tx, project string, d *Deployment) error {
+	text, err := json.Marshal(d.Manifest)
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, "store deployment", "%w", err)
 	}
-	now := s.cfg.Now().UnixMicro()
+	layers, err := json.Marshal(d.Layers)
+	if err != nil {
+		return hansom.Errorf(hansom.Internal, "store deployment", "%w", err)
+	}
+	now, name := s.cfg.Now().UnixMicro(), d.Manifest.Name
 	for _, stmt := range []struct {
 		query string
 		args  []any
 	}{
-		{`INSERT INTO app_deployment (project, app, number, manifest, actor, created_at, restored) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			[]any{project, r.Name, number, string(text), actor, now, restored}},
+		{`INSERT INTO app_deployment (project, app, number, manifest, layers, actor, created_at, restored) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+			[]any{project, name, d.Number, string(text), string(layers), d.Actor, now, d.Restored}},
 		{`INSERT INTO app (project, name, deployment, created_at) VALUES (?, ?, ?, ?)
-			ON CONFLICT (project, name) DO UPDATE SET deployment = excluded.deployment`, []any{project, r.Name, number, now}},
-		{`DELETE FROM app_deployment WHERE project = ? AND app = ? AND number <= ?`, []any{project, r.Name, number - int64(s.cfg.History)}},
+			ON CONFLICT (project, name) DO UPDATE SET deployment = excluded.deployment`, []any{project, name, d.Number, now}},
+		{`DELETE FROM app_deployment WHERE project = ? AND app = ? AND number <= ?`, []any{project, name, d.Number - int64(s.cfg.History)}},
 	} {
 		if _, err := tx.ExecContext(ctx, stmt.query, stmt.args...); err != nil {
 			return hansom.Errorf(hansom.Internal, "store deployment", "%w", err)
 		}
 	}
-	tx.Changed(domain, project+"/"+r.Name)
+	tx.Changed(domain, project+"/"+name)
 	return nil
 }
 

@@ -9,8 +9,8 @@ import (
 
 // Deploy makes a function of an app, or brings $LATEST to what v says, within the caller's transaction. Its package must be
 // uploaded (see Prepare). Of v it takes Project, Function, App, Description, Runtime, Handler, Role, CodeSHA256, Memory, Ephemeral,
-// Timeout, Concurrency, Ready, Environment and the ARNs of Layers; zero values mean the defaults, and a role of the function's own name.
-// It says whether anything changed.
+// Timeout, Concurrency, Ready, Environment and Layers; zero values mean the defaults, and a role of the function's own name. Of layers
+// the ARN is enough; those with a digest are used though they were deleted. It says whether anything changed.
 // Errors: Invalid; NotFound for the package; Conflict when the function belongs to somebody else.
 func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (changed bool, err error) {
 	size, err := s.artifacts.Stat(ctx, v.Project, v.CodeSHA256)
@@ -30,11 +30,13 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 	if err != nil {
 		return false, err
 	}
-	arns := make([]string, len(v.Layers))
+	arns, have := make([]string, len(v.Layers)), r.Layers
 	for i, l := range v.Layers {
-		arns[i] = l.ARN
+		if arns[i] = l.ARN; l.SHA256 != "" {
+			have = append(have, l)
+		}
 	}
-	if set.Layers, err = s.resolveLayers(ctx, tx, v.Project, arns, r.Layers); err != nil {
+	if set.Layers, err = s.resolveLayers(ctx, tx, v.Project, arns, have); err != nil {
 		return false, err
 	}
 	if err := s.checkUnpacked(ctx, v.Project, v.CodeSHA256, nil, set.Layers); err != nil {
@@ -67,9 +69,9 @@ func (s *Service) Undeploy(ctx context.Context, tx *db.Tx, project, name string)
 	return s.remove(ctx, tx, project, name)
 }
 
-// Owned lists $LATEST of the functions of an app, by name, as they are committed.
-func (s *Service) Owned(ctx context.Context, project, app string) ([]hansom.Version, error) {
-	records, err := s.records(ctx, s.db.Read(), `WHERE v.project = ? AND f.app = ? AND v.number = 0 ORDER BY v.name`, project, app)
+// Owned lists $LATEST of the functions of an app, by name, as q has them.
+func (s *Service) Owned(ctx context.Context, q db.Querier, project, app string) ([]hansom.Version, error) {
+	records, err := s.records(ctx, q, `WHERE v.project = ? AND f.app = ? AND v.number = 0 ORDER BY v.name`, project, app)
 	versions := make([]hansom.Version, len(records))
 	for i := range records {
 		versions[i] = records[i].Version

@@ -617,7 +617,7 @@ func TestDeploy(t *testing.T) {
 			}
 			settle(t, s, changed, project, v.Function)
 		}
-		owned, err := s.Owned(ctx, project, "app")
+		owned, err := s.Owned(ctx, s.db.Read(), project, "app")
 		if err != nil || len(owned) != 1 || owned[0].Function != "app-api" || owned[0].Timeout != DefaultTimeout || owned[0].App != "app" {
 			t.Errorf("owned: %+v, %v", owned, err)
 		}
@@ -667,7 +667,7 @@ func TestDeploy(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if owned, err := s.Owned(ctx, project, "app"); err != nil || len(owned) != 0 {
+		if owned, err := s.Owned(ctx, s.db.Read(), project, "app"); err != nil || len(owned) != 0 {
 			t.Errorf("owned: %+v, %v", owned, err)
 		}
 	})
