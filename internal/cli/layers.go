@@ -148,6 +148,9 @@ func (c *program) layersAddCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if content.Note != "" {
+			c.Note("%s", content.Note)
+		}
 		p.Name, p.Description = cmp.Or(p.Name, args[0]), content.Description
 		for _, id := range runtimes.AWS() {
 			if strings.HasPrefix(id, content.Family) {

@@ -21,6 +21,7 @@ import (
 type Content struct {
 	Description string // packages and versions
 	Family      string // "python" or "nodejs": what the layer goes with
+	Note        string // what its user has to know; "" for nothing
 }
 
 //go:embed copy_boto3.py
@@ -50,7 +51,7 @@ func Boto3(ctx context.Context, dir, python string, env []string) (Content, erro
 		var found map[string]string // package -> version
 		err = run(ctx, &found, env, path, "-B", "-c", boto3Script, target)
 		if err == nil {
-			return Content{describe(found), "python"}, nil
+			return Content{describe(found), "python", endpointNote(found["botocore"])}, nil
 		}
 		if ctx.Err() != nil {
 			return Content{}, ctx.Err()
@@ -58,6 +59,16 @@ func Boto3(ctx context.Context, dir, python string, env []string) (Content, erro
 		tried = append(tried, path+": "+err.Error())
 	}
 	return Content{}, fmt.Errorf("no Python here can give boto3; `apt install python3-boto3` or `pip install boto3` does, --python names another (%s)", strings.Join(tried, "; "))
+}
+
+// endpointNote is for a botocore before 1.31, the first that knows AWS_ENDPOINT_URL.
+func endpointNote(botocore string) string {
+	var minor int
+	if _, err := fmt.Sscanf(botocore, "1.%d.", &minor); err != nil || minor >= 31 {
+		return ""
+	}
+	return "botocore " + botocore + " does not know AWS_ENDPOINT_URL and calls AWS: give its clients endpoint_url=os.environ['AWS_ENDPOINT_URL'], " +
+		"or add a boto3 from 1.28 on (`pip install -U boto3`; --python names its Python)"
 }
 
 var packagePattern = regexp.MustCompile(`^(@aws-sdk/)?[a-z0-9][a-z0-9-]*(@[a-zA-Z0-9.^~-]+)?$`)
@@ -116,7 +127,7 @@ func JavaScript(ctx context.Context, dir string, packages, env []string) (Conten
 	if err := trim(root); err != nil {
 		return Content{}, err
 	}
-	return Content{describe(found), "nodejs"}, nil
+	return Content{Description: describe(found), Family: "nodejs"}, nil
 }
 
 // trim takes away what only compilers and npm read, and what differs from one installation to the next.

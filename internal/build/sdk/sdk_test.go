@@ -31,6 +31,10 @@ func TestBoto3(t *testing.T) {
 				if content.Family != "python" || !strings.HasPrefix(content.Description, "boto3 1.") || !strings.Contains(content.Description, ", botocore 1.") {
 					t.Errorf("%+v", content)
 				}
+				knows := exec.Command(path, "-c", "from botocore.configprovider import ConfiguredEndpointProvider").Run() == nil
+				if knows != (content.Note == "") {
+					t.Errorf("it takes its endpoint from the environment: %v, and the note is %q", knows, content.Note)
+				}
 				out, err := exec.Command(path, "-I", "-S", "-B", "-c", `
 import sys; sys.path.insert(0, sys.argv[1])
 import boto3
