@@ -107,7 +107,7 @@ func TestExtensionInLayer(t *testing.T) {
 			var lines string
 			eventually(t, "the extension is done", func() bool {
 				lines = logged(t, logs, cmp.Or(aws.ToString(f.logging.LogGroup), "/aws/lambda/f"))
-				return strings.HasSuffix(lines, "\nflushed")
+				return strings.Contains(lines, "\nflushed")
 			})
 			for _, want := range slices.Concat(f.said, []string{`registered {"accountId": "000000000000", "functionName": "f"`, "event INVOKE ", f.line, "event SHUTDOWN spindown"}) {
 				if strings.Count(lines, want) == 0 {
