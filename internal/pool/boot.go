@@ -133,6 +133,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 	inst.attend(v, &spec)
 	inst.output.logInitStart(start, v, rt, phase)
 	inst.startInit(start, phase, rt)
+	if rt.Family == runtimes.HTTP && layers != "" && hasExtensions(layers) {
+		inst.output.warn(start, v, "the extensions in /opt/extensions are not started: the runtime http has none")
+	}
 	if l := inst.sandbox.Listener(PlatformPort); l != nil {
 		p.start(func() { p.deps.Platform(l, v) })
 	}

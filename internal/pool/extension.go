@@ -62,6 +62,12 @@ func external(rt *runtimes.Runtime, spec *sandbox.Spec) *failure {
 	return nil
 }
 
+// hasExtensions says whether what is shown at /opt has extensions.
+func hasExtensions(opt string) bool {
+	entries, err := os.ReadDir(filepath.Join(opt, "extensions"))
+	return err == nil && len(entries) > 0
+}
+
 // launchFailure is an extension that does not start.
 func launchFailure(file, kind, reason string) *failure {
 	return &failure{status: hansom.StatusError, errorType: typeLaunchError, reason: reason,

@@ -114,15 +114,21 @@ func outcome(f *failure, failed bool, reported string) (status, errorType string
 func (o *output) logInitStart(at time.Time, v *hansom.Version, rt *runtimes.Runtime, phase string) {
 	if v.Logging.Format != formatJSON {
 		o.event(nil, at, initStartLine(v, rt))
-		if rt.Warning != "" {
-			o.event(nil, at, "WARNING "+rt.Warning)
-		}
-		return
+	} else {
+		o.event(nil, at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: "on-demand", Phase: phase, RuntimeVersion: rt.Version(),
+			RuntimeVersionArn: rt.ARN(v.Region), FunctionName: v.Function, FunctionVersion: v.Number}))
 	}
-	o.event(nil, at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: "on-demand", Phase: phase, RuntimeVersion: rt.Version(),
-		RuntimeVersionArn: rt.ARN(v.Region), FunctionName: v.Function, FunctionVersion: v.Number}))
-	if rt.Warning != "" {
-		o.event(nil, at, systemLine(v, at, "WARN", "warning", rt.Warning))
+	o.warn(at, v, rt.Warning)
+}
+
+// warn writes a line that Lambda does not have; "" is none.
+func (o *output) warn(at time.Time, v *hansom.Version, message string) {
+	switch {
+	case message == "":
+	case v.Logging.Format != formatJSON:
+		o.event(nil, at, "WARNING "+message)
+	default:
+		o.event(nil, at, systemLine(v, at, "WARN", "warning", message))
 	}
 }
 

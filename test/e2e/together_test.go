@@ -263,7 +263,8 @@ require('http').createServer((req, res) => {
   });
 }).listen(process.env.PORT);`})
 	}
-	create(t, c, *name, hansom.RuntimeHTTP, code("one"), layers(publish(t, c, "lib", map[string]string{"nodejs/node_modules/lib/index.js": "exports.name = 'from the layer'"})), func(in *lambda.CreateFunctionInput) {
+	create(t, c, *name, hansom.RuntimeHTTP, code("one"), layers(publish(t, c, "lib", map[string]string{
+		"nodejs/node_modules/lib/index.js": "exports.name = 'from the layer'", "extensions/idle": "#!/bin/sh\nexec sleep 1000\n"})), func(in *lambda.CreateFunctionInput) {
 		in.Handler, in.Publish = aws.String("run.sh"), true
 		in.LoggingConfig = &types.LoggingConfig{LogGroup: aws.String("/web"), LogFormat: types.LogFormatJson}
 	})
@@ -303,7 +304,8 @@ require('http').createServer((req, res) => {
 		}
 	}
 	var events []string // their request ids
-	want := []string{`POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "called"`, `POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "streamed"`, "GET /path"}
+	want := []string{`POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "called"`, `POST / arn:aws:lambda:us-east-1:000000000000:function:web:live "streamed"`, "GET /path",
+		`"platform.warning","record":"the extensions in /opt/extensions are not started`}
 	for n := range 20 {
 		out, err := c.Invoke(ctx, &lambda.InvokeInput{FunctionName: name, Qualifier: aws.String("live"), InvocationType: types.InvocationTypeEvent, Payload: fmt.Append(nil, n)})
 		if err != nil || out.StatusCode != http.StatusAccepted {
