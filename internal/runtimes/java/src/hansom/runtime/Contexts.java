@@ -4,8 +4,12 @@ import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.Method;
 import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.time.format.DateTimeFormatter;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /** Makes the Context of the package's own aws-lambda-java-core, whatever its version: this runtime does not bring one. */
@@ -53,14 +57,32 @@ final class Contexts {
         a.put("getFunctionVersion", System.getenv("AWS_LAMBDA_FUNCTION_VERSION"));
         a.put("getMemoryLimitInMB", Integer.valueOf(System.getenv().getOrDefault("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")));
         a.put("getRemainingTimeInMillis", (Call) (m, args) -> (int) Math.max(0, Math.min(Integer.MAX_VALUE, deadline - System.currentTimeMillis())));
-        a.put("getLogger", proxy(type.getMethod("getLogger").getReturnType(), Map.of("log", (Call) (m, args) -> log(args[0]))));
+        a.put("getLogger", proxy(type.getMethod("getLogger").getReturnType(), Map.of("log", (Call) (m, args) -> log(args, headers.get("lambda-runtime-aws-request-id")))));
         a.put("getIdentity", identity(type, headers.get("lambda-runtime-cognito-identity")));
         a.put("getClientContext", clientContext(type, headers.get("lambda-runtime-client-context")));
         return proxy(type, a);
     }
 
-    private static Object log(Object message) {
-        if (message instanceof byte[]) {
+    private static final boolean JSON = "JSON".equals(System.getenv("AWS_LAMBDA_LOG_FORMAT"));
+    private static final DateTimeFormatter TIME = DateTimeFormatter.ofPattern("yyyy-MM-dd'T'HH:mm:ss.SSS'Z'").withZone(ZoneOffset.UTC);
+    private static final List<String> LEVELS = List.of("TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL");
+    private static final int LEAST = LEVELS.indexOf(System.getenv().getOrDefault("AWS_LAMBDA_LOG_LEVEL", ""));
+
+    /** Logs a message and perhaps its LogLevel; one without is logged at every level, as Lambda's own runtime does. */
+    private static Object log(Object[] args, String request) throws ReflectiveOperationException {
+        Object message = args[0];
+        String level = args.length > 1 ? String.valueOf(args[1]) : "UNDEFINED";
+        if (LEVELS.contains(level) && LEVELS.indexOf(level) < LEAST) {
+            return null;
+        }
+        if (JSON) {
+            Map<String, Object> line = new LinkedHashMap<>();
+            line.put("timestamp", TIME.format(Instant.now()));
+            line.put("level", level);
+            line.put("message", message instanceof byte[] ? new String((byte[]) message, StandardCharsets.UTF_8) : String.valueOf(message));
+            line.put("AWSRequestId", request);
+            System.out.print(Binder.write(line) + "\n");
+        } else if (message instanceof byte[]) {
             byte[] bytes = (byte[]) message;
             System.out.write(bytes, 0, bytes.length);
             System.out.flush();
