@@ -1,38 +1,23 @@
 package function
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/policy"
 )
 
-// maxPolicy is AWS's limit of a resource policy, in bytes.
-const maxPolicy = 20 << 10
-
-// policy is the resource policy of one qualifier. Its RevisionID is given anew together with that of its function, version or
+// resourcePolicy is the one of a qualifier. Its RevisionID is given anew together with that of its function, version or
 // alias, and stays when only that one changes: the Lambda API accepts either as a precondition.
-type policy struct {
+type resourcePolicy struct {
 	revisionID string
-	statements []statement
-}
-
-// statement is one statement in the order of fields that the Lambda API writes.
-type statement struct {
-	Sid       string
-	Effect    string
-	Principal any // "*", {"Service": ...} or {"AWS": ...}
-	Action    string
-	Resource  string
-	Condition map[string]map[string]string `json:",omitempty"`
+	statements policy.Statements
 }
 
 var (
@@ -51,11 +36,7 @@ func (s *Service) AddPermission(ctx context.Context, project, name, qualifier st
 	if err != nil {
 		return "", err
 	}
-	text, err := encode(st)
-	if err != nil {
-		return "", err
-	}
-	return text, s.db.Write(ctx, func(tx *db.Tx) error {
+	return st.String(), s.db.Write(ctx, func(tx *db.Tx) error {
 		current, err := s.policyTarget(ctx, tx, project, name, qualifier)
 		if err != nil {
 			return err
@@ -64,21 +45,14 @@ func (s *Service) AddPermission(ctx context.Context, project, name, qualifier st
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(p.statements, func(other statement) bool { return other.Sid == st.Sid }) {
-			return hansom.Errorf(hansom.Conflict, "add permission", "The statement id (%s) provided already exists. "+
-				"Please provide a new statement id, or remove the existing statement.", st.Sid)
+		statements, err := p.statements.Add(st)
+		if err != nil {
+			return err
 		}
 		if err := checkPolicyRevision(in.RevisionID, current, p.revisionID, found); err != nil {
 			return err
 		}
-		p.statements = append(p.statements, st)
-		if document, err := p.document(); err != nil {
-			return err
-		} else if len(document) > maxPolicy {
-			return hansom.Errorf(hansom.Invalid, "add permission", "The final policy size (%d) is bigger than the limit (%d).", len(document), maxPolicy).
-				WithCode("PolicyLengthExceededException")
-		}
-		return s.savePolicy(ctx, tx, project, name, qualifier, p)
+		return s.savePolicy(ctx, tx, project, name, qualifier, statements)
 	})
 }
 
@@ -101,15 +75,14 @@ func (s *Service) RemovePermission(ctx context.Context, project, name, qualifier
 		if !ok {
 			return hansom.Errorf(hansom.NotFound, "remove permission", "No policy is associated with the given resource.")
 		}
-		i := slices.IndexFunc(p.statements, func(st statement) bool { return st.Sid == statementID })
-		if i < 0 {
-			return hansom.Errorf(hansom.NotFound, "remove permission", "Statement %s is not found in resource policy.", statementID)
+		statements, err := p.statements.Remove(statementID)
+		if err != nil {
+			return err
 		}
 		if err := checkPolicyRevision(revisionID, current, p.revisionID, true); err != nil {
 			return err
 		}
-		p.statements = slices.Delete(p.statements, i, i+1)
-		return s.savePolicy(ctx, tx, project, name, qualifier, p)
+		return s.savePolicy(ctx, tx, project, name, qualifier, statements)
 	})
 }
 
@@ -122,14 +95,13 @@ func (s *Service) GetPolicy(ctx context.Context, project, name, qualifier string
 	if !ok {
 		return "", "", noResource()
 	}
-	document, err = p.document()
-	return document, p.revisionID, err
+	return p.statements.Document(), p.revisionID, nil
 }
 
 // statement makes a statement of a request, as the Lambda API does.
-func (s *Service) statement(project, name, qualifier string, in PermissionInput) (statement, error) {
+func (s *Service) statement(project, name, qualifier string, in PermissionInput) (policy.Statement, error) {
 	const op = "add permission"
-	st := statement{Sid: in.StatementID, Effect: "Allow", Action: in.Action, Resource: s.arn(project, name, qualifier)}
+	st := policy.Statement{Sid: in.StatementID, Effect: "Allow", Action: in.Action, Resource: s.arn(project, name, qualifier)}
 	switch {
 	case in.Principal == "*":
 		st.Principal = "*"
@@ -140,10 +112,10 @@ func (s *Service) statement(project, name, qualifier string, in PermissionInput)
 	case servicePattern.MatchString(in.Principal):
 		st.Principal = map[string]string{"Service": in.Principal}
 	default:
-		return statement{}, hansom.Errorf(hansom.Invalid, op, "The provided principal was invalid. Please check the principal and try again.")
+		return policy.Statement{}, hansom.Errorf(hansom.Invalid, op, "The provided principal was invalid. Please check the principal and try again.")
 	}
 	if in.FunctionURLAuthType != "" && in.Action != "lambda:InvokeFunctionUrl" {
-		return statement{}, hansom.Errorf(hansom.Invalid, op, "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
+		return policy.Statement{}, hansom.Errorf(hansom.Invalid, op, "FunctionUrlAuthType is only supported for lambda:InvokeFunctionUrl action")
 	}
 	add := func(operator, key, value string) {
 		if value == "" {
@@ -196,54 +168,33 @@ func checkPolicyRevision(want, target, policy string, found bool) error {
 		"The Revision Id provided does not match the latest Revision Id. Call the GetPolicy API to retrieve the latest Revision Id")
 }
 
-func (p policy) document() (string, error) {
-	return encode(struct {
-		Version   string
-		ID        string `json:"Id"`
-		Statement []statement
-	}{"2012-10-17", "default", p.statements})
-}
-
-func encode(v any) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return "", failed("write policy", err)
-	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
-}
-
-func (s *Service) policy(ctx context.Context, q db.Querier, project, name, qualifier string) (p policy, ok bool, err error) {
+func (s *Service) policy(ctx context.Context, q db.Querier, project, name, qualifier string) (p resourcePolicy, ok bool, err error) {
 	var text string
 	err = q.QueryRowContext(ctx, `SELECT statements, revision_id FROM function_policies WHERE project = ? AND name = ? AND qualifier = ?`,
 		project, name, qualifier).Scan(&text, &p.revisionID)
 	if errors.Is(err, sql.ErrNoRows) {
-		return policy{}, false, nil
+		return resourcePolicy{}, false, nil
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &p.statements)
 	}
 	if err != nil {
-		return policy{}, false, failed("read policy", err)
+		return resourcePolicy{}, false, failed("read policy", err)
 	}
 	return p, true, nil
 }
 
 // savePolicy writes a policy, or removes it with its last statement, under a new RevisionID that its target gets too.
-func (s *Service) savePolicy(ctx context.Context, tx *db.Tx, project, name, qualifier string, p policy) error {
+func (s *Service) savePolicy(ctx context.Context, tx *db.Tx, project, name, qualifier string, statements policy.Statements) error {
 	const op = "write policy"
 	revisionID := s.newID()
 	var err error
-	if len(p.statements) == 0 {
+	if len(statements) == 0 {
 		err = exec(ctx, tx, op, []any{project, name, qualifier}, `DELETE FROM function_policies WHERE project = ? AND name = ? AND qualifier = ?`)
 	} else {
-		var text string
-		if text, err = encode(p.statements); err == nil {
-			err = exec(ctx, tx, op, []any{project, name, qualifier, text, revisionID},
-				`INSERT INTO function_policies (project, name, qualifier, statements, revision_id) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (project, name, qualifier) DO UPDATE SET statements = excluded.statements, revision_id = excluded.revision_id`)
-		}
+		err = exec(ctx, tx, op, []any{project, name, qualifier, statements.String(), revisionID},
+			`INSERT INTO function_policies (project, name, qualifier, statements, revision_id) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (project, name, qualifier) DO UPDATE SET statements = excluded.statements, revision_id = excluded.revision_id`)
 	}
 	if err != nil {
 		return err

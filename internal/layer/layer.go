@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/policy"
 )
 
 // domain names this package's tables and migrations.
@@ -48,7 +49,7 @@ type Version struct {
 	Architectures []string // nil when none were given
 	Created       time.Time
 
-	statements []statement
+	statements policy.Statements
 	revisionID string
 }
 

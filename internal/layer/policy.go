@@ -1,29 +1,14 @@
 package layer
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/policy"
 )
-
-// maxPolicy is AWS's limit of a resource policy, in bytes.
-const maxPolicy = 20 << 10
-
-// statement of a version's policy, in the order of fields that the Lambda API writes.
-type statement struct {
-	Sid       string
-	Effect    string
-	Principal any // "*" or {"AWS": ...}
-	Action    string
-	Resource  string
-	Condition map[string]map[string]string `json:",omitempty"`
-}
 
 var (
 	accountPattern = regexp.MustCompile(`^\d{12}$`)
@@ -32,7 +17,7 @@ var (
 
 // allows says whether the policy lets another project use the version. A statement for an organisation lets nobody: there are none.
 func (v *Version) allows(project string) bool {
-	return slices.ContainsFunc(v.statements, func(st statement) bool {
+	return slices.ContainsFunc(v.statements, func(st policy.Statement) bool {
 		if st.Condition != nil {
 			return false
 		}
@@ -59,7 +44,7 @@ type PermissionInput struct {
 // Errors: NotFound, Conflict for a statement id that is taken, Precondition, Invalid.
 func (s *Service) AddPermission(ctx context.Context, project, name string, number int64, in PermissionInput) (text, revisionID string, err error) {
 	const op = "share layer"
-	st := statement{Sid: in.StatementID, Effect: "Allow", Action: in.Action, Resource: hansom.LayerARN(s.cfg.Region, project, name, number)}
+	st := policy.Statement{Sid: in.StatementID, Effect: "Allow", Action: in.Action, Resource: hansom.LayerARN(s.cfg.Region, project, name, number)}
 	switch {
 	case in.Action != "lambda:GetLayerVersion":
 		return "", "", hansom.Errorf(hansom.Invalid, op, "the action of a layer's policy is lambda:GetLayerVersion, not %.80q", in.Action)
@@ -78,35 +63,16 @@ func (s *Service) AddPermission(ctx context.Context, project, name string, numbe
 		}
 		st.Condition = map[string]map[string]string{"StringEquals": {"aws:PrincipalOrgID": in.OrganizationID}}
 	}
-	if text, err = encode(st); err != nil {
-		return "", "", err
-	}
-	revisionID, err = s.changePolicy(ctx, project, name, number, in.RevisionID, func(v *Version) error {
-		if slices.ContainsFunc(v.statements, func(other statement) bool { return other.Sid == st.Sid }) {
-			return hansom.Errorf(hansom.Conflict, op, "The statement id (%s) provided already exists. "+
-				"Please provide a new statement id, or remove the existing statement.", st.Sid)
-		}
-		v.statements = append(v.statements, st)
-		if document, err := v.policy(); err != nil {
-			return err
-		} else if len(document) > maxPolicy {
-			return hansom.Errorf(hansom.Invalid, op, "The final policy size (%d) is bigger than the limit (%d).", len(document), maxPolicy).
-				WithCode("PolicyLengthExceededException")
-		}
-		return nil
+	revisionID, err = s.changePolicy(ctx, project, name, number, in.RevisionID, func(all policy.Statements) (policy.Statements, error) {
+		return all.Add(st)
 	})
-	return text, revisionID, err
+	return st.String(), revisionID, err
 }
 
 // RemovePermission takes a statement out of a version's policy. Errors: NotFound, Precondition.
 func (s *Service) RemovePermission(ctx context.Context, project, name string, number int64, statementID, revisionID string) error {
-	_, err := s.changePolicy(ctx, project, name, number, revisionID, func(v *Version) error {
-		i := slices.IndexFunc(v.statements, func(st statement) bool { return st.Sid == statementID })
-		if i < 0 {
-			return hansom.Errorf(hansom.NotFound, "unshare layer", "Statement %s is not found in resource policy.", statementID)
-		}
-		v.statements = slices.Delete(v.statements, i, i+1)
-		return nil
+	_, err := s.changePolicy(ctx, project, name, number, revisionID, func(all policy.Statements) (policy.Statements, error) {
+		return all.Remove(statementID)
 	})
 	return err
 }
@@ -120,8 +86,7 @@ func (s *Service) Policy(ctx context.Context, project, name string, number int64
 	if len(v.statements) == 0 {
 		return "", "", hansom.Errorf(hansom.NotFound, "find policy", "No policy is associated with the given resource.")
 	}
-	document, err = v.policy()
-	return document, v.revisionID, err
+	return v.statements.Document(), v.revisionID, nil
 }
 
 func (s *Service) known(ctx context.Context, q db.Querier, project, name string, number int64) (Version, error) {
@@ -132,7 +97,7 @@ func (s *Service) known(ctx context.Context, q db.Querier, project, name string,
 	return v, err
 }
 
-func (s *Service) changePolicy(ctx context.Context, project, name string, number int64, want string, change func(*Version) error) (revisionID string, err error) {
+func (s *Service) changePolicy(ctx context.Context, project, name string, number int64, want string, change func(policy.Statements) (policy.Statements, error)) (revisionID string, err error) {
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		v, err := s.known(ctx, tx, project, name, number)
 		if err != nil {
@@ -142,38 +107,17 @@ func (s *Service) changePolicy(ctx context.Context, project, name string, number
 			return hansom.Errorf(hansom.Precondition, "check revision",
 				"The Revision Id provided does not match the latest Revision Id. Call the GetLayerPolicy API to retrieve the latest Revision Id")
 		}
-		if err := change(&v); err != nil {
-			return err
-		}
-		text, err := encode(v.statements)
+		statements, err := change(v.statements)
 		if err != nil {
 			return err
 		}
 		revisionID = s.newID()
 		_, err = tx.ExecContext(ctx, `UPDATE layer_versions SET statements = ?, revision_id = ? WHERE project = ? AND name = ? AND number = ?`,
-			text, revisionID, project, name, number)
+			statements.String(), revisionID, project, name, number)
 		if err != nil {
 			return failed("write policy", err)
 		}
 		return nil
 	})
 	return revisionID, err
-}
-
-func (v *Version) policy() (string, error) {
-	return encode(struct {
-		Version   string
-		ID        string `json:"Id"`
-		Statement []statement
-	}{"2012-10-17", "default", v.statements})
-}
-
-func encode(v any) (string, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return "", failed("write policy", err)
-	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
 }
