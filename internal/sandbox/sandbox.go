@@ -56,6 +56,7 @@ type Spec struct {
 	Memory    int64    // bytes of the whole tree, swap excluded
 	Tmp       int64    // bytes of /tmp
 	Processes int      // most tasks; 0 means 512
+	Boot      *Boot    // what a blank for this Spec begins with; nil when it must boot with all of it
 }
 
 // Bind shows a host path, read-only, at Target inside. A driver without mounts cannot move paths: it runs on the host's own

@@ -53,6 +53,7 @@ var (
 	_ sandbox.Dialer  = (*box)(nil)
 	_ sandbox.Gate    = (*box)(nil)
 	_ sandbox.Freezer = freezable{}
+	_ sandbox.Blank   = (*box)(nil)
 )
 
 func newBox(d *Driver, spec sandbox.Spec) *box {
@@ -60,6 +61,19 @@ func newBox(d *Driver, spec sandbox.Spec) *box {
 		over: make(chan struct{}), done: make(chan struct{}), released: make(chan struct{}), requests: requests{opened: make(chan error, 1)}}
 	if spec.Serve != nil {
 		b.serve = spec.Serve.Port
+	}
+	return b
+}
+
+// able is the box with the abilities that it has.
+func (b *box) able() sandbox.Blank {
+	switch g := b.group.(type) {
+	case *v2Group:
+		return freezable{b}
+	case *v1Group:
+		if len(g.freezer) > 0 {
+			return freezable{b}
+		}
 	}
 	return b
 }

@@ -111,6 +111,7 @@ type v1Group struct {
 	*v1
 	id      string
 	freezer []*os.File // tasks and freezer.state
+	idle    idleness
 }
 
 // file is a control file of the group; "" when the controller is not there.
@@ -121,21 +122,39 @@ func (g *v1Group) file(controller, name string) string {
 	return ""
 }
 
-func (g *v1Group) limit(l limits) error {
+func (g *v1Group) set(l limits) error {
 	if f := g.file("memory", "memory.limit_in_bytes"); f != "" {
 		n := strconv.FormatInt(l.memory, 10)
-		if err := writeFile(f, n); err != nil {
+		// Memory and swap together; the file is there when the kernel counts swap. It may never be less than that of memory alone,
+		// so a higher limit goes there first.
+		swap := func() error {
+			err := writeFile(g.file("memory", "memory.memsw.limit_in_bytes"), n)
+			if errors.Is(err, unix.ENOENT) {
+				return nil
+			}
 			return err
 		}
-		// Memory and swap together; the file is there when the kernel counts swap.
-		if err := writeFile(g.file("memory", "memory.memsw.limit_in_bytes"), n); err != nil && !errors.Is(err, unix.ENOENT) {
+		err := writeFile(f, n)
+		if errors.Is(err, unix.EINVAL) && swap() == nil {
+			err = writeFile(f, n)
+		}
+		if err == nil {
+			err = swap()
+		}
+		if err != nil {
 			return err
 		}
 	}
 	if f := g.file("cpu", "cpu.shares"); f != "" {
-		if err := writeFile(f, strconv.FormatInt(max(2, 1024*l.memory/cpuMemory), 10)); err != nil {
-			return err
-		}
+		share := strconv.FormatInt(max(2, 1024*l.memory/cpuMemory), 10)
+		return g.idle.set(f, share, "2", g.file("cpu", "cpu.idle"), l.idle)
+	}
+	return nil
+}
+
+func (g *v1Group) limit(l limits) error {
+	if err := g.set(l); err != nil {
+		return err
 	}
 	if f := g.file("pids", "pids.max"); f != "" {
 		if err := writeFile(f, strconv.Itoa(l.processes+initTasks)); err != nil {

@@ -87,14 +87,16 @@ func (c *v2) make(id string, l limits) (group, error) {
 		return nil, &os.PathError{Op: "make", Path: dir, Err: err}
 	}
 	g := &v2Group{dir: dir, dirFD: -1}
+	if err := g.set(l); err != nil {
+		g.remove()
+		return nil, err
+	}
 	for _, f := range []struct {
 		name, value string
 		optional    bool
 	}{
-		{"memory.max", strconv.FormatInt(l.memory, 10), false},
 		{"memory.swap.max", "0", true},  // absent when the kernel has no swap
 		{"memory.oom.group", "1", true}, // a tree that lost a part does not go on
-		{"cpu.weight", strconv.FormatInt(min(10_000, max(1, 100*l.memory/cpuMemory)), 10), false},
 		{"pids.max", strconv.Itoa(l.processes + initTasks), false},
 	} {
 		if err := writeFile(filepath.Join(dir, f.name), f.value); err != nil && !(f.optional && os.IsNotExist(err)) {
@@ -114,6 +116,15 @@ func (c *v2) make(id string, l limits) (group, error) {
 type v2Group struct {
 	dir   string
 	dirFD int
+	idle  idleness
+}
+
+func (g *v2Group) set(l limits) error {
+	if err := writeFile(filepath.Join(g.dir, "memory.max"), strconv.FormatInt(l.memory, 10)); err != nil {
+		return err
+	}
+	share := strconv.FormatInt(min(10_000, max(1, 100*l.memory/cpuMemory)), 10)
+	return g.idle.set(filepath.Join(g.dir, "cpu.weight"), share, "1", filepath.Join(g.dir, "cpu.idle"), l.idle)
 }
 
 func (g *v2Group) enter(attr *syscall.SysProcAttr) (func() error, error) {

@@ -37,6 +37,8 @@ type group interface {
 	// freezerFiles are handed to the init: tasks and freezer.state of version 1; nil when it needs none.
 	freezerFiles() []*os.File
 	freeze(frozen bool) error
+	// set changes the limits of memory and CPU.
+	set(l limits) error
 	// read tells what was used, and whether the kernel killed a process for want of memory.
 	read() (u sandbox.Usage, oom bool)
 	// remove closes the group's files and removes it; its last process has gone.
@@ -46,6 +48,7 @@ type group interface {
 type limits struct {
 	memory    int64 // bytes
 	processes int
+	idle      bool // runs only when nothing else wants to
 }
 
 // cpuMemory is the memory that comes with one CPU, as in AWS Lambda.
@@ -166,8 +169,33 @@ type noGroup struct{}
 func (noGroup) enter(*syscall.SysProcAttr) (func() error, error) { return stay, nil }
 func (noGroup) freezerFiles() []*os.File                         { return nil }
 func (noGroup) freeze(bool) error                                { return errors.ErrUnsupported }
+func (noGroup) set(limits) error                                 { return nil }
 func (noGroup) read() (sandbox.Usage, bool)                      { return sandbox.Usage{}, false }
 func (noGroup) remove() error                                    { return nil }
+
+// idleness is whether a group runs only when nothing else wants to. Before Linux 5.15 the least share there is has to do.
+type idleness bool
+
+// set writes a group's share, or makes it idle: an idle group takes no share.
+func (was *idleness) set(shareFile, share, least, idleFile string, idle bool) error {
+	write := func(value string) error {
+		if err := writeFile(idleFile, value); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		return nil
+	}
+	if idle {
+		*was = true
+		return errors.Join(writeFile(shareFile, least), write("1"))
+	}
+	if *was {
+		*was = false
+		if err := write("0"); err != nil {
+			return err
+		}
+	}
+	return writeFile(shareFile, share)
+}
 
 // stay is the leave of an enter that moved nothing.
 func stay() error { return nil }

@@ -47,6 +47,7 @@ type Driver struct {
 	null   *os.File
 	spawns chan spawn
 	idle   chan struct{} // closed when the spawning thread has ended
+	binder *binder       // nil where nothing can be bound into a sandbox that runs
 
 	mu     sync.Mutex
 	closed bool
@@ -95,8 +96,13 @@ func (d *Driver) open() (err error) {
 	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
 	}
-	d.init, err = memoryFile("hansom-init", initProgram)
-	return err
+	if d.init, err = memoryFile("hansom-init", initProgram); err != nil {
+		return err
+	}
+	if !user {
+		d.binder = newBinder()
+	}
+	return nil
 }
 
 // memoryFile makes an executable file that nobody can change any more.
@@ -223,19 +229,36 @@ func (d *Driver) spawner() {
 // Start implements sandbox.Driver. Errors: Invalid (the spec), Unavailable (closed, or no user id left), Conflict (the id lives),
 // ctx's own, and Internal.
 func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	if err := check(spec); err != nil {
+		return nil, err
+	}
+	b, err := d.launch(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return b.able(), nil
+}
+
+// check refuses what no sandbox can be made of. Errors are of kind Invalid.
+func check(spec sandbox.Spec) error {
 	switch {
 	case len(spec.Command) == 0 || !strings.HasPrefix(spec.Command[0], "/"):
-		return nil, refusal("the command %q is not an absolute path", spec.Command)
+		return refusal("the command %q is not an absolute path", spec.Command)
 	case spec.ID == "" || len(spec.ID) > 20 || strings.Trim(spec.ID, "abcdefghijklmnopqrstuvwxyz0123456789") != "":
-		return nil, refusal("sandbox id %q is not of 1 to 20 lower-case letters and digits", spec.ID)
+		return refusal("sandbox id %q is not of 1 to 20 lower-case letters and digits", spec.ID)
 	case spec.Memory < minMemory:
-		return nil, refusal("a sandbox needs at least %d MB of memory, not %d bytes", minMemory>>20, spec.Memory)
+		return refusal("a sandbox needs at least %d MB of memory, not %d bytes", minMemory>>20, spec.Memory)
 	}
 	for _, path := range spec.Extend {
 		if !strings.HasPrefix(path, "/") {
-			return nil, refusal("the program %q is not an absolute path", path)
+			return refusal("the program %q is not an absolute path", path)
 		}
 	}
+	return nil
+}
+
+// launch is start with the errors of Start.
+func (d *Driver) launch(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	b, err := d.start(ctx, spec)
 	if err != nil {
 		var e *hansom.Error
@@ -243,14 +266,6 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 			return nil, err
 		}
 		return nil, hansom.Errorf(hansom.Internal, opStart, "%w", err)
-	}
-	switch g := b.group.(type) {
-	case *v2Group:
-		return freezable{b}, nil
-	case *v1Group:
-		if len(g.freezer) > 0 {
-			return freezable{b}, nil
-		}
 	}
 	return b, nil
 }
@@ -354,6 +369,9 @@ func (d *Driver) Close() error {
 	}
 	close(d.spawns)
 	<-d.idle
+	if d.binder != nil {
+		d.binder.close()
+	}
 	for _, f := range []*os.File{d.init, d.null} {
 		if f != nil {
 			f.Close()

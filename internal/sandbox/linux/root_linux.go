@@ -145,15 +145,10 @@ func (r *root) parents(p string) []plan.Step {
 
 // own are the steps of one sandbox: its user, its /tmp and its binds. Errors are of kind Invalid.
 func (r *root) own(spec sandbox.Spec, uid uint32) ([]plan.Step, error) {
-	// Filling /tmp must say that the disk is full, and not use up the memory. An inode takes about a kilobyte of memory.
-	size := spec.Memory / 2
-	if spec.Tmp > 0 {
-		size = min(size, spec.Tmp)
-	}
 	steps := []plan.Step{
 		{Op: plan.File, Path: "etc/passwd", Source: fmt.Sprintf("root:x:0:0:root:/root:/sbin/nologin\n%s:x:%d:%d::/tmp:/sbin/nologin\n", userName, uid, uid), Mode: 0o444},
 		{Op: plan.File, Path: "etc/group", Source: fmt.Sprintf("root:x:0:\n%s:x:%d:\n", userName, uid), Mode: 0o444},
-		{Op: plan.Tmpfs, Path: "tmp", Source: fmt.Sprintf("mode=1777,uid=%d,gid=%d,size=%d,nr_inodes=%d", uid, uid, size, max(64, size/4096))},
+		{Op: plan.Tmpfs, Path: "tmp", Source: fmt.Sprintf("mode=1777,uid=%d,gid=%d,%s", uid, uid, tmpSize(spec))},
 	}
 	made := map[string]bool{}
 	for i, b := range spec.Binds {
@@ -188,6 +183,16 @@ func (r *root) own(spec sandbox.Spec, uid uint32) ([]plan.Step, error) {
 		steps = append(steps, plan.Step{Op: plan.Bind, Path: target, Source: b.Source, Mode: r.bind})
 	}
 	return steps, nil
+}
+
+// tmpSize are the tmpfs options that limit /tmp: filling it must say that the disk is full, and not use up the memory. An inode takes
+// about a kilobyte of memory.
+func tmpSize(spec sandbox.Spec) string {
+	size := spec.Memory / 2
+	if spec.Tmp > 0 {
+		size = min(size, spec.Tmp)
+	}
+	return fmt.Sprintf("size=%d,nr_inodes=%d", size, max(64, size/4096))
 }
 
 // within reports whether p is base or below it.

@@ -31,6 +31,7 @@ const (
 	Tick        Behaviour = "tick"        // dials os.Getenv(args[0]) and writes a byte each millisecond
 	Serve       Behaviour = "serve"       // listens on 127.0.0.1 at port os.Getenv(args[0]), prints "ready" and answers the line X of each connection with "hello X"
 	Deaf        Behaviour = "deaf"        // as Serve, but accepts nothing
+	After       Behaviour = "after"       // reads a byte from fd 3, then does as the behaviour args[0] with the other arguments
 	Obey        Behaviour = "obey"        // dials os.Getenv(args[0]), writes its last argument and prints each line it reads, but exits with 3 on "exit"
 
 	Eat       Behaviour = "eat"       // uses memory without end; with args[0] "child", in a child, whose end it survives by exiting with 1
@@ -155,6 +156,12 @@ func behave(b Behaviour, args []string) int {
 			return failed(err)
 		}
 		ready()
+	case After:
+		f := os.NewFile(3, "fd 3")
+		if _, err := io.ReadFull(f, make([]byte, 1)); err != nil {
+			return failed(err)
+		}
+		return behave(Behaviour(args[0]), args[1:])
 	case Obey:
 		conn, err := net.Dial("tcp", os.Getenv(args[0]))
 		if err != nil {

@@ -98,6 +98,11 @@ func Run(t *testing.T, newDriver func(testing.TB) sandbox.Driver, opts Options) 
 		"KillExtensions":       s.testKillExtensions,
 		"ExtendFails":          s.testExtendFails,
 		"ExtensionEnvironment": s.testExtensionEnvironment,
+		"Blank":                s.testBlank,
+		"BlankEnvironment":     s.testBlankEnvironment,
+		"BlankTmp":             s.testBlankTmp,
+		"BlankMemory":          s.testBlankMemory,
+		"BlankDies":            s.testBlankDies,
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDriver(t)
