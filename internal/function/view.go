@@ -106,6 +106,17 @@ func (s *Service) Reserved(project string) int {
 	return int(sum.(*atomic.Int64).Load())
 }
 
+// Latest calls f with the $LATEST of every function, from memory.
+func (s *Service) Latest(f func(*hansom.Version)) {
+	s.view.projects.Range(func(_, functions any) bool {
+		functions.(*sync.Map).Range(func(_, e any) bool {
+			f(e.(*entry).latest.version)
+			return true
+		})
+		return true
+	})
+}
+
 // URL finds a function URL by its id, from memory.
 func (s *Service) URL(id string) (*hansom.FunctionURL, bool) {
 	u, ok := s.view.urls.Load(id)

@@ -295,21 +295,38 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
 	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready}
+	if rt.Blank(v.Environment) {
+		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
+	}
 	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included
 		in.Handler, in.Env = "", nil
 	}
 	return spec, in
 }
 
+// ownEnvironment is what every function has, unless it says otherwise.
+var ownEnvironment = []string{"LANG=en_US.UTF-8", "TZ=:UTC", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"}
+
+// Expect prepares for a start of v, where the driver can.
+func (p *Pool) Expect(v *hansom.Version) {
+	if p.deps.Blanks == nil {
+		return
+	}
+	rt, err := p.deps.Runtimes.Resolve(v.Runtime)
+	if err != nil {
+		return
+	}
+	if command, err := rt.Command(v.Handler, v.Memory, "", ""); err == nil {
+		spec, _ := p.spec(v, rt, command, "", "", hansom.Credentials{}, time.Now())
+		p.deps.Blanks.Expect(spec)
+	}
+}
+
 // environment is Lambda's (developer guide, "Defined runtime environment variables"). paths maps what is a path or a list of
 // paths. The function's own variables replace all but the reserved ones, which the API refuses.
 func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hansom.Credentials, now time.Time, paths func(string) string) []string {
-	env := map[string]string{
-		"LANG": "en_US.UTF-8",
-		"TZ":   ":UTC",
-		"PATH": "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin",
-	}
-	for _, e := range rt.Env {
+	env := map[string]string{}
+	for _, e := range slices.Concat(ownEnvironment, rt.Env) {
 		name, value, _ := strings.Cut(e, "=")
 		env[name] = value
 	}

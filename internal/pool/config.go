@@ -74,7 +74,15 @@ type Recorder interface {
 	Record(hansom.Completion)
 }
 
-// Deps are what the pool works with. All but Platform are needed.
+// Blanks are sandboxes that the Driver makes ahead of time. The methods must be quick.
+type Blanks interface {
+	// Expect says that something like spec may be started soon.
+	Expect(spec sandbox.Spec)
+	// Fit tells what instances leave of the memory budget, in bytes: blanks have to make do with it.
+	Fit(free, budget int64)
+}
+
+// Deps are what the pool works with. All but Platform and Blanks are needed.
 type Deps struct {
 	Driver      sandbox.Driver
 	Runtimes    Runtimes
@@ -89,4 +97,7 @@ type Deps struct {
 
 	// Platform serves the platform's APIs to the function on l until l is closed, when the sandbox ends. nil: there is no listener.
 	Platform func(l net.Listener, v *hansom.Version)
+
+	// Blanks of Driver; nil: it has none.
+	Blanks Blanks
 }

@@ -12,6 +12,7 @@ import (
 // memory is the budget that the limits of all instances share, and who waits for a part of it. Only cold paths lock it.
 type memory struct {
 	budget int64
+	blanks Blanks // they have what is left; nil when there are none
 
 	mu      sync.Mutex
 	used    int64
@@ -28,20 +29,28 @@ func (m *memory) reserve(n int64) bool {
 	if m.used+n > m.budget {
 		return false
 	}
-	m.used += n
+	m.take(n)
 	return true
+}
+
+// take adds n bytes, which may be negative, to those used. m is locked.
+func (m *memory) take(n int64) {
+	m.used += n
+	if m.blanks != nil {
+		m.blanks.Fit(m.budget-m.used, m.budget)
+	}
 }
 
 func (m *memory) release(n int64) {
 	m.mu.Lock()
-	m.used -= n
+	m.take(-n)
 	m.mu.Unlock()
 }
 
 // hold adds n bytes that will be released soon, over the budget if need be.
 func (m *memory) hold(n int64) {
 	m.mu.Lock()
-	m.used += n
+	m.take(n)
 	m.ending += n
 	m.mu.Unlock()
 }
@@ -56,7 +65,7 @@ func (m *memory) end(n int64) {
 // ended releases what end announced.
 func (m *memory) ended(n int64) {
 	m.mu.Lock()
-	m.used -= n
+	m.take(-n)
 	m.ending -= n
 	m.mu.Unlock()
 }

@@ -50,7 +50,8 @@ func New(cfg Config, deps Deps, logger *slog.Logger) (*Pool, error) {
 		cfg.Memory = host / 4 * 3
 	}
 	p := &Pool{cfg: cfg, deps: deps, logger: logger.With("component", "pool"), groups: newTable(), progressC: make(chan struct{}, 1)}
-	p.memory.budget = cfg.Memory
+	p.memory.budget, p.memory.blanks = cfg.Memory, deps.Blanks
+	p.memory.release(0)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }

@@ -6,6 +6,7 @@ package runtimes
 import (
 	"crypto/sha256"
 	"fmt"
+	"math/bits"
 	"path"
 	"slices"
 	"strconv"
@@ -111,11 +112,19 @@ func (r *Runtime) Wrap(command []string, wrapper string) ([]string, error) {
 // nodeFlags bounds V8's heap by the function's memory, as it cannot see the cgroup's limit: nine tenths for old objects, and
 // for small functions a young generation that does not use up the rest.
 func nodeFlags(memory int) []string {
+	memory = heapClass(memory)
 	flags := []string{"--max-http-header-size=81920", "--max-old-space-size=" + strconv.Itoa(memory*9/10)}
 	if memory < 512 {
 		flags = append(flags, "--max-semi-space-size="+strconv.Itoa(max(1, memory/32)))
 	}
 	return flags
+}
+
+// heapClass rounds memory down to three binary digits behind the first, so that functions of about the same size can have the same
+// blanks: a heap cannot be resized once Node.js has booted.
+func heapClass(memory int) int {
+	step := 1 << max(0, bits.Len(uint(memory))-4)
+	return memory / step * step
 }
 
 // Resolve maps an identifier to what this host has: the exact version, else the nearest newer, else the nearest older with

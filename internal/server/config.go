@@ -32,6 +32,7 @@ type Config struct {
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
 	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
+	Blanks              int           // most blanks at a time; 0 makes none, -1 as many as demand asks for
 	Idle                time.Duration // an idle instance ends after this
 	LogSize             int           // MB of log kept for each log group
 	LogAge              time.Duration
@@ -53,6 +54,7 @@ func DefaultConfig() Config {
 		Region:    hansom.DefaultRegion,
 		Sync:      "process",
 		Driver:    "auto",
+		Blanks:    -1,
 		Idle:      10 * time.Minute,
 		LogSize:   64,
 		LogAge:    14 * 24 * time.Hour,
@@ -98,6 +100,7 @@ func (c *Config) Settings() []*Setting {
 		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
 		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
+		{"blanks", "most interpreters that are kept booted for functions to come (0: none, -1: as many as demand asks for)", &c.Blanks},
 		{"idle", "an idle instance ends after this", &c.Idle},
 		{"log-size", "MB of log kept for each log group", &c.LogSize},
 		{"log-age", "logs are kept this long, unless their group has a retention", &c.LogAge},
@@ -225,6 +228,8 @@ func (c *Config) Validate() error {
 		return bad("domain %q is not a host name", c.Domain)
 	case !regionForm(c.Region):
 		return bad("region %q is not a region name such as us-east-1", c.Region)
+	case c.Blanks < -1:
+		return bad("blanks is %d; use 0 for none, or -1 for as many as demand asks for", c.Blanks)
 	case c.Memory < 0 || c.LogSize < 1 || c.Idle <= 0 || c.LogAge <= 0 || c.CodeGrace <= 0:
 		return bad("memory, log-size, idle, log-age and code-grace must be positive")
 	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):

@@ -25,6 +25,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/logs"
 	"github.com/hansomcloud/hansom/internal/awsapi/sts"
+	"github.com/hansomcloud/hansom/internal/blank"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
@@ -55,6 +56,7 @@ type Server struct {
 	layers    *layer.Service
 	functions *function.Service
 	driver    sandbox.Driver
+	blanks    *blank.Stock // nil without
 	pool      *pool.Pool
 	async     *invoke.Async
 	apps      *app.Service
@@ -137,12 +139,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	poolConfig := pool.DefaultConfig()
 	poolConfig.Memory, poolConfig.Idle = int64(cfg.Memory)<<20, cfg.Idle
-	if s.pool, err = pool.New(poolConfig, pool.Deps{
-		Driver: s.driver, Runtimes: s.runtimes, Code: s.functions, Credentials: s.auth, Logs: s.logs, Recorder: s.metrics,
-		Link: link, Platform: s.servePlatform,
-	}, logger); err != nil {
+	if s.pool, err = pool.New(poolConfig, s.poolDeps(logger), logger); err != nil {
 		return nil, err
 	}
+	s.functions.Latest(s.pool.Expect)
 	s.functions.OnRetire(s.pool.Retire)
 	invocations, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
 	if err != nil {
@@ -225,6 +225,9 @@ func (s *Server) Run(ctx context.Context) error {
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
+	if s.blanks != nil {
+		run("blanks", func() error { return s.blanks.Run(beginning) })
+	}
 	run("edge listener", func() error { return s.edge.Serve(s.edgeListener) })
 	run("api listener", func() error { return s.api.Serve(s.apiListener) })
 	close(s.ready)
@@ -374,7 +377,10 @@ func (s *Server) changed(c db.Change) {
 	}
 	for _, key := range c.Keys {
 		project, name, _ := strings.Cut(key, "/")
-		if _, err := s.functions.Resolve(context.Background(), project, name, ""); hansom.KindOf(err) == hansom.NotFound {
+		switch f, err := s.functions.Resolve(context.Background(), project, name, ""); {
+		case err == nil:
+			s.pool.Expect(f.Version)
+		case hansom.KindOf(err) == hansom.NotFound:
 			s.metrics.Forget(project, name)
 		}
 	}
@@ -432,6 +438,9 @@ func (s *Server) observe() {
 		emit(float64(st.Idle), "idle")
 		emit(float64(st.Busy), "busy")
 	})
+	if s.blanks != nil {
+		s.observeBlanks()
+	}
 	s.metrics.Gauge("hansom_instance_memory_bytes", "Memory limits of all instances together.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.pool.Stats().Reserved))
 	})
