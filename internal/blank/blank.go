@@ -9,11 +9,12 @@ package blank
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,11 +43,12 @@ type Driver interface {
 
 // Stats of one moment. Booted, Used and Missed count since the start.
 type Stats struct {
-	Ready  int   // blanks that wait
-	Memory int64 // bytes that they use
-	Booted int64
-	Used   int64 // starts that got a blank
-	Missed int64 // starts that could have had one
+	Ready   int   // blanks that wait
+	Booting int   // blanks to be
+	Memory  int64 // bytes that those use which wait
+	Booted  int64
+	Used    int64 // starts that got a blank
+	Missed  int64 // starts that could have had one
 }
 
 // Stock is a sandbox.Driver that binds blanks. Close ends it.
@@ -93,8 +95,8 @@ type blank struct {
 }
 
 const (
-	guess     = 48 << 20 // bytes of a blank before the first of its kind has been measured
-	limit     = 256 << 20
+	guess     = 48 << 20         // bytes of a blank before the first of its kind has been measured
+	limit     = 256 << 20        // bytes that a blank may use
 	bootLimit = 30 * time.Second // for a machine with more to do than it can
 )
 
@@ -164,22 +166,22 @@ func (s *Stock) Expect(spec sandbox.Spec) {
 
 // kind finds or makes the kind of spec, which is used now. s is locked.
 func (s *Stock) kind(spec sandbox.Spec) *kind {
-	name := name(spec)
-	k := s.kinds[name]
+	boot := common(spec)
+	text, _ := json.Marshal(boot) // strings, numbers and flags: it cannot fail
+	k := s.kinds[string(text)]
 	if k == nil {
-		k = &kind{need: 1, bytes: guess, spec: sandbox.Spec{
-			Command: spec.Command, Dir: spec.Dir, Listen: spec.Listen, Frames: spec.Frames, Serve: spec.Serve, Processes: spec.Processes,
-			Boot: spec.Boot, Memory: limit, Tmp: 1 << 20,
-		}}
-		for _, b := range spec.Binds {
-			if !spec.Boot.IsLate(b) {
-				k.spec.Binds = append(k.spec.Binds, b)
-			}
-		}
-		s.kinds[name] = k
+		k = &kind{need: 1, bytes: guess, spec: boot}
+		s.kinds[string(text)] = k
 	}
 	k.last = s.now()
 	return k
+}
+
+// common is what specs of a kind have in common, and what a blank is prepared with.
+func common(spec sandbox.Spec) sandbox.Spec {
+	spec.ID, spec.Env, spec.Memory, spec.Tmp = "", nil, limit, 1<<20
+	spec.Binds = slices.DeleteFunc(slices.Clone(spec.Binds), spec.Boot.IsLate)
+	return spec
 }
 
 // Fit tells how many bytes of memory instances leave of their budget. Blanks that do not fit any more are given up.
@@ -280,30 +282,6 @@ func (s *Stock) Close() error {
 func (b *blank) drop() {
 	b.Kill()
 	_ = b.Output().Close()
-}
-
-// name is all that blanks of a kind have in common.
-func name(spec sandbox.Spec) string {
-	var n strings.Builder
-	add := func(list ...string) {
-		for _, s := range list {
-			n.WriteString(s)
-			n.WriteByte(0)
-		}
-		n.WriteByte(1)
-	}
-	add(spec.Command...)
-	add(spec.Boot.Env...)
-	for _, b := range spec.Binds {
-		if !spec.Boot.IsLate(b) {
-			add(b.Source, b.Target)
-		}
-	}
-	for _, l := range spec.Listen {
-		add(strconv.Itoa(l.Port), l.Format)
-		add(l.Env...)
-	}
-	return n.String()
 }
 
 func newID() string { return "b" + strings.ToLower(rand.Text()[:19]) }

@@ -112,9 +112,8 @@ func (k *kind) none() bool   { return len(k.ready)+k.booting == 0 }
 // fits says whether there is room for one more of a kind, when a blank that is missed less may be given up for the first.
 // s is locked.
 func (s *Stock) fits(k *kind) bool {
-	count, bytes := s.stats.Ready, s.stats.Memory
+	count, bytes := s.stats.Ready+s.stats.Booting, s.stats.Memory
 	for _, o := range s.kinds {
-		count += o.booting
 		bytes += int64(o.booting) * o.bytes
 	}
 	if bytes+k.bytes > s.free {
@@ -143,6 +142,7 @@ func (s *Stock) refill(ctx context.Context) {
 		return
 	}
 	k.booting++
+	s.stats.Booting++
 	spec := k.spec
 	s.mu.Unlock()
 
@@ -163,6 +163,7 @@ func (s *Stock) refill(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k.booting--
+	s.stats.Booting--
 	s.notify()
 	if err != nil {
 		if ctx.Err() != context.Canceled && s.broken == nil {

@@ -22,8 +22,10 @@ func (s *Server) poolDeps(logger *slog.Logger) pool.Deps {
 
 // observeBlanks registers what metrics tell of blanks.
 func (s *Server) observeBlanks() {
-	s.metrics.Gauge("hansom_blanks", "Booted interpreters that wait for a function.", nil, func(emit func(float64, ...string)) {
-		emit(float64(s.blanks.Stats().Ready))
+	s.metrics.Gauge("hansom_blanks", "Interpreters that are booted, or being booted, ahead of time.", []string{"state"}, func(emit func(float64, ...string)) {
+		st := s.blanks.Stats()
+		emit(float64(st.Booting), "booting")
+		emit(float64(st.Ready), "ready")
 	})
 	s.metrics.Gauge("hansom_blank_memory_bytes", "Memory of the booted interpreters that wait for a function.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.blanks.Stats().Memory))

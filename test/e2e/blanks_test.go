@@ -20,7 +20,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-// metric is the value of a metric with its labels, "hansom_blanks".
+// metric is the value of a metric with its labels.
 func metric(t testing.TB, s *hansomtest.Server, name string) float64 {
 	t.Helper()
 	_, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics")
@@ -38,16 +38,19 @@ func metric(t testing.TB, s *hansomtest.Server, name string) float64 {
 }
 
 const (
+	ready   = `hansom_blanks{state="ready"}`
+	booting = `hansom_blanks{state="booting"}`
+
 	used   = `hansom_blank_starts_total{blank="used"}`
 	missed = `hansom_blank_starts_total{blank="missed"}`
 )
 
-// awaitBlanks waits until n blanks are ready.
+// awaitBlanks waits until n blanks are ready and no more are being made.
 func awaitBlanks(t testing.TB, s *hansomtest.Server, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); metric(t, s, "hansom_blanks") < float64(n); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); metric(t, s, ready) < float64(n) || metric(t, s, booting) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%v blanks, want %d", metric(t, s, "hansom_blanks"), n)
+			t.Fatalf("%v blanks, want %d", metric(t, s, ready), n)
 		}
 	}
 }
