@@ -87,18 +87,20 @@ func (s Status) String() string {
 
 // Completion is the record of a finished invocation that metering and telemetry drain.
 type Completion struct {
-	ID         string
-	Version    *Version
-	Source     string
-	Start      time.Time
-	Duration   time.Duration // handler time
-	Init       time.Duration // 0 for a warm start
-	Billed     time.Duration // whole milliseconds; the init of a cold start included
-	MemoryUsed int64         // bytes, peak of the instance
-	BytesIn    int           // of the payload, or the bodies of a web request and its answer
-	BytesOut   int
-	Status     Status
-	Cold       bool
+	ID          string
+	Version     *Version
+	Source      string
+	Start       time.Time
+	Duration    time.Duration // handler time
+	Init        time.Duration // 0 for a warm start
+	Billed      time.Duration // whole milliseconds; the init of a cold start included
+	MemoryUsed  int64         // bytes, peak of the instance
+	BytesIn     int           // of the payload, or the bodies of a web request and its answer
+	BytesOut    int
+	Status      Status
+	Cold        bool
+	Provisioned bool // it ran in an instance of the provisioned concurrency
+	Spillover   bool // it did not, though its version has provisioned concurrency: all of that was in use or not ready
 }
 
 // LogEvent is one line of a function's log.

@@ -22,7 +22,7 @@ import (
 func (p *Pool) boot(g *group) {
 	inst, failure, err := p.bootInstance(g)
 	if inst == nil {
-		p.memory.release(g.bytes)
+		p.memory.Release(g.bytes)
 	}
 	g.mu.Lock()
 	g.booting--
@@ -44,6 +44,12 @@ func (p *Pool) boot(g *group) {
 		p.progress()
 		return
 	}
+	p.admit(inst)
+}
+
+// admit makes a booted instance one of its group, which is locked, and gives it to the calls that wait; admit unlocks.
+func (p *Pool) admit(inst *instance) {
+	g := inst.group
 	g.instances[inst] = struct{}{}
 	g.busy++
 	// In one go with the above: a call that comes meanwhile must not boot for those that wait already. Calls get the instance
@@ -61,6 +67,15 @@ func (p *Pool) boot(g *group) {
 	p.settle(inst, time.Now())
 }
 
+// initPhase is when an instance initialises, and why, as Lambda's platform events have it.
+type initPhase struct{ name, kind string }
+
+var (
+	onDemand    = initPhase{"init", "on-demand"}
+	again       = initPhase{"invoke", "on-demand"}
+	provisioned = initPhase{"init", "provisioned-concurrency"}
+)
+
 // bootInstance answers with an instance that counts as busy, with a failure inside the function, or with an error of the host.
 func (p *Pool) bootInstance(g *group) (*instance, *failure, error) {
 	v := g.version
@@ -68,16 +83,16 @@ func (p *Pool) bootInstance(g *group) (*instance, *failure, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	inst, failure, err := p.tryInit(g, rt, "init", p.cfg.InitTimeout)
+	inst, failure, err := p.tryInit(g, rt, onDemand, p.cfg.InitTimeout)
 	if failure != nil && failure.status == hansom.StatusTimeout {
 		// As on Lambda: an init that takes too long is begun again within the time that an invocation has.
-		return p.tryInit(g, rt, "invoke", v.Timeout)
+		return p.tryInit(g, rt, again, v.Timeout)
 	}
 	return inst, failure, err
 }
 
 // tryInit starts a sandbox and loads the function in it, within limit.
-func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.Duration) (*instance, *failure, error) {
+func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit time.Duration) (*instance, *failure, error) {
 	v := g.version
 	code, layers, release, err := p.deps.Code.Code(p.ctx, v)
 	if err != nil {
@@ -94,18 +109,18 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 		command, err = rt.Wrap(command, v.Environment[runtimes.Wrapper])
 	}
 	if err != nil {
-		return p.noEntrypoint(v, newID(), err)
+		return p.noEntrypoint(v, newID(), phase, err)
 	}
 	start := time.Now()
 	creds := p.deps.Credentials.IssueFunction(v, p.cfg.Credentials)
-	spec, in := p.spec(v, rt, command, code, layers, creds, start)
+	spec, in := p.spec(v, rt, command, code, layers, creds, phase, start)
 	// Not all of a burst of instances end together.
 	early := v.Timeout + time.Minute + mathrand.N(p.cfg.Credentials/10)
-	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early)}
+	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early), provisioned: phase == provisioned}
 	inst.busy.Store(true)
 
 	if f := external(rt, &spec); f != nil {
-		return p.notStarted(v, spec.ID, f)
+		return p.notStarted(v, spec.ID, phase, f)
 	}
 	ctx, cancel := context.WithTimeout(p.ctx, limit)
 	defer cancel()
@@ -114,9 +129,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase string, limit time.
 			return nil, nil, errDraining()
 		}
 		if f := unlaunched(&spec, err); f != nil {
-			return p.notStarted(v, spec.ID, f)
+			return p.notStarted(v, spec.ID, phase, f)
 		}
-		return p.noEntrypoint(v, spec.ID, err)
+		return p.noEntrypoint(v, spec.ID, phase, err)
 	}
 	inst.over = inst.sandbox.Done()
 	if gate, ok := inst.sandbox.(sandbox.Gate); ok && len(spec.Extend) > 0 {
@@ -199,21 +214,21 @@ func (p *Pool) initFailed(inst *instance, ctx context.Context, err error, limit 
 
 // noEntrypoint is what comes of a command that is not there or cannot be executed, which the driver and the runtime answer with
 // Invalid: it is the function's failure, any other err the host's.
-func (p *Pool) noEntrypoint(v *hansom.Version, id string, err error) (*instance, *failure, error) {
+func (p *Pool) noEntrypoint(v *hansom.Version, id string, phase initPhase, err error) (*instance, *failure, error) {
 	if hansom.KindOf(err) != hansom.Invalid {
 		return nil, nil, hansom.Errorf(hansom.KindOf(err), "start instance", "%w", err)
 	}
-	return p.notStarted(v, id, &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error()})
+	return p.notStarted(v, id, phase, &failure{status: hansom.StatusError, errorType: typeEntrypoint, reason: err.Error()})
 }
 
 // notStarted logs a boot that failed before there was a sandbox.
-func (p *Pool) notStarted(v *hansom.Version, id string, f *failure) (*instance, *failure, error) {
+func (p *Pool) notStarted(v *hansom.Version, id string, phase initPhase, f *failure) (*instance, *failure, error) {
 	f.output, _ = newOutput(p.deps.Logs, v, id, nil) // without a file it cannot fail
 	now := time.Now()
 	if f.extension != nil {
 		f.output.event(nil, now, extensionLine(v, f.extension))
 	}
-	f.output.logInitEnd(now, v, 0, "init", f)
+	f.output.logInitEnd(now, v, 0, phase, f)
 	return nil, f, nil
 }
 
@@ -249,7 +264,7 @@ func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) han
 func newID() string { return strings.ToLower(rand.Text()[:20]) }
 
 // spec composes what runs, and what is loaded into it.
-func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, code, layers string, creds hansom.Credentials, now time.Time) (sandbox.Spec, *sandbox.Init) {
+func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, code, layers string, creds hansom.Credentials, phase initPhase, now time.Time) (sandbox.Spec, *sandbox.Init) {
 	id := newID()
 	spec := sandbox.Spec{
 		ID:      id,
@@ -290,7 +305,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 			return strings.Join(parts, ":")
 		}
 	}
-	spec.Env = environment(v, rt, id, creds, now, paths)
+	spec.Env = environment(v, rt, id, creds, phase, now, paths)
 	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
@@ -317,14 +332,14 @@ func (p *Pool) Expect(v *hansom.Version) {
 		return
 	}
 	if command, err := rt.Command(v.Handler, v.Memory, "", ""); err == nil {
-		spec, _ := p.spec(v, rt, command, "", "", hansom.Credentials{}, time.Now())
+		spec, _ := p.spec(v, rt, command, "", "", hansom.Credentials{}, onDemand, time.Now())
 		p.deps.Blanks.Expect(spec)
 	}
 }
 
 // environment is Lambda's (developer guide, "Defined runtime environment variables"). paths maps what is a path or a list of
 // paths. The function's own variables replace all but the reserved ones, which the API refuses.
-func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hansom.Credentials, now time.Time, paths func(string) string) []string {
+func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hansom.Credentials, phase initPhase, now time.Time, paths func(string) string) []string {
 	env := map[string]string{}
 	for _, e := range slices.Concat(ownEnvironment, rt.Env) {
 		name, value, _ := strings.Cut(e, "=")
@@ -343,7 +358,7 @@ func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hanso
 		"AWS_LAMBDA_FUNCTION_NAME":        v.Function,
 		"AWS_LAMBDA_FUNCTION_VERSION":     v.Number,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(v.Memory),
-		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
+		"AWS_LAMBDA_INITIALIZATION_TYPE":  phase.kind,
 		"AWS_LAMBDA_LOG_GROUP_NAME":       v.LogGroup(),
 		"AWS_LAMBDA_LOG_STREAM_NAME":      now.UTC().Format("2006/01/02/") + "[" + v.Number + "]" + id,
 		"AWS_ACCESS_KEY_ID":               creds.AccessKeyID,

@@ -175,7 +175,7 @@ func extensionRecord(e *sandbox.Event) any {
 
 // initialise is Lambda's init phase: all external extensions register, the runtime starts, then it and all extensions ask for
 // their first event. The errors are those of Link.Init, of sandbox.Extensions and of Gate.Open.
-func (i *instance) initialise(ctx context.Context, in *sandbox.Init, phase string) error {
+func (i *instance) initialise(ctx context.Context, in *sandbox.Init, phase initPhase) error {
 	if i.extensions == nil {
 		return i.link.Init(ctx, in)
 	}
@@ -194,7 +194,7 @@ func (i *instance) initialise(ctx context.Context, in *sandbox.Init, phase strin
 	if err := i.link.Init(ctx, in); err != nil {
 		return i.explained(err)
 	}
-	i.extensions.Publish(sandbox.Event{Time: time.Now(), Type: sandbox.EventInitRuntimeDone, Phase: phase, Status: "success"})
+	i.extensions.Publish(sandbox.Event{Time: time.Now(), Type: sandbox.EventInitRuntimeDone, Phase: phase.name, InitType: phase.kind, Status: "success"})
 	return i.extensions.Settle(ctx)
 }
 
@@ -221,18 +221,18 @@ func (i *instance) reported() error {
 }
 
 // startInit publishes that the init phase begins.
-func (i *instance) startInit(at time.Time, phase string, rt *runtimes.Runtime) {
+func (i *instance) startInit(at time.Time, phase initPhase, rt *runtimes.Runtime) {
 	if i.extensions != nil {
-		i.extensions.Publish(sandbox.Event{Time: at, Type: sandbox.EventInitStart, Phase: phase, Runtime: rt.Version(), RuntimeARN: rt.ARN(i.group.version.Region)})
+		i.extensions.Publish(sandbox.Event{Time: at, Type: sandbox.EventInitStart, Phase: phase.name, InitType: phase.kind, Runtime: rt.Version(), RuntimeARN: rt.ARN(i.group.version.Region)})
 	}
 }
 
 // reportInit publishes how the init phase ended.
-func (i *instance) reportInit(phase string, f *failure) {
+func (i *instance) reportInit(phase initPhase, f *failure) {
 	if i.extensions == nil {
 		return
 	}
-	e := sandbox.Event{Time: time.Now(), Type: sandbox.EventInitReport, Phase: phase, Status: "success", Duration: i.init}
+	e := sandbox.Event{Time: time.Now(), Type: sandbox.EventInitReport, Phase: phase.name, InitType: phase.kind, Status: "success", Duration: i.init}
 	if f != nil {
 		e.Status, e.ErrorType = "error", f.errorType
 		if f.status == hansom.StatusTimeout {
@@ -398,17 +398,17 @@ func (p *Pool) abandon(inst *instance, reason sandbox.ShutdownReason) {
 	}
 	inst.output.drain()
 	bytes := inst.group.bytes
-	p.memory.hold(bytes)
+	p.memory.Hold(bytes)
 	ended := p.start(func() {
 		inst.shutdown(p.logger, reason)
 		p.kill(inst)
-		p.memory.ended(bytes)
+		p.memory.Ended(bytes)
 		p.reclaim()
 		p.progress()
 	})
 	if !ended {
 		p.kill(inst)
-		p.memory.ended(bytes)
+		p.memory.Ended(bytes)
 	}
 }
 

@@ -3,12 +3,17 @@ package pool
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
+
+// key names a revision of a version.
+type key struct{ project, function, revision string }
 
 // group holds the instances of one revision and the calls that wait for one. Invariants, under mu:
 // an instance is in idle, or counted in busy, or ending; a busy one that can take another call is in open; waiting calls never
@@ -21,13 +26,17 @@ type group struct {
 
 	mu        sync.Mutex
 	idle      []*instance // a stack: the last is the one used last
+	ready     []*instance // the same of provisioned instances
 	open      []*instance // in no order; empty when an instance takes one call
 	instances map[*instance]struct{}
 	busy      int // instances that run calls
 	booting   int
+	preparing int // provisioned instances that boot
 	waiters   queue
 	retired   time.Time // zero while the revision is current
 	gone      bool      // no longer in the table: look it up again
+
+	provisioned atomic.Int32 // instances that Provision asks for; written under mu
 }
 
 // waiter is a call that waits for an instance. What it waits for is set before ready is closed.
@@ -93,9 +102,9 @@ func (q *queue) before(w *waiter) int {
 // group returns the locked group of a revision.
 func (p *Pool) group(k key) *group {
 	for {
-		g := p.groups.get(k)
+		g := p.groups.Get(k)
 		if g == nil {
-			g = p.groups.add(k, func() *group { return &group{key: k, instances: map[*instance]struct{}{}} })
+			g = p.groups.Add(k, func() *group { return &group{key: k, instances: map[*instance]struct{}{}} })
 		}
 		g.mu.Lock()
 		if !g.gone {
@@ -103,6 +112,21 @@ func (p *Pool) group(k key) *group {
 		}
 		g.mu.Unlock()
 	}
+}
+
+// serve sets the version of a new group. g is locked.
+func (g *group) serve(v *hansom.Version) {
+	if g.version == nil {
+		g.version, g.bytes, g.slots = v, int64(v.Memory)<<20, v.Slots()
+	}
+}
+
+// stack is where an instance is while it is idle. g is locked.
+func (g *group) stack(inst *instance) *[]*instance {
+	if inst.provisioned {
+		return &g.ready
+	}
+	return &g.idle
 }
 
 // acquire gives the call a slot of an instance of v: a free one, else the first that is set free or booted. start is when it
@@ -114,9 +138,7 @@ func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, 
 			g.mu.Unlock()
 			return nil, start, nil, errDraining()
 		}
-		if g.version == nil {
-			g.version, g.bytes, g.slots = v, int64(v.Memory)<<20, v.Slots()
-		}
+		g.serve(v)
 		if inst = g.free(); inst == nil {
 			w, err := p.enqueue(g)
 			g.mu.Unlock()
@@ -135,8 +157,8 @@ func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, 
 	}
 }
 
-// free takes a slot of the fullest instance that has one, so that others can expire, else of the idle one used last; nil when
-// there is none. g is locked.
+// free takes a slot of the fullest instance that has one, so that others can expire, else of the idle one used last, of those that
+// are provisioned first; nil when there is none. g is locked.
 func (g *group) free() *instance {
 	var inst *instance
 	for _, o := range g.open {
@@ -144,10 +166,14 @@ func (g *group) free() *instance {
 			inst = o
 		}
 	}
-	if n := len(g.idle); inst == nil && n > 0 {
-		inst = g.idle[n-1]
-		g.idle[n-1] = nil
-		g.idle = g.idle[:n-1]
+	stack := &g.ready
+	if len(g.ready) == 0 {
+		stack = &g.idle
+	}
+	if n := len(*stack); inst == nil && n > 0 {
+		inst = (*stack)[n-1]
+		(*stack)[n-1] = nil
+		*stack = (*stack)[:n-1]
 		g.busy++
 		inst.busy.Store(true)
 	}
@@ -190,9 +216,8 @@ func (g *group) served() int { return g.booting * g.slots }
 
 // enqueue makes a call wait and starts the boot it needs, if there is memory. g is locked.
 func (p *Pool) enqueue(g *group) (*waiter, error) {
-	if g.bytes > p.memory.budget {
-		return nil, hansom.Errorf(hansom.Unavailable, "run function",
-			"the function needs %d MB of memory, but all instances of this server together may use %d MB: give the function less or the server more", g.bytes>>20, p.memory.budget>>20)
+	if g.bytes > p.memory.Limit() {
+		return nil, p.tooLarge(g)
 	}
 	w := &waiter{ready: make(chan struct{})}
 	g.waiters.push(w)
@@ -202,7 +227,7 @@ func (p *Pool) enqueue(g *group) (*waiter, error) {
 		return nil, p.throttled("all memory for instances is in use, and too many calls of the function wait for it already")
 	}
 	if g.waiters.n > g.served() {
-		p.memory.want(g)
+		p.memory.Want(g)
 		p.reclaim()
 	}
 	return w, nil
@@ -210,11 +235,11 @@ func (p *Pool) enqueue(g *group) (*waiter, error) {
 
 // grow starts the boots that the waiting calls need, as far as memory goes. g is locked.
 func (p *Pool) grow(g *group) {
-	for g.served() < g.waiters.n && p.memory.reserve(g.bytes) {
+	for g.served() < g.waiters.n && p.memory.Reserve(g.bytes) {
 		g.booting++
 		if !p.start(func() { p.boot(g) }) {
 			g.booting--
-			p.memory.release(g.bytes)
+			p.memory.Release(g.bytes)
 			return
 		}
 	}
@@ -299,7 +324,8 @@ func (p *Pool) settle(inst *instance, now time.Time) {
 	}
 	inst.idleSince = now
 	inst.busy.Store(false)
-	g.idle = append(g.idle, inst)
+	stack := g.stack(inst)
+	*stack = append(*stack, inst)
 	g.mu.Unlock()
 	p.reclaim()
 	p.progress()
@@ -317,14 +343,12 @@ func (p *Pool) discard(inst *instance, reason sandbox.ShutdownReason) {
 func (g *group) take(inst *instance) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, x := range g.idle {
-		if x == inst {
-			copy(g.idle[i:], g.idle[i+1:])
-			g.idle[len(g.idle)-1] = nil
-			g.idle = g.idle[:len(g.idle)-1]
-			inst.busy.Store(true)
-			return true
-		}
+	stack := g.stack(inst)
+	i := slices.Index(*stack, inst)
+	if i < 0 {
+		return false
 	}
-	return false
+	*stack = slices.Delete(*stack, i, i+1)
+	inst.busy.Store(true)
+	return true
 }

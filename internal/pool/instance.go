@@ -36,6 +36,8 @@ type instance struct {
 	retireAt time.Time     // no call starts later: the credentials are about to expire
 	init     time.Duration
 
+	provisioned bool // it is of the provisioned concurrency, not made for a call
+
 	extensions sandbox.Extensions // nil when the link does not serve them
 	extended   atomic.Bool        // it has extensions, which end in their own time
 	over       <-chan struct{}    // closed when the runtime has ended
@@ -180,6 +182,8 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	if c.Cold {
 		c.Init = inst.init
 	}
+	c.Provisioned = inst.provisioned
+	c.Spillover = !inst.provisioned && inst.group.provisioned.Load() > 0
 	var f *failure
 	var result hansom.Result
 	if err == nil {
@@ -289,7 +293,7 @@ func exited(inst *instance) *failure {
 // end ends the instance and gives its memory back. Whoever calls it has taken the instance out of idle.
 func (p *Pool) end(inst *instance) {
 	inst.once.Do(func() {
-		p.memory.end(inst.group.bytes)
+		p.memory.End(inst.group.bytes)
 		p.ended(inst, sandbox.Spindown)
 	})
 }
@@ -297,7 +301,7 @@ func (p *Pool) end(inst *instance) {
 // endLater is end in the background. reason is what extensions are told.
 func (p *Pool) endLater(inst *instance, reason sandbox.ShutdownReason) {
 	inst.once.Do(func() {
-		p.memory.end(inst.group.bytes)
+		p.memory.End(inst.group.bytes)
 		if !p.start(func() { p.ended(inst, reason) }) {
 			p.ended(inst, reason)
 		}
@@ -305,6 +309,9 @@ func (p *Pool) endLater(inst *instance, reason sandbox.ShutdownReason) {
 }
 
 func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {
+	if inst.provisioned {
+		p.provisionedEnded(inst)
+	}
 	inst.shutdown(p.logger, reason)
 	inst.sandbox.Kill() // before its link goes: a runtime would complain of that
 	_ = inst.link.Close()
@@ -314,7 +321,7 @@ func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {
 	g.mu.Lock()
 	delete(g.instances, inst)
 	g.mu.Unlock()
-	p.memory.ended(g.bytes)
+	p.memory.Ended(g.bytes)
 	p.reclaim()
 	p.progress()
 }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/sandbox"
@@ -29,22 +30,22 @@ func (p *Pool) Maintain(ctx context.Context) error {
 func (p *Pool) sweep(now time.Time) {
 	var expired, cold []*instance
 	empty := false
-	for g := range p.groups.all() {
+	for g := range p.groups.All() {
 		g.mu.Lock()
-		kept := g.idle[:0]
-		for _, inst := range g.idle {
-			switch quiet := now.Sub(inst.idleSince); {
-			case quiet >= p.cfg.Idle || now.After(inst.retireAt):
-				inst.busy.Store(true)
-				expired = append(expired, inst)
-				continue
-			case p.cfg.Freeze > 0 && quiet >= p.cfg.Freeze && !inst.frozen.Load():
-				cold = append(cold, inst)
-			}
-			kept = append(kept, inst)
+		for _, stack := range []*[]*instance{&g.idle, &g.ready} {
+			*stack = slices.DeleteFunc(*stack, func(inst *instance) bool {
+				quiet := now.Sub(inst.idleSince)
+				if quiet >= p.cfg.Idle && !inst.provisioned || now.After(inst.retireAt) {
+					inst.busy.Store(true)
+					expired = append(expired, inst)
+					return true
+				}
+				if p.cfg.Freeze > 0 && quiet >= p.cfg.Freeze && !inst.frozen.Load() {
+					cold = append(cold, inst)
+				}
+				return false
+			})
 		}
-		clear(g.idle[len(kept):])
-		g.idle = kept
 		empty = empty || g.unused(now)
 		g.mu.Unlock()
 	}
@@ -57,7 +58,7 @@ func (p *Pool) sweep(now time.Time) {
 	if !empty {
 		return
 	}
-	p.groups.sweep(func(g *group) bool {
+	p.groups.Sweep(func(g *group) bool {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.gone = g.unused(now)
@@ -67,5 +68,5 @@ func (p *Pool) sweep(now time.Time) {
 
 // unused says that nothing would be lost with g: an idle function costs no memory. g is locked.
 func (g *group) unused(now time.Time) bool {
-	return len(g.instances)+g.booting+g.busy+g.waiters.n == 0 && (g.retired.IsZero() || now.Sub(g.retired) >= tombstone)
+	return len(g.instances)+g.booting+g.preparing+int(g.provisioned.Load())+g.busy+g.waiters.n == 0 && (g.retired.IsZero() || now.Sub(g.retired) >= tombstone)
 }

@@ -2,134 +2,27 @@ package pool
 
 import (
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
-// memory is the budget that the limits of all instances share, and who waits for a part of it. Only cold paths lock it.
-type memory struct {
-	budget int64
-	blanks Blanks // they have what is left; nil when there are none
-
-	mu      sync.Mutex
-	used    int64
-	ending  int64    // the part of used that is about to be free
-	hungry  []*group // in the order in which they began to wait
-	waiting atomic.Int32
-	running bool // a goroutine serves the hungry
-	again   bool // and has to look once more
-}
-
-func (m *memory) reserve(n int64) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.used+n > m.budget {
-		return false
-	}
-	m.take(n)
-	return true
-}
-
-// take adds n bytes, which may be negative, to those used. m is locked.
-func (m *memory) take(n int64) {
-	m.used += n
-	if m.blanks != nil {
-		m.blanks.Fit(m.budget-m.used, m.budget)
-	}
-}
-
-func (m *memory) release(n int64) {
-	m.mu.Lock()
-	m.take(-n)
-	m.mu.Unlock()
-}
-
-// hold adds n bytes that will be released soon, over the budget if need be.
-func (m *memory) hold(n int64) {
-	m.mu.Lock()
-	m.take(n)
-	m.ending += n
-	m.mu.Unlock()
-}
-
-// end says that n bytes will be released soon.
-func (m *memory) end(n int64) {
-	m.mu.Lock()
-	m.ending += n
-	m.mu.Unlock()
-}
-
-// ended releases what end announced.
-func (m *memory) ended(n int64) {
-	m.mu.Lock()
-	m.take(-n)
-	m.ending -= n
-	m.mu.Unlock()
-}
-
-// want notes that g waits for memory.
-func (m *memory) want(g *group) {
-	m.mu.Lock()
-	if !slices.Contains(m.hungry, g) {
-		m.hungry = append(m.hungry, g)
-		m.waiting.Store(int32(len(m.hungry)))
-	}
-	m.mu.Unlock()
-}
-
-// sated removes g from those that wait.
-func (m *memory) sated(g *group) {
-	m.mu.Lock()
-	if i := slices.Index(m.hungry, g); i >= 0 {
-		m.hungry = slices.Delete(m.hungry, i, i+1)
-		m.waiting.Store(int32(len(m.hungry)))
-	}
-	m.mu.Unlock()
-}
-
-// begin says whether the caller has to serve the hungry: one goroutine does at a time.
-func (m *memory) begin() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.again = true
-	if m.running {
-		return false
-	}
-	m.running = true
-	return true
-}
-
-// next is the list to serve; false when nothing happened since the last one.
-func (m *memory) next() ([]*group, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.again {
-		m.running = false
-		return nil, false
-	}
-	m.again = false
-	return slices.Clone(m.hungry), true
-}
-
-// missing is what has to be evicted until n bytes are free, what is ending already counted as free.
-func (m *memory) missing(n int64) int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.used - m.ending + n - m.budget
+// tooLarge is what g gets when not even one instance of it fits.
+func (p *Pool) tooLarge(g *group) error {
+	return hansom.Errorf(hansom.Unavailable, "run function",
+		"the function needs %d MB of memory, but all instances of this server together may use %d MB: give the function less or the server more", g.bytes>>20, p.memory.Limit()>>20)
 }
 
 // reclaim serves the groups that wait for memory in the background. It is called whenever memory or an idle instance becomes
 // free; while nobody waits it costs one atomic read.
 func (p *Pool) reclaim() {
-	if p.memory.waiting.Load() == 0 || !p.memory.begin() {
+	if p.memory.Waiting() == 0 || !p.memory.Begin() {
 		return
 	}
 	serve := func() {
 		for {
-			hungry, ok := p.memory.next()
+			hungry, ok := p.memory.Next()
 			if !ok {
 				return
 			}
@@ -139,9 +32,7 @@ func (p *Pool) reclaim() {
 		}
 	}
 	if !p.start(serve) {
-		p.memory.mu.Lock()
-		p.memory.running = false
-		p.memory.mu.Unlock()
+		p.memory.Cancel()
 	}
 }
 
@@ -152,7 +43,7 @@ func (p *Pool) feed(g *group) {
 	p.grow(g)
 	short := g.waiters.n > g.served()
 	if !short {
-		p.memory.sated(g) // under g.mu, so that no call that just began to wait is forgotten
+		p.memory.Sated(g) // under g.mu, so that no call that just began to wait is forgotten
 	}
 	g.mu.Unlock()
 	if short {
@@ -160,9 +51,9 @@ func (p *Pool) feed(g *group) {
 	}
 }
 
-// evict ends the longest idle instances of other groups until g can have one. It ends none when that would not suffice.
+// evict ends the longest idle instances until g can have one, but for provisioned ones. It ends none when that would not suffice.
 func (p *Pool) evict(g *group) {
-	missing := p.memory.missing(g.bytes)
+	missing := p.memory.Missing(g.bytes)
 	if missing <= 0 {
 		return // enough is ending already
 	}
@@ -172,10 +63,7 @@ func (p *Pool) evict(g *group) {
 	}
 	var victims []victim
 	var sum int64
-	for other := range p.groups.all() {
-		if other == g {
-			continue
-		}
+	for other := range p.groups.All() {
 		other.mu.Lock()
 		for _, inst := range other.idle {
 			victims = append(victims, victim{inst, inst.idleSince})

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/pool/budget"
+	"github.com/hansomcloud/hansom/internal/pool/table"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
@@ -23,12 +25,13 @@ type Pool struct {
 	cfg    Config
 	deps   Deps
 	logger *slog.Logger
-	groups *table
-	memory memory
+	groups *table.Table[key, *group]
+	memory *budget.Budget[*group] // that the limits of all instances share; only cold paths lock it
 
 	draining  atomic.Bool
 	closed    atomic.Bool
 	progressC chan struct{} // one is put there when something ended that Drain may wait for
+	endedC    chan struct{} // one is put there when a provisioned instance has ended
 	evictions atomic.Int64
 
 	ctx    context.Context // of boots
@@ -49,9 +52,12 @@ func New(cfg Config, deps Deps, logger *slog.Logger) (*Pool, error) {
 		}
 		cfg.Memory = host / 4 * 3
 	}
-	p := &Pool{cfg: cfg, deps: deps, logger: logger.With("component", "pool"), groups: newTable(), progressC: make(chan struct{}, 1)}
-	p.memory.budget, p.memory.blanks = cfg.Memory, deps.Blanks
-	p.memory.release(0)
+	var left func(free, limit int64)
+	if deps.Blanks != nil {
+		left = deps.Blanks.Fit
+	}
+	p := &Pool{cfg: cfg, deps: deps, logger: logger.With("component", "pool"), groups: table.New[key, *group](func(k key) string { return k.revision }),
+		memory: budget.New[*group](cfg.Memory, left), progressC: make(chan struct{}, 1), endedC: make(chan struct{}, 1)}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p, nil
 }
@@ -85,8 +91,9 @@ func (p *Pool) Run(ctx context.Context, v *hansom.Version, inv *hansom.Invocatio
 func (p *Pool) Retire(project, function, revision string) {
 	g := p.group(key{project, function, revision})
 	g.retired = time.Now()
-	idle := g.idle
-	g.idle = nil
+	idle := append(g.idle, g.ready...)
+	g.idle, g.ready = nil, nil
+	g.provisioned.Store(0)
 	for _, inst := range idle {
 		inst.busy.Store(true)
 	}
@@ -124,13 +131,13 @@ func (p *Pool) Close() error {
 	p.mu.Unlock()
 	p.cancel()
 	var ending sync.WaitGroup
-	for g := range p.groups.all() {
+	for g := range p.groups.All() {
 		g.mu.Lock()
 		for w := g.waiters.pop(); w != nil; w = g.waiters.pop() {
 			w.err = errDraining()
 			close(w.ready)
 		}
-		g.idle = nil
+		g.idle, g.ready = nil, nil
 		for inst := range g.instances {
 			ending.Go(func() { p.end(inst) })
 		}
@@ -177,6 +184,7 @@ func (p *Pool) throttled(why string) error {
 // Stats of one moment.
 type Stats struct {
 	Booting, Idle, Busy int   // instances
+	Provisioned         int   // of those idle and busy
 	Frozen              int   // of those idle
 	Waiting             int   // calls that wait for an instance
 	Reserved, Budget    int64 // bytes of memory limits
@@ -185,18 +193,18 @@ type Stats struct {
 
 // Stats counts what there is.
 func (p *Pool) Stats() Stats {
-	s := Stats{Budget: p.memory.budget, Evictions: p.evictions.Load()}
-	p.memory.mu.Lock()
-	s.Reserved = p.memory.used
-	p.memory.mu.Unlock()
-	for g := range p.groups.all() {
+	s := Stats{Reserved: p.memory.Used(), Budget: p.memory.Limit(), Evictions: p.evictions.Load()}
+	for g := range p.groups.All() {
 		g.mu.Lock()
-		s.Booting += g.booting
-		s.Idle += len(g.idle)
+		s.Booting += g.booting + g.preparing
+		s.Idle += len(g.idle) + len(g.ready)
 		s.Busy += g.busy
 		s.Waiting += g.waiters.n
-		for _, inst := range g.idle {
-			if inst.frozen.Load() {
+		for inst := range g.instances {
+			if inst.provisioned {
+				s.Provisioned++
+			}
+			if !inst.busy.Load() && inst.frozen.Load() {
 				s.Frozen++
 			}
 		}
@@ -207,12 +215,12 @@ func (p *Pool) Stats() Stats {
 
 // Instances counts the instances of a function, those that boot included, and how many of them are busy.
 func (p *Pool) Instances(project, function string) (all, busy int) {
-	for g := range p.groups.all() {
+	for g := range p.groups.All() {
 		if g.key.project != project || g.key.function != function {
 			continue
 		}
 		g.mu.Lock()
-		all += g.booting + len(g.idle) + g.busy
+		all += g.booting + g.preparing + len(g.idle) + len(g.ready) + g.busy
 		busy += g.busy
 		g.mu.Unlock()
 	}

@@ -34,6 +34,7 @@ const (
 	callUndelivered
 	callTimeout
 	update
+	provision // as many instances as Takes says, the last ones that are asked for stay
 	kinds
 )
 
@@ -116,10 +117,10 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 		if s.Reserved > s.Budget || s.Reserved < 0 {
 			fail("%d bytes reserved of %d", s.Reserved, s.Budget)
 		}
-		for g := range p.groups.all() {
+		for g := range p.groups.All() {
 			g.mu.Lock()
-			if g.waiters.n > 0 && len(g.idle)+len(g.open) > 0 {
-				fail("%s: %d wait beside %d idle and %d open instances", g.key.function, g.waiters.n, len(g.idle), len(g.open))
+			if g.waiters.n > 0 && len(g.idle)+len(g.ready)+len(g.open) > 0 {
+				fail("%s: %d wait beside %d idle and %d open instances", g.key.function, g.waiters.n, len(g.idle)+len(g.ready), len(g.open))
 			}
 			for i, inst := range g.open {
 				if inst.place != i || !inst.open || inst.draining || inst.calls < 1 || inst.calls >= g.slots {
@@ -138,8 +139,13 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 			if busy != g.busy {
 				fail("%s: %d instances run calls, %d are counted", g.key.function, busy, g.busy)
 			}
-			if n := len(g.instances); len(g.idle)+g.busy > n {
-				fail("%s: %d idle and %d busy of %d instances", g.key.function, len(g.idle), g.busy, n)
+			if n := len(g.instances); len(g.idle)+len(g.ready)+g.busy > n {
+				fail("%s: %d idle and %d busy of %d instances", g.key.function, len(g.idle)+len(g.ready), g.busy, n)
+			}
+			for _, inst := range g.idle {
+				if inst.provisioned {
+					fail("%s: a provisioned instance is among the others", g.key.function)
+				}
 			}
 			g.mu.Unlock()
 		}
@@ -159,6 +165,19 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 		if a.Kind == update {
 			p.Retire(v.Project, v.Function, v.Revision)
 			revisions[a.Function]++
+			continue
+		}
+		if a.Kind == provision {
+			want := a.Takes % 4
+			demand += want
+			calls.Go(func() {
+				p.Provision(v, want)
+				for range want {
+					if err := p.Boot(v); err != nil && hansom.KindOf(err) == hansom.Internal {
+						fail("boot: %v", err)
+					}
+				}
+			})
 			continue
 		}
 		n++
@@ -195,6 +214,11 @@ func schedule(t *testing.T, actions []action, budget int64, boot time.Duration, 
 	}
 	if int(answered.Load()) != n {
 		fail("%d of %d calls answered", answered.Load(), n)
+	}
+	for i, revision := range revisions {
+		v := version(fmt.Sprintf("f%d", i))
+		v.Revision = fmt.Sprint(v.Function, revision)
+		p.Provision(v, 0)
 	}
 	time.Sleep(time.Minute) // boots end, what is idle expires
 	synctest.Wait()

@@ -51,7 +51,7 @@ func TestFromZeroToManyAndBack(t *testing.T) {
 		if s := p.Stats(); s.Idle != 0 || s.Reserved != 0 || len(d.alive()) != 0 {
 			t.Errorf("after 11 minutes: %+v, %d alive", s, len(d.alive()))
 		}
-		if p.groups.get(key{v.Project, v.Function, v.Revision}) != nil {
+		if p.groups.Get(key{v.Project, v.Function, v.Revision}) != nil {
 			t.Error("an idle function keeps its group")
 		}
 	})
@@ -77,7 +77,7 @@ func TestLastInFirstOut(t *testing.T) {
 		}
 		calls.Wait()
 		close(release)
-		g := p.groups.get(key{v.Project, v.Function, v.Revision})
+		g := p.groups.Get(key{v.Project, v.Function, v.Revision})
 		g.mu.Lock()
 		last := g.idle[2].sandbox.(*stubSandbox).number
 		g.mu.Unlock()
@@ -165,7 +165,7 @@ func TestManyClientsFewInstances(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := p.memory.waiting.Load(); n != 0 {
+		if n := p.memory.Waiting(); n != 0 {
 			t.Errorf("%d functions still wait for memory", n)
 		}
 		if len(r.recorded()) != 500 {
@@ -252,7 +252,7 @@ func TestEviction(t *testing.T) {
 		time.Sleep(time.Second)
 		mustRun(t, p, version("d"), id(4), "1") // b is the one idle longest
 		idle := map[string]int{}
-		for g := range p.groups.all() {
+		for g := range p.groups.All() {
 			g.mu.Lock()
 			idle[g.key.function] = len(g.idle)
 			g.mu.Unlock()
@@ -407,7 +407,7 @@ func TestUpdateWhileCallsRun(t *testing.T) {
 			t.Errorf("a retired revision keeps an instance: %+v", s)
 		}
 		time.Sleep(20 * time.Minute)
-		for g := range p.groups.all() {
+		for g := range p.groups.All() {
 			t.Errorf("group of %v is left", g.key)
 		}
 	})
@@ -473,7 +473,7 @@ func TestExpiredBetweenSweeps(t *testing.T) {
 			mustRun(t, p, v, id(n), "1")
 			s := d.alive()[0]
 			var retireAt time.Time
-			for g := range p.groups.all() {
+			for g := range p.groups.All() {
 				g.mu.Lock()
 				for inst := range g.instances {
 					retireAt = inst.retireAt

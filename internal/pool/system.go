@@ -111,11 +111,11 @@ func outcome(f *failure, failed bool, reported string) (status, errorType string
 }
 
 // logInitStart writes the first lines of an instance.
-func (o *output) logInitStart(at time.Time, v *hansom.Version, rt *runtimes.Runtime, phase string) {
+func (o *output) logInitStart(at time.Time, v *hansom.Version, rt *runtimes.Runtime, phase initPhase) {
 	if v.Logging.Format != formatJSON {
 		o.event(nil, at, initStartLine(v, rt))
 	} else {
-		o.event(nil, at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: "on-demand", Phase: phase, RuntimeVersion: rt.Version(),
+		o.event(nil, at, systemLine(v, at, "INFO", "initStart", initRecord{InitializationType: phase.kind, Phase: phase.name, RuntimeVersion: rt.Version(),
 			RuntimeVersionArn: rt.ARN(v.Region), FunctionName: v.Function, FunctionVersion: v.Number}))
 	}
 	o.warn(at, v, rt.Warning)
@@ -133,15 +133,15 @@ func (o *output) warn(at time.Time, v *hansom.Version, message string) {
 }
 
 // logInitEnd writes how an init went; f is nil when it went well, of which text says nothing.
-func (o *output) logInitEnd(at time.Time, v *hansom.Version, d time.Duration, phase string, f *failure) {
+func (o *output) logInitEnd(at time.Time, v *hansom.Version, d time.Duration, phase initPhase, f *failure) {
 	if v.Logging.Format != formatJSON {
 		if f != nil {
-			o.event(nil, at, initReportLine(d, phase, f))
+			o.event(nil, at, initReportLine(d, phase.name, f))
 		}
 		return
 	}
 	status, errorType := outcome(f, false, "")
-	done := initRecord{InitializationType: "on-demand", Phase: phase, Status: status, ErrorType: errorType}
+	done := initRecord{InitializationType: phase.kind, Phase: phase.name, Status: status, ErrorType: errorType}
 	level := levelOf(status, "DEBUG")
 	o.event(nil, at, systemLine(v, at, level, "initRuntimeDone", done))
 	done.Metrics = &initMetrics{millis(d)}

@@ -93,7 +93,7 @@ func TestLoggingEnvironment(t *testing.T) {
 		v.Logging = c.logging
 		r := newRecorder()
 		var got []string
-		for _, e := range environment(v, &r.runtime, "i", hansom.Credentials{}, time.Now(), func(s string) string { return s }) {
+		for _, e := range environment(v, &r.runtime, "i", hansom.Credentials{}, onDemand, time.Now(), func(s string) string { return s }) {
 			if strings.HasPrefix(e, "AWS_LAMBDA_LOG_") && !strings.HasPrefix(e, "AWS_LAMBDA_LOG_STREAM") {
 				got = append(got, e)
 			}

@@ -77,8 +77,6 @@ func stream(t sandbox.EventType) int {
 
 var streams = [...]string{"platform", "function", "extension"}
 
-const initType = "on-demand"
-
 type entry struct {
 	Time   string `json:"time"`
 	Type   string `json:"type"`
@@ -162,12 +160,12 @@ func render(e *sandbox.Event, f form, cfg *sandbox.ExtensionConfig) []byte {
 		}
 		return encode(out)
 	case sandbox.EventInitStart:
-		r.InitType, r.Phase, r.Runtime, r.RuntimeARN = initType, e.Phase, e.Runtime, e.RuntimeARN
+		r.InitType, r.Phase, r.Runtime, r.RuntimeARN = e.InitType, e.Phase, e.Runtime, e.RuntimeARN
 		r.Function, r.Number, r.Instance, r.MaxMemory = cfg.Version.Function, cfg.Version.Number, cfg.Instance, int64(cfg.Version.Memory)<<20
 	case sandbox.EventInitRuntimeDone:
-		r.InitType, r.Phase, r.Status, r.ErrorType = initType, e.Phase, e.Status, e.ErrorType
+		r.InitType, r.Phase, r.Status, r.ErrorType = e.InitType, e.Phase, e.Status, e.ErrorType
 	case sandbox.EventInitReport:
-		r.InitType, r.Phase, r.Status, r.ErrorType, r.Metrics = initType, e.Phase, e.Status, e.ErrorType, initMetrics{millis(e.Duration)}
+		r.InitType, r.Phase, r.Status, r.ErrorType, r.Metrics = e.InitType, e.Phase, e.Status, e.ErrorType, initMetrics{millis(e.Duration)}
 	case sandbox.EventStart:
 		r.Version, r.Tracing = cfg.Version.Number, traced(e.Trace)
 		if logs {

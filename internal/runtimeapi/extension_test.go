@@ -381,7 +381,7 @@ func line(i int) sandbox.Event {
 
 func TestTelemetry(t *testing.T) {
 	x := attend(t, "one", "two", "three")
-	x.Publish(sandbox.Event{Time: time.Now(), Type: sandbox.EventInitStart, Phase: "init"})
+	x.Publish(sandbox.Event{Time: time.Now(), Type: sandbox.EventInitStart, Phase: "init", InitType: "on-demand"})
 	one, two, three := x.register("one"), x.register("two"), x.register("three", "SHUTDOWN")
 	http, logs := &receiver{fail: 2}, &receiver{}
 	one.subscribe("/2022-07-01/telemetry", `"platform","function"`, http.start(t))

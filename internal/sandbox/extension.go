@@ -88,6 +88,7 @@ type Event struct {
 	Message string // EventFunctionLog, EventExtensionLog: one line without its newline
 
 	Phase      string // of an init: "init" or "invoke"
+	InitType   string // of an init: "on-demand" or "provisioned-concurrency"
 	Runtime    string // EventInitStart: its version
 	RuntimeARN string
 
