@@ -125,3 +125,6 @@ func ParseCall(b []byte) (Call, error) {
 	c.Event = b
 	return c, nil
 }
+
+// AppendWindow appends the body of a WINDOW to dst.
+func AppendWindow(dst []byte, n uint32) []byte { return binary.LittleEndian.AppendUint32(dst, n) }

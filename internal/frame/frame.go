@@ -16,7 +16,13 @@
 //	ERROR   runtime -> server. Body: error JSON {"errorType","errorMessage","trace"|"stackTrace",...}. Ends the stream. With FlagFatal the runtime exits after it.
 //	LOG     runtime -> server, stream of the invocation or 0. Body: one log message, newlines allowed inside. Comes before the RESULT it belongs to.
 //	        A message over 256 KB may be taken apart.
-//	CANCEL  server -> runtime: the invocation's deadline is over. WINDOW: credit for CHUNK bytes, u32. PING: answered with PING. STOP: end gracefully.
+//	CANCEL  server -> runtime: the invocation's deadline is over. Its answer is dropped, should it come.
+//	WINDOW  server -> runtime. Body: u32, bytes of CHUNK bodies that the stream may have beyond those it had credit for.
+//	PING    answered with PING. STOP: server -> runtime, end gracefully.
+//
+// A runtime whose environment has AWS_LAMBDA_MAX_CONCURRENCY is given that many invocations at once, otherwise one. In the first
+// case a streamed answer begins with Credit, and CHUNK frames beyond what it was granted break the protocol; so one slow reader
+// holds up no other. In the second case there is no WINDOW: the socket alone holds the runtime back.
 package frame
 
 import (
@@ -33,6 +39,9 @@ const HeaderSize = 16
 // MaxBody is the largest body accepted, in bytes: the 6 MB payload and room for metadata and base64. A RESULT may announce
 // more: the function is told that its answer is too large, which is no breach of the protocol.
 const MaxBody = 16 << 20
+
+// Credit is how many bytes of CHUNK bodies a stream may have before its first WINDOW, in runtimes that take several invocations at once.
+const Credit = 256 << 10
 
 // Kind of a frame.
 type Kind uint8

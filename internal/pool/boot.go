@@ -309,7 +309,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
-	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready}
+	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready, Slots: v.Slots()}
 	if rt.Blank(v.Environment) {
 		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
 	}
@@ -367,6 +367,9 @@ func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hanso
 	})
 	if v.Logging.Format == formatJSON {
 		env["AWS_LAMBDA_LOG_FORMAT"], env["AWS_LAMBDA_LOG_LEVEL"] = v.Logging.Format, v.Logging.Application
+	}
+	if n := v.Slots(); n > 1 && rt.Frames {
+		env["AWS_LAMBDA_MAX_CONCURRENCY"], env["AWS_LAMBDA_INITIALIZATION_TYPE"] = strconv.Itoa(n), "lambda-managed-instances"
 	}
 	if rt.Family != runtimes.Provided && rt.Family != runtimes.HTTP {
 		env["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + v.Runtime

@@ -508,6 +508,13 @@ func (l *FrameLink) fill(n int) error {
 	return nil
 }
 
+// unread takes over what was read beyond the last frame: buf.B[r:w]. buf may be nil.
+func (l *FrameLink) unread() (buf *Buffer, r, w int) {
+	buf, r, w = l.in, l.r, l.w
+	l.in, l.r, l.w = nil, 0, 0
+	return buf, r, w
+}
+
 // drop forgets what is unread and gives the buffer back.
 func (l *FrameLink) drop() {
 	if l.in != nil {

@@ -171,6 +171,7 @@ type Init struct {
 	TaskRoot string // "/var/task" as the runtime sees it
 	Env      []string
 	Ready    string // hansom.Version.Ready
+	Slots    int    // most invocations at once; 0 means 1
 }
 
 // InitError is a failure to load the function. Payload is Lambda's error JSON.
@@ -195,5 +196,5 @@ type Response struct {
 }
 
 // LogFunc takes a log message that the runtime attributed to a request ("" when to none). The message is valid during the call.
-// It is called by a goroutine that is in Init or Invoke.
+// It is called by a goroutine that is in Init or Invoke, or by a link's own, one at a time.
 type LogFunc func(requestID string, message []byte)

@@ -97,7 +97,7 @@ func link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbo
 	case rt.Family == runtimes.HTTP:
 		return httplink.New(sb)
 	case rt.Frames:
-		return runtimeapi.Beside(sb.Listener(pool.RuntimePort), sandbox.NewFrameLink(sb.Conn(), log)), nil
+		return runtimeapi.Beside(sb.Listener(pool.RuntimePort), sandbox.NewPipeline(sb.Conn(), log)), nil
 	}
 	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
 }
