@@ -2,7 +2,10 @@
 // It imports the standard library only; every other package builds on it. See docs/architecture.md.
 package hansom
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 const (
 	DefaultProject = "000000000000" // the project that exists from the start
@@ -19,6 +22,7 @@ const (
 	MaxUnpacked      = 250 << 20
 	MaxEnvironment   = 4 << 10
 	MaxConcurrency   = 1000 // per project: the account limit
+	MaxSlots         = 1600 // invocations at once in one instance
 	HTTPConcurrency  = 80   // invocations at once in an instance of the http runtime, unless the function says otherwise
 )
 
@@ -101,6 +105,11 @@ func (v *Version) ARN() string {
 
 // RuntimeHTTP is the runtime of programs that serve HTTP on $PORT.
 const RuntimeHTTP = "http"
+
+// Concurrent says that instances of a runtime can take several invocations at once.
+func Concurrent(runtime string) bool {
+	return runtime == RuntimeHTTP || strings.HasPrefix(runtime, "nodejs")
+}
 
 // ServesHTTP says that the function takes web requests as they are.
 func (v *Version) ServesHTTP() bool { return v.Runtime == RuntimeHTTP }

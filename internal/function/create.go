@@ -17,7 +17,7 @@ import (
 // Errors: Conflict when the name is taken; Invalid for bad settings or code; NotFound for a digest that was not uploaded.
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
 	set := settings{Description: in.Description, Runtime: in.Runtime, Handler: in.Handler, Role: in.Role, Memory: in.Memory, Ephemeral: in.Ephemeral,
-		Timeout: in.Timeout, Environment: in.Environment, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart}
+		Timeout: in.Timeout, Environment: in.Environment, Concurrency: in.Concurrency, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart}
 	set.setDefaults()
 	if err := set.logging.change(in.Name, in.Logging); err != nil {
 		return Function{}, err
@@ -138,10 +138,12 @@ func (s *Service) validate(name string, set settings) error {
 	case set.Runtime != hansom.RuntimeHTTP && strings.ContainsFunc(set.Handler, unicode.IsSpace): // in AWS's words, as the API cannot tell
 		return hansom.Errorf(hansom.Invalid, op, "1 validation error detected: Value '%s' at 'handler' failed to satisfy constraint: "+
 			"Member must satisfy regular expression pattern: [^\\s]+", set.Handler).WithCode("ValidationException")
-	case set.Concurrency < 0 || set.Concurrency > hansom.MaxConcurrency:
-		return hansom.Errorf(hansom.Invalid, op, "the concurrency of %d is not between 1 and %d", set.Concurrency, hansom.MaxConcurrency)
-	case set.Runtime != hansom.RuntimeHTTP && (set.Concurrency > 1 || set.Ready != ""):
-		return hansom.Errorf(hansom.Invalid, op, "a concurrency above 1 and a path that tells readiness are for the runtime http only")
+	case set.Concurrency < 0 || set.Concurrency > hansom.MaxSlots:
+		return hansom.Errorf(hansom.Invalid, op, "the concurrency of %d is not between 1 and %d", set.Concurrency, hansom.MaxSlots)
+	case set.Concurrency > 1 && !hansom.Concurrent(set.Runtime):
+		return hansom.Errorf(hansom.Invalid, op, "A concurrency above 1 needs a runtime of Node.js or http, which %s is not.", set.Runtime)
+	case set.Ready != "" && set.Runtime != hansom.RuntimeHTTP:
+		return hansom.Errorf(hansom.Invalid, op, "a path that tells readiness is for the runtime http only")
 	case !rolePattern.MatchString(set.Role):
 		return hansom.Errorf(hansom.Invalid, op, "the role %q is not of the form arn:aws:iam::123456789012:role/name", set.Role)
 	case len(set.Description) > 256:

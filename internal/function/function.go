@@ -107,6 +107,7 @@ type CreateInput struct {
 	Ephemeral    int           // MB; 0 means DefaultEphemeral
 	Timeout      time.Duration // whole seconds; 0 means DefaultTimeout
 	Environment  map[string]string
+	Concurrency  int    // invocations at once in one instance; 0 means the runtime's default
 	Architecture string // "" or Architecture()
 	TracingMode  string // "PassThrough" or "Active"
 	Logging      hansom.Logging
@@ -135,6 +136,7 @@ type UpdateConfigurationInput struct {
 	Ephemeral   *int
 	Timeout     *time.Duration
 	Environment map[string]string // nil keeps it; empty removes all variables
+	Concurrency *int
 	TracingMode *string
 	Logging     hansom.Logging // empty fields stay as they are
 	SnapStart   *bool

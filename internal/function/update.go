@@ -43,8 +43,12 @@ func (s *Service) UpdateConfiguration(ctx context.Context, project, name string,
 	return s.update(ctx, project, name, in.RevisionID, false, func(tx *db.Tx, r *record) error {
 		set(&r.Runtime, in.Runtime)
 		if r.Runtime != hansom.RuntimeHTTP {
-			r.Concurrency, r.Ready = 0, "" // another runtime has none, and this API cannot say so
+			r.Ready = "" // this API cannot say so
 		}
+		if !hansom.Concurrent(r.Runtime) {
+			r.Concurrency = 0
+		}
+		set(&r.Concurrency, in.Concurrency)
 		set(&r.Handler, in.Handler)
 		set(&r.Role, in.Role)
 		set(&r.Description, in.Description)

@@ -137,10 +137,10 @@ func checkTimeout(d time.Duration) error {
 // checkConcurrency takes 0 for the runtime's default.
 func checkConcurrency(runtime string, n int) error {
 	switch {
-	case n < 0 || n > hansom.MaxConcurrency:
-		return fmt.Errorf("concurrency %d is out of range: 1 to %d", n, hansom.MaxConcurrency)
-	case n > 1 && runtime != hansom.RuntimeHTTP:
-		return fmt.Errorf("concurrency above 1 is not supported yet for %s, only for the runtime http; leave it out or write 1", runtime)
+	case n < 0 || n > hansom.MaxSlots:
+		return fmt.Errorf("concurrency %d is out of range: 1 to %d", n, hansom.MaxSlots)
+	case n > 1 && !hansom.Concurrent(runtime):
+		return fmt.Errorf("concurrency above 1 needs nodejs or http, which %s is not; leave it out or write 1", runtime)
 	}
 	return nil
 }

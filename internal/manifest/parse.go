@@ -205,7 +205,7 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			f.Layers = p.layers(e)
 		case "concurrency":
 			if v, ok := p.integer(e); ok && v < 1 { // 0 is for what is not written
-				p.fail(e.value, "concurrency %d is out of range: 1 to %d", v, hansom.MaxConcurrency)
+				p.fail(e.value, "concurrency %d is out of range: 1 to %d", v, hansom.MaxSlots)
 			} else if ok {
 				f.Concurrency, concurrency = v, e.value
 			}

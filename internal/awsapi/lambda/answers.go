@@ -37,7 +37,8 @@ type configuration struct {
 	SnapStart                  snapStart
 	RuntimeVersionConfig       *runtimeVersion `json:",omitempty"`
 	LoggingConfig              loggingConfig
-	Layers                     []usedLayer `json:",omitempty"`
+	Layers                     []usedLayer             `json:",omitempty"`
+	CapacityProviderConfig     *capacityProviderConfig `json:",omitempty"`
 }
 
 type (
@@ -91,6 +92,9 @@ func configurationOf(f *function.Function) configuration {
 	}
 	if f.Environment != nil {
 		c.Environment = &environment{f.Environment}
+	}
+	if f.Concurrency > 0 {
+		c.CapacityProviderConfig = &capacityProviderConfig{managedInstances{providerARN(f.Region, f.Project), f.Concurrency}}
 	}
 	for _, l := range f.Layers {
 		c.Layers = append(c.Layers, usedLayer{l.ARN, l.Size})

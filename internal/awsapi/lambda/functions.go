@@ -13,7 +13,7 @@ const maxName = 64
 // notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty
 // values are accepted.
 var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
-	"CapacityProviderConfig", "PublishTo", "DurableConfig", "TenancyConfig"}
+	"PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
 	return refuse(c.op.name, c.in, notYet...)
@@ -39,6 +39,10 @@ func (s *Service) createFunction(c *call) (any, error) {
 	if err := c.refuseUnsupported(); err != nil {
 		return nil, err
 	}
+	slots, err := s.slots(c)
+	if err != nil {
+		return nil, err
+	}
 	zip, err := c.zip(c.in.sub("Code"), "function code")
 	if err != nil {
 		return nil, err
@@ -48,7 +52,7 @@ func (s *Service) createFunction(c *call) (any, error) {
 		Description: c.in.text("Description"), Code: function.Source{Zip: zip},
 		Memory: c.in.integer("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integer("Size"),
 		Timeout:     time.Duration(c.in.integer("Timeout")) * time.Second,
-		Environment: environmentOf(c.in), Architecture: c.architecture(), Publish: c.in["Publish"] == true,
+		Environment: environmentOf(c.in), Concurrency: slots, Architecture: c.architecture(), Publish: c.in["Publish"] == true,
 		TracingMode: c.in.sub("TracingConfig").text("Mode"), Logging: c.logging(), SnapStart: c.in.sub("SnapStart").text("ApplyOn") == snapStartPublished,
 		Layers: c.in.texts("Layers"), Tags: c.in.textMap("Tags"),
 	})
@@ -166,11 +170,18 @@ func (s *Service) updateFunctionConfiguration(c *call) (any, error) {
 	if err := c.refuseUnsupported(); err != nil {
 		return nil, err
 	}
+	slots, err := s.slots(c)
+	if err != nil {
+		return nil, err
+	}
 	in := function.UpdateConfigurationInput{
 		Runtime: c.in.textPtr("Runtime"), Handler: c.in.textPtr("Handler"), Role: c.in.textPtr("Role"), Description: c.in.textPtr("Description"),
 		Memory: c.in.integerPtr("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integerPtr("Size"),
 		Environment: environmentOf(c.in), TracingMode: c.in.sub("TracingConfig").textPtr("Mode"),
 		Logging: c.logging(), Layers: c.in.texts("Layers"), RevisionID: c.in.text("RevisionId"),
+	}
+	if slots > 0 {
+		in.Concurrency = &slots
 	}
 	if on := c.in.sub("SnapStart").text("ApplyOn"); on != "" {
 		published := on == snapStartPublished

@@ -110,7 +110,8 @@ func New(cfg Config, functions *function.Service, layers *layer.Service, invoker
 			"ListLayers": (*Service).listLayers, "ListLayerVersions": (*Service).listLayerVersions, "DeleteLayerVersion": (*Service).deleteLayer,
 			"AddLayerVersionPermission": (*Service).shareLayer, "RemoveLayerVersionPermission": (*Service).unshareLayer,
 			"GetLayerVersionPolicy": (*Service).getLayerPolicy,
-			"TagResource":           (*Service).tag, "UntagResource": (*Service).untag, "ListTags": (*Service).listTags,
+			"GetCapacityProvider":   (*Service).getCapacityProvider, "ListCapacityProviders": (*Service).listCapacityProviders,
+			"TagResource": (*Service).tag, "UntagResource": (*Service).untag, "ListTags": (*Service).listTags,
 		},
 		routes: newRoutes(),
 	}
