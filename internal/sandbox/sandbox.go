@@ -57,6 +57,17 @@ type Spec struct {
 	Tmp       int64    // bytes of /tmp
 	Processes int      // most tasks; 0 means 512
 	Boot      *Boot    // what a blank for this Spec begins with; nil when it must boot with all of it
+	Fork      *Fork    // how Command may be forked instead of being started; nil when it may not
+}
+
+// Fork names a program, a zygote, whose forked children do what the Command of a Spec does. It has imported what that needs, has
+// run no code of a function, and never will. A driver may keep one running for each different Fork; one that does not starts
+// Command. Programs and drivers agree as package internal/sandbox/linux/zygote says.
+type Fork struct {
+	Command []string // absolute path as seen inside, and arguments
+	Env     []string // complete environment: what children see that look at /proc/self/environ
+	Binds   []Bind   // what the program needs of the host, as its children see it
+	Files   []string // of the host: when one of them changes, so does the program
 }
 
 // Bind shows a host path, read-only, at Target inside. A driver without mounts cannot move paths: it runs on the host's own

@@ -622,6 +622,9 @@ def set_up_builtins():
 
 if __name__ == "__main__":
     set_up_builtins()
+    if sys.argv[1:]:  # a zygote: what follows runs in what it forks
+        known = set(sys.modules)
+        __import__(sys.argv.pop()).serve(known)
     runtime = Runtime()
     try:
         runtime.run()

@@ -32,6 +32,7 @@ type box struct {
 	serve     int      // Spec.Serve's port
 	extend    []string // Spec.Extend
 	gated     bool     // the command waits for Open
+	forked    bool     // the command was forked from a zygote
 	requests  requests
 	over      chan struct{} // the command has ended, and overExit is how
 	overExit  sandbox.Exit
@@ -95,11 +96,11 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	if b.group, err = d.groups.make(spec.ID, limits{memory: spec.Memory, processes: processes(spec)}); err != nil {
 		return err
 	}
-	message, err := d.plan(spec, b.uid, b.group.freezerFiles() != nil)
-	if err != nil {
+	if err := b.clone(ctx, spec); err != nil {
 		return err
 	}
-	if err := b.clone(ctx, spec); err != nil {
+	message, err := d.plan(spec, b)
+	if err != nil {
 		return err
 	}
 	// Whatever the init is at, a signal ends it; then the control socket reads EOF.
@@ -113,6 +114,10 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	return err
 }
+
+const noFile = ^uintptr(0) // a descriptor that stays closed
+
+var initEnv = []string{"GOMAXPROCS=2", "GOGC=off", "GODEBUG=asyncpreemptoff=1"}
 
 // clone starts the init with its descriptors; see plan.Control.
 func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
@@ -128,8 +133,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		return err
 	}
 	defer unix.Close(stdout)
-	const none = ^uintptr(0)
-	files := []uintptr{d.null.Fd(), uintptr(stdout), uintptr(stdout), theirs.Fd(), none, none, none, none}
+	files := []uintptr{d.null.Fd(), uintptr(stdout), uintptr(stdout), theirs.Fd(), noFile, noFile, noFile, noFile}
 	if len(spec.Extend) > 0 {
 		stdout, err := b.pipe(&b.extOutput)
 		if err != nil {
@@ -150,6 +154,9 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 	for i, f := range b.group.freezerFiles() {
 		files[plan.FreezerTasks+i] = f.Fd()
 	}
+	if b.forked, err = b.fork(ctx, spec, files); b.forked || err != nil {
+		return err
+	}
 	pidfd := -1
 	sys := &syscall.SysProcAttr{
 		Setsid: true, // a terminal's interrupt is for the server
@@ -164,7 +171,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		sys.AmbientCaps = d.caps
 	}
 	reply := make(chan spawned, 1)
-	attr := &syscall.ProcAttr{Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=off", "GODEBUG=asyncpreemptoff=1"}, Files: files, Sys: sys}
+	attr := &syscall.ProcAttr{Dir: "/", Env: initEnv, Files: files, Sys: sys}
 	select {
 	case d.spawns <- spawn{b.group, []string{"hansom-init", b.id}, attr, reply}:
 	case <-ctx.Done():
@@ -178,9 +185,13 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 	if pidfd < 0 {
 		return errors.New("this kernel has no pidfd: Linux 5.4 is the oldest that works")
 	}
+	b.keep(pidfd)
+	return nil
+}
+
+func (b *box) keep(pidfd int) {
 	unix.SetNonblock(pidfd, true) // for the runtime's poller
 	b.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-	return nil
 }
 
 // pipe sets output to the read end of a pipe and returns the other one.

@@ -174,19 +174,40 @@ func (g *v1Group) limit(l limits) error {
 	return nil
 }
 
-func (g *v1Group) move(path func(controller string) string) error {
-	done := make([]string, 0, len(v1Controllers))
+// entered are the controllers whose groups an init enters, one for each hierarchy.
+func (g *v1Group) entered() []string {
+	var names, done []string
 	for _, name := range v1Controllers {
 		dir := g.bases[name]
 		if dir == "" || name == "freezer" || slices.Contains(done, dir) {
 			continue
 		}
+		names, done = append(names, name), append(done, dir)
+	}
+	return names
+}
+
+func (g *v1Group) move(path func(controller string) string) error {
+	for _, name := range g.entered() {
 		if err := writeFile(path(name), "0"); err != nil {
 			return err
 		}
-		done = append(done, dir)
 	}
 	return nil
+}
+
+func (g *v1Group) entries() (int, []int, error) {
+	var tasks []int
+	for _, name := range g.entered() {
+		path := g.file(name, "tasks")
+		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			closeAll(tasks)
+			return -1, nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		tasks = append(tasks, fd)
+	}
+	return -1, tasks, nil
 }
 
 func (g *v1Group) enter(*syscall.SysProcAttr) (func() error, error) {

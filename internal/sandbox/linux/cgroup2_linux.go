@@ -132,6 +132,11 @@ func (g *v2Group) enter(attr *syscall.SysProcAttr) (func() error, error) {
 	return stay, nil
 }
 
+func (g *v2Group) entries() (int, []int, error) {
+	fd, err := unix.FcntlInt(uintptr(g.dirFD), unix.F_DUPFD_CLOEXEC, 0)
+	return fd, nil, os.NewSyscallError("dup", err)
+}
+
 func (g *v2Group) freezerFiles() []*os.File { return nil }
 
 func (g *v2Group) freeze(frozen bool) error {

@@ -34,6 +34,9 @@ type cgroups interface {
 type group interface {
 	// enter makes what the calling thread starts with attr begin its life in the group. leave undoes what that took.
 	enter(attr *syscall.SysProcAttr) (leave func() error, err error)
+	// entries are where a process of its own accord enters the group: the directory of version 2, or tasks files of version 1. The
+	// caller closes them.
+	entries() (dir int, tasks []int, err error)
 	// freezerFiles are handed to the init: tasks and freezer.state of version 1; nil when it needs none.
 	freezerFiles() []*os.File
 	freeze(frozen bool) error
@@ -167,6 +170,7 @@ func limitsProcesses(c cgroups) bool {
 type noGroup struct{}
 
 func (noGroup) enter(*syscall.SysProcAttr) (func() error, error) { return stay, nil }
+func (noGroup) entries() (int, []int, error)                     { return -1, nil, nil }
 func (noGroup) freezerFiles() []*os.File                         { return nil }
 func (noGroup) freeze(bool) error                                { return errors.ErrUnsupported }
 func (noGroup) set(limits) error                                 { return nil }

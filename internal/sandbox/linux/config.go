@@ -18,6 +18,8 @@ type Config struct {
 	RunDir string
 	// Files is the most open files of a process, RLIMIT_NOFILE.
 	Files int
+	// Boot starts every command, also those that could be forked.
+	Boot bool
 }
 
 // DefaultConfig has /run/hansom as root; without root a directory in the user's runtime directory, or else in the temporary one.

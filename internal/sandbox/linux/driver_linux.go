@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/zygote"
 )
 
 const (
@@ -48,6 +50,10 @@ type Driver struct {
 	spawns chan spawn
 	idle   chan struct{} // closed when the spawning thread has ended
 	binder *binder       // nil where nothing can be bound into a sandbox that runs
+
+	zygotes *zygote.Keeper // nil when every command is started
+	host    *os.File       // the mount namespace of this process, for zygotes
+	born    atomic.Int64   // zygotes so far
 
 	mu     sync.Mutex
 	closed bool
@@ -99,8 +105,14 @@ func (d *Driver) open() (err error) {
 	if d.init, err = memoryFile("hansom-init", initProgram); err != nil {
 		return err
 	}
-	if !user {
-		d.binder = newBinder()
+	if user {
+		return nil
+	}
+	d.binder = newBinder()
+	if !d.cfg.Boot {
+		if d.host, err = os.Open("/proc/thread-self/ns/mnt"); err == nil {
+			d.zygotes = zygote.NewKeeper(zygote.DefaultConfig(), d.log, d.startZygote)
+		}
 	}
 	return nil
 }
@@ -288,7 +300,12 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	if err := b.start(ctx, spec); err != nil {
 		b.abandon()
 		if ctx.Err() != nil {
-			err = ctx.Err()
+			return nil, ctx.Err()
+		}
+		if b.forked && hansom.KindOf(err) != hansom.Invalid {
+			d.log.Warn("a command could not be forked; it is started instead", "command", spec.Command, "error", err)
+			spec.Fork = nil
+			return d.start(ctx, spec)
 		}
 		return nil, err
 	}
@@ -311,14 +328,14 @@ func (d *Driver) forget(id string) {
 }
 
 // plan is what the init of a sandbox is told, encoded.
-func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, error) {
-	steps, err := d.root.own(spec, uid)
+func (d *Driver) plan(spec sandbox.Spec, b *box) ([]byte, error) {
+	steps, err := d.root.own(spec, b.uid)
 	if err != nil {
 		return nil, err
 	}
 	p := plan.Plan{
-		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: uid, Filter: d.filter,
-		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: freezer, Dir: spec.Dir, Command: spec.Command,
+		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: b.uid, Filter: d.filter,
+		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: b.group.freezerFiles() != nil, Forked: b.forked, Dir: spec.Dir, Command: spec.Command,
 		Extend: spec.Extend, Env: spec.Env,
 	}
 	if d.nproc {
@@ -338,11 +355,11 @@ func (d *Driver) plan(spec sandbox.Spec, uid uint32, freezer bool) ([]byte, erro
 			return nil, refusal("the command and its environment cannot contain a NUL byte")
 		}
 	}
-	b := p.Append(make([]byte, 0, 16<<10), d.root.steps)
-	if len(b) > plan.MaxPlan {
+	message := p.Append(make([]byte, 0, 16<<10), d.root.steps)
+	if len(message) > plan.MaxPlan {
 		return nil, refusal("the command and its environment are too large")
 	}
-	return b, nil
+	return message, nil
 }
 
 // Close implements sandbox.Driver. It may be called more than once.
@@ -367,12 +384,15 @@ func (d *Driver) Close() error {
 	for _, b := range all {
 		b.Kill()
 	}
+	if d.zygotes != nil {
+		d.zygotes.Close()
+	}
 	close(d.spawns)
 	<-d.idle
 	if d.binder != nil {
 		d.binder.close()
 	}
-	for _, f := range []*os.File{d.init, d.null} {
+	for _, f := range []*os.File{d.init, d.null, d.host} {
 		if f != nil {
 			f.Close()
 		}

@@ -74,13 +74,22 @@ func (b *builder) run() {
 		b.try("enter", "the freezer cgroup", err)
 		syscall.Close(plan.FreezerTasks)
 	}
-	// Only now is this thread in all of its cgroups, so that they are the root of what the sandbox sees.
-	b.call("make a cgroup namespace", syscall.SYS_UNSHARE, cloneNewCgroup, 0, 0, 0, 0)
+	if !p.Zygote { // which clones into groups outside its own
+		// Only now is this thread in all of its cgroups, so that they are the root of what the sandbox sees.
+		b.call("make a cgroup namespace", syscall.SYS_UNSHARE, cloneNewCgroup, 0, 0, 0, 0)
+	}
 	b.oom, _ = syscall.Open("/proc/self/oom_score_adj", syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
 	b.try("name", p.Hostname, syscall.Sethostname([]byte(p.Hostname)))
 	b.fileSystem()
+	if p.Zygote {
+		b.become()
+		return
+	}
 	b.network()
 	b.limits()
+	if p.Forked && b.failure == "" { // it gives up its rights while this process gives up its own
+		b.try("tell", "the command", write(plan.Forked, p.AppendForked(nil)))
+	}
 	b.dropRights()
 	if b.failure != "" || len(p.Command) == 0 {
 		return
@@ -103,12 +112,46 @@ func (b *builder) command() {
 	if b.plan.Frames {
 		files = append(files, plan.Frames)
 	}
-	b.pid = b.start(b.plan.Command, files, nil)
+	if b.plan.Forked {
+		b.pid = b.forked()
+	} else {
+		b.pid = b.start(b.plan.Command, files, nil)
+	}
 	command.Store(int32(b.pid))
 	syscall.Close(b.oom)
 	if b.plan.Frames {
 		syscall.Close(plan.Frames) // the server must see EOF when the command closes its end
 	}
+}
+
+// become turns this process into a zygote.
+func (b *builder) become() {
+	if b.failure != "" {
+		return
+	}
+	for _, fd := range []int{plan.ZygoteSocket, plan.ZygoteHost, plan.ZygoteProgram} {
+		syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0)
+	}
+	b.try("start", b.plan.Command[0], syscall.Exec(b.plan.Command[0], b.plan.Command, b.plan.Env))
+}
+
+// forked waits until the command that was forked has given up its rights, and lets it run.
+func (b *builder) forked() (pid int) {
+	answer := make([]byte, 1024)
+	n, err := syscall.Read(plan.Forked, answer)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(plan.Forked, answer)
+	}
+	switch {
+	case err != nil || n == 0:
+		b.try("fork", b.plan.Command[0], syscall.ECHILD)
+	case answer[0] == 'R' && n == 5:
+		pid = int(plan.Uint32(answer[1:]))
+	default:
+		b.failure, b.kind = "fork "+b.plan.Command[0]+": "+string(answer[1:n]), plan.Failed
+	}
+	syscall.Close(plan.Forked)
+	return pid
 }
 
 func (b *builder) start(argv []string, files []uintptr, pidfd *int) (pid int) {

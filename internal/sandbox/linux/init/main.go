@@ -36,6 +36,8 @@ func main() {
 	if p == nil {
 		syscall.Exit(1) // the server is gone
 	}
+	// In the session of a zygote are its own children alone that the server does not know yet.
+	syscall.Setsid()
 	gate := []int{-1, -1}
 	if len(p.Extend) > 0 && syscall.Pipe2(gate, syscall.O_CLOEXEC) != nil {
 		syscall.Exit(1)
@@ -117,6 +119,20 @@ func readPlan() *plan.Plan {
 		return nil
 	}
 	return p
+}
+
+func write(fd int, b []byte) error {
+	for len(b) > 0 {
+		n, err := syscall.Write(fd, b)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 func readFull(b []byte) bool {
@@ -251,12 +267,12 @@ func (b *builder) reap() {
 // closeOthers closes what the server inherited from whoever started it, and keeps this init's own descriptors from the command.
 func closeOthers() {
 	const sysCloseRange = 436 // Linux 5.9
-	if _, _, errno := syscall.RawSyscall(sysCloseRange, plan.Output+1, 1<<31-1, 0); errno != 0 {
-		for fd := plan.Output + 1; fd < 4096; fd++ {
+	if _, _, errno := syscall.RawSyscall(sysCloseRange, plan.Forked+1, 1<<31-1, 0); errno != 0 {
+		for fd := plan.Forked + 1; fd < 4096; fd++ {
 			syscall.Close(fd)
 		}
 	}
-	for fd := plan.Control; fd <= plan.Output; fd++ {
+	for fd := plan.Control; fd <= plan.Forked; fd++ {
 		syscall.CloseOnExec(fd)
 	}
 }

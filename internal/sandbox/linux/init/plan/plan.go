@@ -12,6 +12,14 @@ const (
 	FreezerTasks = 5 // cgroup v1: where a thread enters the sandbox's freezer cgroup
 	FreezerState = 6 // cgroup v1: its freezer.state
 	Output       = 7 // standard output and standard error of what is in Plan.Extend
+	Forked       = 8 // a socket to the command, when it has been forked already; see AppendForked
+)
+
+// Descriptors of a zygote, which it is left with.
+const (
+	ZygoteSocket  = 4 // where it is asked for forks
+	ZygoteHost    = 5 // the mount namespace of the server
+	ZygoteProgram = 6 // this init
 )
 
 // Requests that follow the plan: a byte each.
@@ -75,6 +83,8 @@ type Plan struct {
 	Processes uint32 // RLIMIT_NPROC; 0 leaves it
 	Frames    bool
 	Freezer   bool // FreezerTasks and FreezerState are open
+	Forked    bool // the command is a child already, and waits at Forked
+	Zygote    bool // no sandbox: become Command, with all rights, once the file system is made
 	Dir       string
 	Command   []string // none: exit with 0 when all else is done
 	Extend    []string // programs; the command waits for Open when there are any
@@ -113,7 +123,7 @@ func (p *Plan) Append(b, encoded []byte) []byte {
 	for _, port := range p.Listen {
 		b = AppendUint32(b, port)
 	}
-	for _, flag := range []bool{p.User, p.Frames, p.Freezer} {
+	for _, flag := range []bool{p.User, p.Frames, p.Freezer, p.Forked, p.Zygote} {
 		if flag {
 			b = append(b, 1)
 		} else {
@@ -128,6 +138,22 @@ func (p *Plan) Append(b, encoded []byte) []byte {
 	b = appendStrings(b, p.Command)
 	b = appendStrings(b, p.Extend)
 	b = appendStrings(b, p.Env)
+	copy(b[start:], AppendUint32(nil, uint32(len(b)-start-4)))
+	return b
+}
+
+// AppendForked encodes what a command that was forked is told, its length in front: UID, Files, Processes, Dir, Command, Env and
+// Filter. It answers "R" and its pid when it has no rights left, and runs when its socket reads EOF; or "F" and what failed.
+func (p *Plan) AppendForked(b []byte) []byte {
+	start := len(b)
+	b = AppendUint32(b, 0)
+	for _, n := range []uint32{p.UID, p.Files, p.Processes} {
+		b = AppendUint32(b, n)
+	}
+	b = appendString(b, p.Dir)
+	b = appendStrings(b, p.Command)
+	b = appendStrings(b, p.Env)
+	b = appendString(b, string(p.Filter))
 	copy(b[start:], AppendUint32(nil, uint32(len(b)-start-4)))
 	return b
 }
@@ -157,7 +183,9 @@ func Decode(b []byte) (*Plan, bool) {
 	for n := d.uint32(); n > 0 && !d.bad; n-- {
 		p.Listen = append(p.Listen, d.uint32())
 	}
-	p.User, p.Frames, p.Freezer = d.byte() == 1, d.byte() == 1, d.byte() == 1
+	for _, flag := range []*bool{&p.User, &p.Frames, &p.Freezer, &p.Forked, &p.Zygote} {
+		*flag = d.byte() == 1
+	}
 	p.UID, p.Files, p.Processes = d.uint32(), d.uint32(), d.uint32()
 	p.Filter = []byte(d.string())
 	p.Dir = d.string()

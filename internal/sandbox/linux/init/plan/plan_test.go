@@ -10,7 +10,7 @@ import (
 var whole = plan.Plan{
 	Root: "/run/root", Hostname: "sandbox",
 	Steps:  []plan.Step{{Op: plan.Dir, Path: "usr", Mode: 0o755}, {Op: plan.Bind, Path: "usr", Source: "/usr", Mode: plan.BindReadOnly}},
-	Listen: []uint32{9001, 4566}, User: true, UID: 1000, Filter: []byte{1, 2, 3}, Files: 1024, Processes: 512, Frames: true, Freezer: true,
+	Listen: []uint32{9001, 4566}, User: true, UID: 1000, Filter: []byte{1, 2, 3}, Files: 1024, Processes: 512, Frames: true, Freezer: true, Forked: true, Zygote: true,
 	Dir: "/var/task", Command: []string{"/usr/bin/node", ""}, Extend: []string{"/opt/extensions/a"}, Env: []string{"A=b\nc", "D="},
 }
 
