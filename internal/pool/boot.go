@@ -277,6 +277,9 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	for _, b := range rt.Binds {
 		spec.Binds = append(spec.Binds, sandbox.Bind(b))
 	}
+	if z := rt.Zygote(v.Environment); z != nil {
+		spec.Fork = &sandbox.Fork{Command: z.Command, Env: z.Env, Files: z.Files, Binds: slices.Clone(spec.Binds)}
+	}
 	spec.Binds = append(spec.Binds, sandbox.Bind{Source: code, Target: runtimes.TaskRoot})
 	if layers != "" {
 		spec.Binds = append(spec.Binds, sandbox.Bind{Source: layers, Target: runtimes.OptRoot})

@@ -19,12 +19,13 @@ import (
 // The bootstraps: what an interpreter runs. Those of Node.js and Python speak the protocol of package frame on fd 3, the others
 // poll the Runtime API. scripts/build-java.sh makes runtime.jar.
 //
-//go:embed node/bootstrap.js python/bootstrap.py ruby/bootstrap.rb java/runtime.jar java/flags
+//go:embed node/bootstrap.js python/bootstrap.py python/zygote.py ruby/bootstrap.rb java/runtime.jar java/flags
 var sources embed.FS
 
 const (
 	nodeBootstrap   = "node/bootstrap.js"
 	pythonBootstrap = "python/bootstrap.py"
+	pythonZygote    = "python/zygote.py"
 	rubyBootstrap   = "ruby/bootstrap.rb"
 	javaBootstrap   = "java/runtime.jar"
 	javaFlags       = "java/flags"
@@ -38,7 +39,7 @@ func (c *Catalogue) Install(ctx context.Context, dir string) error {
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
-	for _, name := range []string{nodeBootstrap, pythonBootstrap, rubyBootstrap, javaBootstrap, javaFlags} {
+	for _, name := range []string{nodeBootstrap, pythonBootstrap, pythonZygote, rubyBootstrap, javaBootstrap, javaFlags} {
 		src, err := sources.ReadFile(name)
 		if err != nil {
 			return hansom.Errorf(hansom.Internal, op, "%w", err)
