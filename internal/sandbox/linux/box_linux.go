@@ -14,6 +14,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 )
 
 // box is a sandbox.
@@ -29,6 +30,8 @@ type box struct {
 	output    *os.File
 	extOutput *os.File // of Spec.Extend
 	listeners map[int]net.Listener
+	names     net.PacketConn // of UDP; that of TCP is a listener
+	address   *network.Attachment
 	serve     int      // Spec.Serve's port
 	extend    []string // Spec.Extend
 	gated     bool     // the command waits for Open
@@ -105,9 +108,24 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	// Whatever the init is at, a signal ends it; then the control socket reads EOF.
 	stop := context.AfterFunc(ctx, b.interrupt)
-	_, err = b.control.Write(message)
+	// What loads code only when it is told to can boot meanwhile.
+	connected := make(chan error, 1)
+	if spec.Internet && spec.Frames && len(spec.Extend) == 0 {
+		go func() { connected <- b.Connect() }()
+	} else if spec.Internet {
+		err = b.Connect()
+		connected <- nil
+	} else {
+		connected <- nil
+	}
+	if err == nil {
+		_, err = b.control.Write(message)
+	}
 	if err == nil {
 		err = b.ready(spec)
+	}
+	if e := <-connected; err == nil {
+		err = e
 	}
 	if !stop() {
 		return ctx.Err()
@@ -217,10 +235,20 @@ func (b *box) ready(spec sandbox.Spec) error {
 		return fmt.Errorf("the init of the sandbox ended before it was ready: %w", err)
 	case kind == plan.Failed || kind == plan.Refused:
 		return failure(kind, body)
-	case kind != plan.Ready || len(files) != len(spec.Listen):
+	}
+	var ports []int
+	for _, l := range spec.Listen {
+		ports = append(ports, l.Port)
+	}
+	want := len(ports)
+	if spec.Names {
+		ports = append(ports, namesPort)
+		want += 2
+	}
+	if kind != plan.Ready || len(files) != want {
 		return fmt.Errorf("the init of the sandbox answered %q with %d listeners", kind, len(files))
 	}
-	for _, l := range spec.Listen {
+	for _, port := range ports {
 		f := os.NewFile(uintptr(files[0]), "listener")
 		files = files[1:]
 		ln, err := net.FileListener(f)
@@ -228,9 +256,15 @@ func (b *box) ready(spec sandbox.Spec) error {
 		if err != nil {
 			return err
 		}
-		b.listeners[l.Port] = ln
+		b.listeners[port] = ln
 	}
-	return nil
+	if spec.Names {
+		f := os.NewFile(uintptr(files[0]), "names")
+		files = nil
+		b.names, err = net.FilePacketConn(f)
+		f.Close()
+	}
+	return err
 }
 
 // maxAnswer is the largest answer of an init: a command that cannot be started is named in one.
@@ -415,6 +449,9 @@ func (b *box) release() {
 	for _, ln := range b.listeners {
 		ln.Close()
 	}
+	if b.names != nil {
+		b.names.Close()
+	}
 	if b.control != nil {
 		b.control.Close()
 	}
@@ -429,6 +466,7 @@ func (b *box) release() {
 	if b.driver.uids != nil && b.uid != 0 {
 		b.driver.uids.put(b.uid)
 	}
+	b.disconnect()
 	b.driver.forget(b.id)
 	close(b.released)
 }

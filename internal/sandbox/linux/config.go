@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 )
 
 // Config of the driver.
@@ -20,11 +22,13 @@ type Config struct {
 	Files int
 	// Boot starts every command, also those that could be forked.
 	Boot bool
+	// Network is for sandboxes that are connected with the internet.
+	Network network.Config
 }
 
 // DefaultConfig has /run/hansom as root; without root a directory in the user's runtime directory, or else in the temporary one.
 func DefaultConfig() Config {
-	cfg := Config{RunDir: "/run/hansom", Files: 1024}
+	cfg := Config{RunDir: "/run/hansom", Files: 1024, Network: network.Config{Range: network.DefaultRange}}
 	if uid := os.Geteuid(); uid != 0 {
 		if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 			cfg.RunDir = filepath.Join(dir, "hansom", "linux")

@@ -20,6 +20,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/zygote"
 )
 
@@ -50,6 +51,9 @@ type Driver struct {
 	spawns chan spawn
 	idle   chan struct{} // closed when the spawning thread has ended
 	binder *binder       // nil where nothing can be bound into a sandbox that runs
+
+	net     *network.Network
+	offline error // why there is no net
 
 	zygotes *zygote.Keeper // nil when every command is started
 	host    *os.File       // the mount namespace of this process, for zygotes
@@ -98,6 +102,7 @@ func (d *Driver) open() (err error) {
 	if d.root, err = newRoot(user); err != nil {
 		return err
 	}
+	d.openNetwork()
 	d.filter = filterProgram()
 	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
 		return err
@@ -190,6 +195,14 @@ func (d *Driver) Facts() (enforced, missing []string) {
 	} else if !limitsProcesses(d.groups) {
 		lacking = append(lacking, "a limit of processes (no cgroup, and a kernel before 5.14)")
 	}
+	if d.net == nil {
+		lacking = append(lacking, fmt.Sprintf("egress to the internet (%s)", d.offline))
+	} else {
+		more = append(more, fmt.Sprintf("egress: to public addresses alone, from %s, by nftables", d.cfg.Network.Range))
+		for _, o := range network.Obstacles() {
+			lacking = append(lacking, fmt.Sprintf("egress to the internet (%s)", o))
+		}
+	}
 	return append(enforced, more...), append(missing, lacking...)
 }
 
@@ -271,6 +284,9 @@ func check(spec sandbox.Spec) error {
 
 // launch is start with the errors of Start.
 func (d *Driver) launch(ctx context.Context, spec sandbox.Spec) (*box, error) {
+	if spec.Internet && d.net == nil {
+		return nil, d.noInternet()
+	}
 	b, err := d.start(ctx, spec)
 	if err != nil {
 		var e *hansom.Error
@@ -347,6 +363,9 @@ func (d *Driver) plan(spec sandbox.Spec, b *box) ([]byte, error) {
 			p.Env = append(p.Env, name+"="+fmt.Sprintf(l.Format, "127.0.0.1:"+strconv.Itoa(l.Port)))
 		}
 	}
+	if spec.Names {
+		p.Listen = append(p.Listen, namesPort, namesPort|plan.Datagrams)
+	}
 	if spec.Serve != nil {
 		p.Env = append(p.Env, spec.Serve.Env+"="+strconv.Itoa(spec.Serve.Port))
 	}
@@ -391,6 +410,9 @@ func (d *Driver) Close() error {
 	<-d.idle
 	if d.binder != nil {
 		d.binder.close()
+	}
+	if d.net != nil {
+		d.net.Close()
 	}
 	for _, f := range []*os.File{d.init, d.null, d.host} {
 		if f != nil {

@@ -16,6 +16,9 @@ type Driver struct{ sandbox.Driver }
 // Facts are those of a Driver on Linux.
 func (d *Driver) Facts() (enforced, missing []string) { return nil, nil }
 
+// Internet is that of a Driver on Linux.
+func (d *Driver) Internet() error { return nil }
+
 // New returns an error of kind Unsupported: this system is not Linux.
 func New(Config, *slog.Logger) (*Driver, error) {
 	return nil, hansom.Errorf(hansom.Unsupported, "open sandboxes", "sandboxes that isolate need Linux, and this is %s: use the process driver", runtime.GOOS)

@@ -15,12 +15,15 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 )
 
 // A lease is a server's id on this host, and its directory <run dir>/<id>:
 //
 //	lock      held with flock while the server lives: whoever gets it may clean up
 //	cgroups   the server's directories in the cgroup file systems, a line each, written before they are made
+//	network   the server's block of addresses, written before anything is made of the network
 //	root      where the inits mount their new root, each in its own mount namespace
 //
 // <run dir>/uids/<n> is locked by the server whose sandboxes have the n-th range of user ids.
@@ -124,7 +127,9 @@ func sweep(runDir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		err = sweepServer(dir, e.Name())
+		if err = network.Sweep(runDir, e.Name()); err == nil {
+			err = sweepServer(dir, e.Name())
+		}
 		lock.Close()
 		if err != nil {
 			// It stays for the next start; this server's own names are others.

@@ -19,11 +19,11 @@ const (
 	userName = "sandbox"
 )
 
-// rootFiles are small files of every sandbox. Until sandboxes have egress nothing answers at the name server's address, so that a
-// look-up fails at once.
+// rootFiles are small files of every sandbox. Without Spec.Names nothing answers at the name server's address, so that a look-up
+// fails at once.
 var rootFiles = []struct{ path, contents string }{
 	{"etc/hosts", "127.0.0.1 localhost " + hostname + " " + hostname + ".localdomain\n::1 localhost\n"},
-	{"etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"},
+	{"etc/resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n"},
 	{"etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"},
 }
 

@@ -286,11 +286,15 @@ func (b *builder) network() {
 	b.call("bring lo up", syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)), 0, 0)
 	syscall.Close(fd)
 	for _, port := range b.plan.Listen {
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
+		kind := syscall.SOCK_STREAM
+		if port >= plan.Datagrams {
+			kind, port = syscall.SOCK_DGRAM, port-plan.Datagrams
+		}
+		fd, err := syscall.Socket(syscall.AF_INET, kind|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 		if err == nil {
 			err = syscall.Bind(fd, &syscall.SockaddrInet4{Port: int(port), Addr: [4]byte{127, 0, 0, 1}})
 		}
-		if err == nil {
+		if err == nil && kind == syscall.SOCK_STREAM {
 			err = syscall.Listen(fd, 1024)
 		}
 		if !b.try("listen in", "the sandbox", err) {

@@ -40,6 +40,9 @@ const (
 	Exited  = 'X' // u32 the wait status, u32 of what: 0 is the command, n Extend[n-1]
 )
 
+// Datagrams marks a port of Plan.Listen.
+const Datagrams = 1 << 16
+
 // MaxPlan is the largest encoded Plan in bytes.
 const MaxPlan = 16 << 20
 
@@ -75,7 +78,7 @@ type Plan struct {
 	Root      string // directory of the host on which the new root is mounted
 	Hostname  string
 	Steps     []Step
-	Listen    []uint32 // ports on 127.0.0.1
+	Listen    []uint32 // ports on 127.0.0.1, those of UDP with Datagrams added
 	User      bool     // in a user namespace: the uid cannot be changed
 	UID       uint32
 	Filter    []byte // seccomp program, an array of struct sock_filter
