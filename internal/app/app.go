@@ -235,7 +235,7 @@ func (s *Service) version(project string, r *manifest.Resolved, key string) hans
 		Project: project, Region: s.cfg.Region, Function: manifest.FunctionName(r.Name, key), Number: hansom.Latest,
 		Runtime: f.Runtime, Handler: f.Handler, Role: "arn:aws:iam::" + project + ":role/" + r.Name,
 		CodeSHA256: f.CodeSHA256, Memory: f.Memory, Timeout: time.Duration(f.Timeout) * time.Second,
-		Concurrency: f.Concurrency, Ready: f.Ready, Environment: f.Environment, Layers: s.layers(project, f.Layers), App: r.Name,
+		Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, Layers: s.layers(project, f.Layers), App: r.Name,
 	}
 }
 

@@ -178,6 +178,7 @@ func differences(old, want *hansom.Version) []string {
 	diff("layers", layerNames(old), layerNames(want))
 	diff("concurrency", strconv.Itoa(old.Slots()), strconv.Itoa(want.Slots()))
 	diff("ready", orNone(old.Ready), orNone(want.Ready))
+	diff("egress", cmp.Or(old.Egress, "default"), cmp.Or(want.Egress, "default"))
 	names := map[string]bool{}
 	maps.Copy(names, keysOf(old.Environment))
 	maps.Copy(names, keysOf(want.Environment))

@@ -17,7 +17,8 @@ import (
 // Errors: Conflict when the name is taken; Invalid for bad settings or code; NotFound for a digest that was not uploaded.
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
 	set := settings{Description: in.Description, Runtime: in.Runtime, Handler: in.Handler, Role: in.Role, Memory: in.Memory, Ephemeral: in.Ephemeral,
-		Timeout: in.Timeout, Environment: in.Environment, Concurrency: in.Concurrency, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart}
+		Timeout: in.Timeout, Environment: in.Environment, Concurrency: in.Concurrency, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart,
+		Egress: in.Tags[EgressTag]}
 	set.setDefaults()
 	if err := set.logging.change(in.Name, in.Logging); err != nil {
 		return Function{}, err
@@ -156,6 +157,9 @@ func (s *Service) validate(name string, set settings) error {
 		return hansom.Errorf(hansom.Invalid, op, "the timeout of %s is not a number of whole seconds between 1 and 900", set.Timeout)
 	case set.Architecture != Architecture():
 		return hansom.Errorf(hansom.Invalid, op, "Functions run on %s here, not on %s: build the code for it and leave Architectures out.", Architecture(), set.Architecture)
+	}
+	if err := hansom.CheckEgress(set.Egress); err != nil {
+		return err
 	}
 	if err := validateEnvironment(set.Environment); err != nil {
 		return err

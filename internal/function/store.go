@@ -39,6 +39,7 @@ type settings struct {
 	Layers      []hansom.Layer `json:"layers,omitempty"` // left out where they are not set, as what follows, so that content() is as it was
 	Concurrency int            `json:"concurrency,omitempty"`
 	Ready       string         `json:"ready,omitempty"`
+	Egress      string         `json:"egress,omitempty"`
 }
 
 // logging is hansom.Logging as it is stored.
@@ -51,14 +52,14 @@ type logging struct {
 
 func (r *record) settings() settings {
 	return settings{r.Description, r.Runtime, r.Handler, r.Role, r.Memory, r.Ephemeral, r.Timeout, r.Environment,
-		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers, r.Concurrency, r.Ready}
+		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers, r.Concurrency, r.Ready, r.Egress}
 }
 
 func (r *record) apply(s settings) {
 	r.Description, r.Runtime, r.Handler, r.Role = s.Description, s.Runtime, s.Handler, s.Role
 	r.Memory, r.Ephemeral, r.Timeout, r.Environment = s.Memory, s.Ephemeral, s.Timeout, s.Environment
 	r.Architecture, r.TracingMode, r.Logging, r.SnapStart = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart
-	r.Layers, r.Concurrency, r.Ready = s.Layers, s.Concurrency, s.Ready
+	r.Layers, r.Concurrency, r.Ready, r.Egress = s.Layers, s.Concurrency, s.Ready, s.Egress
 }
 
 // content is a digest of code and configuration: two versions with the same one do the same.

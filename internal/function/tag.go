@@ -14,6 +14,9 @@ import (
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
+// EgressTag is the tag that sets a function's Egress: hansom.EgressNone and so on. That of an app's function is in its manifest.
+const EgressTag = "hansom:egress"
+
 // Limits of tags, as AWS has them; those of keys and values are in characters.
 const (
 	maxTags     = 50
@@ -24,7 +27,8 @@ const (
 var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 // Tag adds tags to a function, or gives those it has another value. Errors: NotFound; Invalid for more than 50 tags, keys of other
-// than 1 to 128 characters or that begin with "aws:", and values of more than 256.
+// than 1 to 128 characters or that begin with "aws:", values of more than 256, and what EgressTag cannot be; Conflict for that tag
+// while the function is being updated.
 func (s *Service) Tag(ctx context.Context, project, name string, tags map[string]string) error {
 	if err := checkTags(tags); err != nil {
 		return err
@@ -68,12 +72,38 @@ func (s *Service) changeTags(ctx context.Context, project, name string, change f
 		if err != nil {
 			return err
 		}
+		before := tags[EgressTag]
 		change(tags)
 		if err := checkTagCount(tags); err != nil {
 			return err
 		}
+		if tags[EgressTag] != before {
+			if err := s.changeEgress(ctx, tx, project, name, tags[EgressTag]); err != nil {
+				return err
+			}
+		}
 		return s.saveTags(ctx, tx, project, name, tags)
 	})
+}
+
+// changeEgress gives $LATEST another revision.
+func (s *Service) changeEgress(ctx context.Context, tx *db.Tx, project, name, egress string) error {
+	r, err := s.latest(ctx, tx, project, name)
+	if err == nil {
+		err = s.settled(&r)
+	}
+	if err == nil {
+		err = hansom.CheckEgress(egress)
+	}
+	if err == nil && r.App != "" {
+		err = hansom.Errorf(hansom.Invalid, "tag function", "%s belongs to the app %s: set egress in its manifest, not the tag %s", name, r.App, EgressTag)
+	}
+	if err != nil {
+		return err
+	}
+	r.Egress = egress
+	s.startUpdate(&r)
+	return s.save(ctx, tx, &r)
 }
 
 func (s *Service) saveTags(ctx context.Context, tx *db.Tx, project, name string, tags map[string]string) error {

@@ -157,6 +157,13 @@ func checkReady(runtime, s string) error {
 	return nil
 }
 
+func checkEgress(s string) error {
+	if hansom.CheckEgress(s) != nil {
+		return fmt.Errorf("egress %.40q must be none, platform or internet", s)
+	}
+	return nil
+}
+
 // CheckVariable says what is wrong with the name of an environment variable.
 func CheckVariable(name string) error {
 	switch {

@@ -42,6 +42,7 @@ type Function struct {
 	Timeout     time.Duration
 	Concurrency int    // invocations at once in one instance; 0 is the runtime's default
 	Ready       string // path that tells when an http function is ready
+	Egress      string // "none", "platform" or "internet"; "" is the server's default
 	Environment map[string]string
 	HTTP        []string // "GET /messages/{id}"
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones

@@ -24,7 +24,7 @@ import (
 var (
 	topKeys      = []string{"name", "functions"}
 	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "ready"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "ready", "egress"}
 	functionLate = []string{"permissions", "schedule", "queue", "on"}
 )
 
@@ -208,6 +208,10 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 				p.fail(e.value, "concurrency %d is out of range: 1 to %d", v, hansom.MaxSlots)
 			} else if ok {
 				f.Concurrency, concurrency = v, e.value
+			}
+		case "egress":
+			if s, ok := p.text(e); ok && p.check(e.value, checkEgress(s)) {
+				f.Egress = s
 			}
 		case "ready":
 			if s, ok := p.text(e); ok {

@@ -28,6 +28,7 @@ type ResolvedFunction struct {
 	Timeout     int               `json:"timeout"`               // seconds
 	Concurrency int               `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
 	Ready       string            `json:"ready,omitempty"`
+	Egress      string            `json:"egress,omitempty"` // "" is the server's default
 	Environment map[string]string `json:"environment,omitempty"`
 	HTTP        []string          `json:"http,omitempty"`
 	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
@@ -43,7 +44,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		}
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
-			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Ready: f.Ready, Environment: f.Environment, HTTP: f.HTTP,
+			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
 			Layers: f.Layers,
 		}
 	}
@@ -104,7 +105,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
 		checkLayers(f.Layers),
-		checkConcurrency(f.Runtime, f.Concurrency), checkReady(f.Runtime, f.Ready), checkPort(f.Runtime, f.Environment),
+		checkConcurrency(f.Runtime, f.Concurrency), checkReady(f.Runtime, f.Ready), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
 	} {
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -154,6 +155,10 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	if l := inst.sandbox.Listener(PlatformPort); l != nil {
 		p.start(func() { p.deps.Platform(l, v) })
 	}
+	if namer, ok := inst.sandbox.(sandbox.Namer); ok && spec.Names {
+		packets, l := namer.Names()
+		p.start(func() { p.deps.Names(packets, l, p.egress(v)) })
+	}
 	watched := p.start(func() { p.watch(inst) })
 	bound = watched
 	if !watched {
@@ -260,6 +265,9 @@ func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) han
 	return result
 }
 
+// egress is what v may reach.
+func (p *Pool) egress(v *hansom.Version) string { return cmp.Or(v.Egress, p.cfg.Egress) }
+
 // newID is 20 letters and digits.
 func newID() string { return strings.ToLower(rand.Text()[:20]) }
 
@@ -289,7 +297,10 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	} else {
 		spec.Listen = append(spec.Listen, sandbox.Listen{Port: RuntimePort, Env: []string{"AWS_LAMBDA_RUNTIME_API"}, Format: "%s"})
 	}
-	if p.deps.Platform != nil {
+	egress := p.egress(v)
+	spec.Names = egress != hansom.EgressNone && p.deps.Names != nil
+	spec.Internet = egress == hansom.EgressInternet
+	if egress != hansom.EgressNone && p.deps.Platform != nil {
 		l := sandbox.Listen{Port: PlatformPort, Format: "http://%s"}
 		if _, own := v.Environment["AWS_ENDPOINT_URL"]; !own {
 			l.Env = []string{"AWS_ENDPOINT_URL"}

@@ -25,6 +25,7 @@ type Config struct {
 	Wait        time.Duration // longest wait for memory before a call is throttled
 	Queue       int           // most calls of one revision that wait for memory
 	InitTimeout time.Duration // boot and loading the handler; Lambda's 10 s
+	Egress      string        // of functions that do not say what they may reach
 	Credentials time.Duration // life of the credentials in an instance, which ends before they do; at least an hour
 }
 
@@ -36,6 +37,7 @@ func DefaultConfig() Config {
 		Wait:        10 * time.Second,
 		Queue:       500,
 		InitTimeout: 10 * time.Second,
+		Egress:      hansom.EgressPlatform,
 		Credentials: 2 * time.Hour,
 	}
 }
@@ -82,7 +84,7 @@ type Blanks interface {
 	Fit(free, budget int64)
 }
 
-// Deps are what the pool works with. All but Platform and Blanks are needed.
+// Deps are what the pool works with. All but Platform, Names and Blanks are needed.
 type Deps struct {
 	Driver      sandbox.Driver
 	Runtimes    Runtimes
@@ -100,4 +102,7 @@ type Deps struct {
 
 	// Blanks of Driver; nil: it has none.
 	Blanks Blanks
+
+	// Names answers look-ups of a function with this egress until both are closed, when the sandbox ends. nil: nothing does.
+	Names func(packets net.PacketConn, l net.Listener, egress string)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -17,6 +18,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
+	"github.com/hansomcloud/hansom/internal/egress"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 )
 
@@ -81,6 +83,14 @@ func loopbackOnly(h http.Handler) http.Handler {
 
 // servePlatform serves the AWS-shaped APIs on the listener inside a sandbox until the sandbox ends.
 func (s *Server) servePlatform(l net.Listener, _ *hansom.Version) { _ = s.platform.Serve(l) }
+
+// resolver answers look-ups of functions.
+func (s *Server) resolver(logger *slog.Logger) *egress.Resolver {
+	config := egress.DefaultConfig()
+	config.Domain = s.cfg.Domain
+	config.Policy, _ = s.cfg.policy() // Validate has accepted it
+	return egress.New(config, logger.With("component", "egress"))
+}
 
 // openData makes the data directory and takes its lock: two servers on one directory would destroy each other's work.
 func (s *Server) openData() error {

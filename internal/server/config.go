@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,7 +17,9 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/egress"
 	"github.com/hansomcloud/hansom/internal/manifest"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux"
 )
 
 // Config of a server. DefaultConfig gives the defaults; Settings lists every key.
@@ -31,6 +34,9 @@ type Config struct {
 
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
+	Egress              string        // of functions that do not say: "none", "platform" or "internet"
+	EgressAllow         string        // blocks of addresses that egress internet may reach though they are not public, with commas between
+	EgressRange         string        // block that sandboxes with egress internet have their addresses from
 	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
 	Blanks              int           // most blanks at a time; 0 makes none, -1 as many as demand asks for
 	Idle                time.Duration // an idle instance ends after this
@@ -47,21 +53,23 @@ type Config struct {
 // DefaultConfig returns the defaults of hansom serve.
 func DefaultConfig() Config {
 	c := Config{
-		Data:      "/var/lib/hansom",
-		Edge:      ":8080",
-		API:       "127.0.0.1:4566",
-		Domain:    "localhost",
-		Region:    hansom.DefaultRegion,
-		Sync:      "process",
-		Driver:    "auto",
-		Blanks:    -1,
-		Idle:      10 * time.Minute,
-		LogSize:   64,
-		LogAge:    14 * 24 * time.Hour,
-		LogFormat: "text",
-		LogLevel:  "info",
-		CodeGrace: 24 * time.Hour,
-		RunDir:    "/run/hansom",
+		Data:        "/var/lib/hansom",
+		Edge:        ":8080",
+		API:         "127.0.0.1:4566",
+		Domain:      "localhost",
+		Region:      hansom.DefaultRegion,
+		Sync:        "process",
+		Driver:      "auto",
+		Egress:      hansom.EgressPlatform,
+		EgressRange: linux.DefaultConfig().Network.Range.String(),
+		Blanks:      -1,
+		Idle:        10 * time.Minute,
+		LogSize:     64,
+		LogAge:      14 * 24 * time.Hour,
+		LogFormat:   "text",
+		LogLevel:    "info",
+		CodeGrace:   24 * time.Hour,
+		RunDir:      "/run/hansom",
 	}
 	if os.Geteuid() != 0 {
 		dir := os.Getenv("XDG_RUNTIME_DIR")
@@ -76,7 +84,7 @@ func DefaultConfig() Config {
 // DevConfig returns the defaults of hansom dev.
 func DevConfig() Config {
 	c := DefaultConfig()
-	c.Data, c.Edge, c.Dev, c.LogLevel = ".hansom", "127.0.0.1:8080", true, "warn"
+	c.Data, c.Edge, c.Dev, c.LogLevel, c.Egress = ".hansom", "127.0.0.1:8080", true, "warn", hansom.EgressInternet
 	return c
 }
 
@@ -99,6 +107,9 @@ func (c *Config) Settings() []*Setting {
 		{"sync", "durability: process survives kill -9, always a power cut", &c.Sync},
 		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
+		{"egress", "what functions reach that do not say: none, platform or internet", &c.Egress},
+		{"egress-allow", "IPv4 blocks that functions with egress internet reach though they are not public, with commas between", &c.EgressAllow},
+		{"egress-range", "IPv4 block for the addresses of functions with egress internet", &c.EgressRange},
 		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
 		{"blanks", "most interpreters that are kept booted for functions to come (0: none, -1: as many as demand asks for)", &c.Blanks},
 		{"idle", "an idle instance ends after this", &c.Idle},
@@ -235,6 +246,15 @@ func (c *Config) Validate() error {
 	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):
 		return bad("db %q is not a postgres:// URL; leave it out for SQLite", c.DB)
 	}
+	if c.Egress == "" || hansom.CheckEgress(c.Egress) != nil {
+		return bad("egress is %q; use none, platform or internet", c.Egress)
+	}
+	if _, err := c.policy(); err != nil {
+		return bad("egress-allow: %w", err)
+	}
+	if p, err := netip.ParsePrefix(c.EgressRange); err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() > 24 {
+		return bad("egress-range %q is not a block of at least 256 IPv4 addresses such as 100.64.0.0/10", c.EgressRange)
+	}
 	for name, addr := range map[string]string{"edge": c.Edge, "api": c.API} {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -245,6 +265,11 @@ func (c *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// policy says which addresses functions may reach.
+func (c *Config) policy() (egress.Policy, error) {
+	return egress.NewPolicy(strings.FieldsFunc(c.EgressAllow, func(r rune) bool { return r == ',' || r == ' ' }))
 }
 
 // Level is LogLevel, which Validate has accepted.

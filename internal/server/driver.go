@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -28,6 +29,14 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	if s.cfg.Driver != "process" && runtime.GOOS == "linux" {
 		config := linux.DefaultConfig()
 		config.RunDir = s.cfg.RunDir
+		policy, err := s.cfg.policy()
+		if err != nil {
+			return err
+		}
+		config.Network.Refuse, config.Network.Allow = policy.Refuse(), policy.Allow()
+		if config.Network.Range, err = netip.ParsePrefix(s.cfg.EgressRange); err != nil {
+			return err
+		}
 		driver, err := linux.New(config, logger)
 		if err == nil {
 			s.driver = driver
@@ -40,6 +49,10 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 				name, detail := splitFact(fact)
 				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "warning", Detail: "missing: " + detail, Fix: isolationFix})
 				s.logger.Warn("isolation is incomplete", "missing", fact)
+			}
+			if s.cfg.Egress == hansom.EgressInternet && driver.Internet() != nil {
+				s.cfg.Egress = hansom.EgressPlatform
+				s.logger.Warn("functions cannot reach the internet here; their default egress is platform", "reason", driver.Internet())
 			}
 			return s.openRuntimes(ctx, false)
 		}

@@ -138,7 +138,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.metrics = telemetry.NewMetrics(telemetry.DefaultMetricsConfig())
 
 	poolConfig := pool.DefaultConfig()
-	poolConfig.Memory, poolConfig.Idle = int64(cfg.Memory)<<20, cfg.Idle
+	poolConfig.Memory, poolConfig.Idle, poolConfig.Egress = int64(cfg.Memory)<<20, cfg.Idle, s.cfg.Egress
 	if s.pool, err = pool.New(poolConfig, s.poolDeps(logger), logger); err != nil {
 		return nil, err
 	}
