@@ -25,12 +25,14 @@ type Server struct {
 	done   chan error
 }
 
-// Start runs a server as hansom dev does: loopback, test/test. change may alter its configuration; nil leaves it.
+// Start runs a server as hansom dev does: loopback, test/test; but functions do not reach the internet, so that a test leaves the
+// machine's network alone. change may alter its configuration; nil leaves it.
 // Server logs go to the test's log when it fails.
 func Start(t testing.TB, change func(*server.Config)) *Server {
 	t.Helper()
 	cfg := server.DevConfig()
 	cfg.Data, cfg.Edge, cfg.API = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Egress = hansom.EgressPlatform
 	if change != nil {
 		change(&cfg)
 	}

@@ -148,7 +148,7 @@ func install(c *nftables.Conn, id, prefix string, block netip.Prefix, cfg *Confi
 	rule(input, from(prefix), refuse)
 	output := base("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityFilter)
 	rule(output, to(prefix), state(answers), accept)
-	rule(output, to(prefix), drop)
+	rule(output, to(prefix), refuse)
 	postrouting := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	rule(postrouting, protocol(expr.CmpOpEq, unix.NFPROTO_IPV4), within(sourceOffset, block), notTo(prefix), []expr.Any{&expr.Masq{}})
 	return r, c.Flush()
