@@ -20,6 +20,7 @@ type Invocation struct {
 	Trace         string    // X-Amzn-Trace-Id
 	Source        string    // what triggered it: "api", "url", "http", "async"
 	LogTail       bool      // fill Result.LogTail
+	Fiber         Fiber     // that the call runs on; nil when it has a goroutine for itself
 }
 
 // Exchange is a web request on its way to a function. A function that serves HTTP gets Request itself and answers on Response,

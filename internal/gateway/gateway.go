@@ -143,6 +143,9 @@ func (g *Gateway) serveURL(w http.ResponseWriter, r *http.Request, id, host stri
 		host: host, prefix: id, apiID: id, account: "anonymous", routeKey: "$default",
 	}
 	if u.AuthType == hansom.URLAuthIAM {
+		if f := hansom.FiberOf(r.Context()); f != nil {
+			f.Detach() // keys are read from the database
+		}
 		p, err := g.auth.Authenticate(r)
 		if err != nil || p.Project != u.Project {
 			refuseURL(w, http.StatusForbidden, "Forbidden")
@@ -228,7 +231,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 	if c.source == "url" {
 		fail = refuseURL
 	}
-	inv := hansom.Invocation{Project: c.project, Function: c.function, Qualifier: c.qualifier, Source: c.source}
+	inv := hansom.Invocation{Project: c.project, Function: c.function, Qualifier: c.qualifier, Source: c.source, Fiber: hansom.FiberOf(r.Context())}
 	if t := r.Header.Get("X-Amzn-Trace-Id"); strings.Contains(t, "Root=") {
 		inv.Trace = t
 	}
@@ -246,6 +249,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 		sink = streamed
 	}
 	result, err := g.invoke.Invoke(r.Context(), &inv, sink)
+	if err == hansom.ErrHandOver {
+		panic(err)
+	}
 	if err != nil {
 		status, message := refusal(err)
 		if err == x.err {

@@ -67,7 +67,8 @@ func New(cfg Config, functions Functions, runner Runner, recorder Recorder) (*Se
 
 // Invoke implements hansom.Invoker. It sets inv.ARN, and inv.ID, inv.Trace and inv.Payload ("{}") where they are empty. inv.HTTP
 // stays for a function that serves HTTP; for others it becomes the payload. A call over a concurrency limit is refused at once:
-// Throttled, with the Reason. Waiting for an instance counts as running.
+// Throttled, with the Reason. Waiting for an instance counts as running. A web request on a fiber that is for a function that
+// serves HTTP ends with hansom.ErrHandOver.
 func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	if len(inv.Payload) > s.cfg.MaxPayload {
 		return hansom.Result{}, s.tooLarge(inv)
@@ -78,6 +79,9 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 	}
 	inv.ARN, inv.Version = target.ARN, target.Version.Number
 	inv.Identify()
+	if inv.HTTP != nil && inv.Fiber != nil && target.Version.ServesHTTP() {
+		return hansom.Result{}, hansom.ErrHandOver
+	}
 	if inv.HTTP != nil && !target.Version.ServesHTTP() {
 		if inv.Payload, err = inv.HTTP.Event(); err != nil {
 			return hansom.Result{}, err

@@ -131,7 +131,7 @@ func (g *group) stack(inst *instance) *[]*instance {
 
 // acquire gives the call a slot of an instance of v: a free one, else the first that is set free or booted. start is when it
 // got it. A failure is that of a boot which this call has to answer for. Errors are *hansom.Error.
-func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, start time.Time, f *failure, err error) {
+func (p *Pool) acquire(ctx context.Context, v *hansom.Version, inv *hansom.Invocation) (inst *instance, start time.Time, f *failure, err error) {
 	for {
 		g := p.group(key{v.Project, v.Function, v.Revision})
 		if p.draining.Load() {
@@ -145,6 +145,7 @@ func (p *Pool) acquire(ctx context.Context, v *hansom.Version) (inst *instance, 
 			if err != nil {
 				return nil, start, nil, err
 			}
+			inv.Detach()
 			inst, f, err = p.await(ctx, g, w)
 			return inst, time.Now(), f, err
 		}

@@ -167,8 +167,14 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	if active {
 		inst.extended.Store(true)
 	}
+	if c, ok := inst.link.(sandbox.Carrier); active || !ok || !c.CarriesFibers() {
+		inv.Detach()
+	}
 	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
+	if err != nil {
+		inv.Detach() // to see how it ended takes time
+	}
 	if errors.Is(err, sandbox.ErrUndelivered) && !last {
 		out.finish(j)
 		run.put()

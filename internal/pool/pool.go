@@ -70,7 +70,7 @@ const maxAttempts = 3
 // during the wait, Unavailable when the pool is draining or v can never fit, and what Runtimes, Code and the driver answer.
 func (p *Pool) Run(ctx context.Context, v *hansom.Version, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	for attempt := 1; ; attempt++ {
-		inst, start, failure, err := p.acquire(ctx, v)
+		inst, start, failure, err := p.acquire(ctx, v, inv)
 		if err != nil {
 			return hansom.Result{}, err
 		}

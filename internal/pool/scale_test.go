@@ -530,7 +530,7 @@ func TestABusyInstanceIsNotFrozen(t *testing.T) {
 	d := &stub{}
 	p, v := newPool(t, d, newRecorder(), nil), version("f")
 	mustRun(t, p, v, id(1), "1")
-	inst, _, _, err := p.acquire(t.Context(), v)
+	inst, _, _, err := p.acquire(t.Context(), v, &hansom.Invocation{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,6 +152,12 @@ func (l *Link) Close() error {
 	return nil
 }
 
+// CarriesFibers implements sandbox.Carrier.
+func (l *Link) CarriesFibers() bool {
+	c, ok := l.carrier.(sandbox.Carrier)
+	return ok && c.CarriesFibers()
+}
+
 // signal wakes Init or take.
 func (l *Link) signal() {
 	select {

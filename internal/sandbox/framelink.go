@@ -27,31 +27,27 @@ const (
 // The goroutine that calls Invoke writes one frame and reads the answer itself. A link on which the runtime broke the protocol
 // or missed a deadline is of no further use: each later call returns ErrClosed.
 type FrameLink struct {
-	conn    *net.UnixConn
-	log     LogFunc
-	stream  uint64    // of the last invocation sent
-	ids     [2]string // request ids of streams stream and stream-1
-	in      *Buffer   // what was read; nil while there is nothing unread
-	r, w    int       // in.B[r:w] is unread
-	broken  bool
-	scratch net.Buffers
-	vector  [2][]byte
+	socket socket
+	log    LogFunc
+	stream uint64    // of the last invocation sent
+	ids    [2]string // request ids of streams stream and stream-1
+	in     *Buffer   // what was read; nil while there is nothing unread
+	r, w   int       // in.B[r:w] is unread
+	broken bool
 }
 
 var _ Link = (*FrameLink)(nil)
 
 // NewFrameLink returns a link over the server's end of a runtime's socket. log takes the messages of LOG frames.
 func NewFrameLink(conn *net.UnixConn, log LogFunc) *FrameLink {
-	return &FrameLink{conn: conn, log: log}
+	return &FrameLink{socket: newSocket(conn), log: log}
 }
 
 // Close closes the socket; an Invoke under way returns ErrClosed.
-func (l *FrameLink) Close() error {
-	if err := l.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	return nil
-}
+func (l *FrameLink) Close() error { return l.socket.close() }
+
+// CarriesFibers implements Carrier.
+func (l *FrameLink) CarriesFibers() bool { return true }
 
 // Init sends INIT without waiting for the runtime to boot, which saves a wake-up: a runtime reads it when it is ready.
 func (l *FrameLink) Init(ctx context.Context, in *Init) error {
@@ -66,10 +62,11 @@ func (l *FrameLink) Init(ctx context.Context, in *Init) error {
 		}
 		load.Env = append(load.Env, [2]string{name, value})
 	}
-	if err := l.conn.SetDeadline(time.Time{}); err != nil {
+	if err := l.socket.begin(nil, time.Time{}); err != nil {
 		return ErrClosed
 	}
-	stop := context.AfterFunc(ctx, func() { l.conn.SetDeadline(time.Unix(1, 0)) })
+	defer l.socket.end()
+	stop := context.AfterFunc(ctx, l.socket.interrupt)
 	err := l.init(&load)
 	if !stop() {
 		err = ctx.Err()
@@ -87,7 +84,7 @@ func (l *FrameLink) init(load *frame.Load) error {
 	}
 	frame.AppendHeader(body[:0], frame.Header{Length: uint32(len(body) - frame.HeaderSize), Kind: frame.Init})
 	// A runtime that failed to boot may have said why before it went, so a failed write does not keep us from reading.
-	_, _ = l.conn.Write(body)
+	_ = l.socket.write(body)
 	booted := false
 	for {
 		h, err := l.next()
@@ -160,13 +157,17 @@ func (l *FrameLink) invoke(req *Request, sink hansom.Sink) (Response, error) {
 	if req.Deadline != 0 {
 		deadline = time.UnixMilli(req.Deadline)
 	}
-	if err := l.conn.SetDeadline(deadline); err != nil {
+	if err := l.socket.begin(req.Fiber, deadline); err != nil {
 		return Response{}, ErrUndelivered
 	}
+	defer l.socket.end()
 	if err := l.settle(); err != nil {
 		return Response{}, err
 	}
 	if err := l.send(req); err != nil {
+		if errors.Is(err, net.ErrClosed) {
+			return Response{}, ErrUndelivered
+		}
 		if !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 			return Response{}, readError(err)
 		}
@@ -195,15 +196,11 @@ func (l *FrameLink) send(req *Request) error {
 	defer buf.Release()
 	b := frame.AppendHeader(buf.B[:0], frame.Header{Length: uint32(length), Kind: frame.Invoke, Stream: l.stream + 1})
 	b = frame.AppendCall(b, &call)
+	l.socket.asked = true
 	if len(req.Payload) <= copyLimit {
-		_, err := l.conn.Write(append(b, req.Payload...))
-		return err
+		return l.socket.write(append(b, req.Payload...))
 	}
-	l.vector = [2][]byte{b, req.Payload}
-	l.scratch = l.vector[:]
-	_, err := l.scratch.WriteTo(l.conn)
-	l.vector = [2][]byte{}
-	return err
+	return l.socket.writeBoth(b, req.Payload)
 }
 
 // answer reads frames until the current stream has ended.
@@ -420,8 +417,7 @@ func (l *FrameLink) pong(h frame.Header) error {
 	if err := l.skip(int64(h.Length)); err != nil {
 		return err
 	}
-	_, err := l.conn.Write(frame.AppendHeader(nil, frame.Header{Kind: frame.Ping, Stream: h.Stream}))
-	return readError(err)
+	return readError(l.socket.write(frame.AppendHeader(nil, frame.Header{Kind: frame.Ping, Stream: h.Stream})))
 }
 
 // next reads a header.
@@ -463,7 +459,7 @@ func (l *FrameLink) body(h frame.Header) (buf *Buffer, payload []byte, err error
 	payload = buf.B[:n:n]
 	have := copy(payload, l.in.B[l.r:l.w])
 	l.drop()
-	if _, err := io.ReadFull(l.conn, payload[have:]); err != nil {
+	if _, err := io.ReadFull(&l.socket, payload[have:]); err != nil {
 		buf.Release()
 		return nil, nil, readError(err)
 	}
@@ -499,7 +495,7 @@ func (l *FrameLink) fill(n int) error {
 		l.r = 0
 	}
 	for l.w-l.r < n {
-		k, err := l.conn.Read(l.in.B[l.w:])
+		k, err := l.socket.Read(l.in.B[l.w:])
 		l.w += k
 		if err != nil {
 			return readError(err)

@@ -28,11 +28,13 @@ import (
 	"github.com/hansomcloud/hansom/internal/blank"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/edge"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/invoke"
 	"github.com/hansomcloud/hansom/internal/layer"
+	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/pool"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
@@ -46,7 +48,9 @@ type Server struct {
 	ready  chan struct{}
 
 	edgeListener, apiListener net.Listener
-	edge, api, platform       *http.Server
+	edge                      *edge.Server
+	loops                     []*loop.Loop
+	api, platform             *http.Server
 
 	lock      *os.File
 	db        *db.DB
@@ -185,7 +189,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		Instances: s.pool.Instances,
 	}, logger)
 	s.observe()
-	s.edge = httpServer(s.requests.Handler(s.gateway), logger)
+	if s.loops, err = newLoops(); err != nil {
+		return nil, err
+	}
+	s.edge = edge.New(httpServer(s.requests.Handler(s.gateway), logger), s.loops, logger.With("component", "edge"))
 	s.api = httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger)
 	s.platform = httpServer(aws, logger)
 	return s, nil
@@ -266,6 +273,12 @@ func (s *Server) close() {
 	if s.platform != nil {
 		_ = s.platform.Close()
 	}
+	if s.edge != nil {
+		_ = s.edge.Close()
+	}
+	for _, l := range s.loops {
+		l.Close()
+	}
 	if s.driver != nil {
 		s.report("driver", s.driver.Close())
 	}
@@ -317,6 +330,18 @@ func httpServer(h http.Handler, logger *slog.Logger) *http.Server {
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// newLoops are the event loops of the edge listener. One serves as many requests as the functions of about four processors
+// answer.
+func newLoops() (loops []*loop.Loop, err error) {
+	for n := (runtime.GOMAXPROCS(0) + 3) / 4; loop.Supported && err == nil && len(loops) < n; {
+		var l *loop.Loop
+		if l, err = loop.New(); err == nil {
+			loops = append(loops, l)
+		}
+	}
+	return loops, err
 }
 
 // derive makes a key for one purpose from the master key.

@@ -32,6 +32,8 @@ type Request struct {
 	Cold      bool      `json:"cold,omitempty"`
 	Memory    int64     `json:"memoryMb,omitempty"` // peak of the instance
 	MemoryMax int       `json:"memoryLimitMb,omitempty"`
+
+	again bool // it comes again, over net/http
 }
 
 // requestQueue is how many requests a follower may lag behind before it loses some.
@@ -118,6 +120,9 @@ func (q *Requests) Handler(next http.Handler) http.Handler {
 		start := time.Now()
 		status := &statusWriter{ResponseWriter: w}
 		defer func() {
+			if told.again {
+				return
+			}
 			told.Status = cmp.Or(status.code, http.StatusOK)
 			q.tell(told, start)
 		}()
@@ -167,6 +172,7 @@ func (i requestInvoker) Invoke(ctx context.Context, inv *hansom.Invocation, sink
 	}
 	start := time.Now()
 	result, err := i.next.Invoke(ctx, inv, sink)
+	told.again = err == hansom.ErrHandOver
 	told.ID, told.Project, told.Function, told.Source, told.Version = inv.ID, inv.Project, inv.Function, inv.Source, inv.Version
 	if err != nil {
 		told.Reason = err.Error()
