@@ -1,15 +1,22 @@
 package main
 
 import (
+	_ "embed"
+	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
+
+// notes says for each target why it is not met; see its head.
+//
+//go:embed notes.md
+var notes string
 
 type bound bool
 
@@ -18,81 +25,138 @@ const (
 	atMost  bound = false
 )
 
-// report collects the lines of docs/benchmarks.md.
+// report collects docs/benchmarks.md.
 type report struct {
-	versions, missing, targets []string
-	sections                   strings.Builder
+	versions, missing, skipped []string
+	targets                    []string // rows
+	below                      []string // ids of targets that are not met, once each
+	body                       strings.Builder
+	plots                      map[string]string // SVG by name
+	quick                      bool
 }
 
-func rate(s sample) float64 { return s.rate }
-func p50(s sample) float64  { return float64(s.p50) }
-
-func median(samples []sample, of func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
+func (r *report) version(v string) {
+	if !slices.Contains(r.versions, v) {
+		r.versions = append(r.versions, v)
 	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }
 
-func middle(d []time.Duration) time.Duration {
-	d = slices.Clone(d)
-	slices.Sort(d)
-	return d[len(d)/2]
+func (r *report) miss(format string, args ...any) {
+	if m := fmt.Sprintf(format, args...); !slices.Contains(r.missing, m) {
+		r.missing = append(r.missing, m)
+		progress("missing: %s", m)
+	}
 }
 
-// ratio of medians.
-func ratio(a, b *contender, of func(sample) float64) float64 {
-	return median(a.samples, of) / median(b.samples, of)
+func (r *report) printf(format string, args ...any) { fmt.Fprintf(&r.body, format, args...) }
+
+func (r *report) section(title string) { r.printf("\n## %s\n\n", title) }
+
+// plot embeds a chart at this place.
+func (r *report) plot(name, alt, svg string) {
+	if r.plots == nil {
+		r.plots = map[string]string{}
+	}
+	r.plots[name] = svg
+	r.printf("\n![%s](PLOTS/%s.svg)\n", alt, name)
 }
 
+// target notes a measured value and what was wanted of it.
 func (r *report) target(id, what string, value, limit float64, b bound) {
 	sign, met := "at most", value <= limit
 	if b == atLeast {
 		sign, met = "at least", value >= limit
 	}
-	verdict := "**not met**"
-	if met {
-		verdict = "met"
+	verdict := "met"
+	if !met {
+		verdict = "**not met**"
+		if !slices.Contains(r.below, id) {
+			r.below = append(r.below, id)
+		}
 	}
-	r.targets = append(r.targets, fmt.Sprintf("| %s | %s | %.2f | %s %g | %s |", id, what, value, sign, limit, verdict))
+	row := fmt.Sprintf("| %s | %s | %s | %s %g | %s |", id, what, figure(value), sign, limit, verdict)
+	r.targets = append(r.targets, row)
+	progress("%s", row)
 }
 
-func (r *report) load(title string, sides []*contender) {
-	fmt.Fprintf(&r.sections, "\n## %s\n\n| | requests/s | p50 ms | p99 ms | CPU us per request |\n| --- | --- | --- | --- | --- |\n", title)
+// figure writes a value with the digits that say something.
+func figure(v float64) string {
+	if v >= 100 {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func (r *report) warmTable(kind string, sides []*side) {
+	r.printf("| | requests/s | p50 ms | p99 ms | CPU us per request |\n| --- | --- | --- | --- | --- |\n")
 	for _, s := range sides {
-		fmt.Fprintf(&r.sections, "| %s | %.0f | %.3f | %.3f | %.1f |\n", s.name, median(s.samples, rate), median(s.samples, p50)/1e6,
-			median(s.samples, func(s sample) float64 { return float64(s.p99) })/1e6,
-			median(s.samples, func(s sample) float64 { return float64(s.cpu) })/1e3)
+		r.printf("| %s | %.0f | %.3f | %.3f | %.1f |\n", s.name, s.median(kind, rate), s.median(kind, percentile(50)), s.median(kind, percentile(99)), s.median(kind, cpu))
 	}
 }
 
-func (r *report) durations(title string, sides map[string][]time.Duration) {
-	fmt.Fprintf(&r.sections, "\n## %s\n\n| | p50 ms | p99 ms |\n| --- | --- | --- |\n", title)
-	for _, name := range slices.Sorted(maps.Keys(sides)) {
-		d := slices.Clone(sides[name])
-		slices.Sort(d)
-		fmt.Fprintf(&r.sections, "| %s | %.1f | %.1f |\n", name, float64(d[len(d)/2])/1e6, float64(d[len(d)*99/100])/1e6)
+// reason is the text of notes under the heading of a target.
+func reason(notes, id string) (string, bool) {
+	for section := range strings.SplitSeq(notes, "\n## ") {
+		head, text, _ := strings.Cut(section, "\n")
+		if strings.TrimSpace(head) == id {
+			return strings.TrimSpace(text), true
+		}
 	}
+	return "", false
 }
 
-func (r *report) write(path string) error {
+const method = `Everything ran in one run on one machine, load generator included, interleaved (A B A B ...) after a warm-up round of each. Figures
+are medians of the rounds; they move with the machine, ratios less. CPU is user and system time from /proc of the server, the sandboxes' inits and
+the runtimes (of a peer: the proxy and what is behind it), never of the load generator. Connections are kept alive. Node.js is the same binary everywhere.
+*Hansom* runs one call at a time in an instance, so that 8 connections use up to 8 processes; *concurrency: 16* is the manifest's setting of that name, one process.
+`
+
+func (r *report) markdown(plots string) (string, error) {
 	var out strings.Builder
-	commit, _ := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	commit, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return "", err
+	}
 	fmt.Fprintf(&out, "# Benchmarks\n\nWritten by `make bench` on %s at commit %s; don't edit.\n\n", time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(commit)))
-	fmt.Fprintf(&out, "Machine: %s, %d processors, %s/%s, load generator included. Medians of interleaved rounds after a warm-up; figures move with the machine, ratios less.\n\n", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
-	fmt.Fprintf(&out, "Versions: %s.\n\n", strings.Join(r.versions, "; "))
-	out.WriteString("| target | what | measured | wanted | |\n| --- | --- | --- | --- | --- |\n")
-	out.WriteString(strings.Join(r.targets, "\n") + "\n")
+	if len(r.skipped) > 0 || r.quick {
+		fmt.Fprintf(&out, "**Not a whole run**: left out %s; short rounds: %v.\n\n", strings.Join(append(r.skipped, "nothing else"), ", "), r.quick)
+	}
+	fmt.Fprintf(&out, "Machine: %s, %d processors, %s/%s, Linux %s.\n\nVersions: %s.\n\n%s\n", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, kernel(), strings.Join(r.versions, "; "), method)
+	out.WriteString("## Targets\n\n| target | what | measured | wanted | |\n| --- | --- | --- | --- | --- |\n" + strings.Join(r.targets, "\n") + "\n")
+	if len(r.below) > 0 {
+		out.WriteString("\n## Below target\n")
+		for _, id := range r.below {
+			text, ok := reason(notes, id)
+			if !ok {
+				text = "No reason is known yet."
+			}
+			fmt.Fprintf(&out, "\n**%s.** %s\n", id, text)
+		}
+	}
 	if len(r.missing) > 0 {
-		out.WriteString("\nNot started here:\n\n")
+		out.WriteString("\n## Not measured here\n\n")
 		for _, m := range r.missing {
 			out.WriteString("- " + m + "\n")
 		}
 	}
-	out.WriteString(r.sections.String())
-	return os.WriteFile(path, []byte(out.String()), 0o644)
+	out.WriteString(strings.ReplaceAll(r.body.String(), "(PLOTS/", "("+plots+"/"))
+	return out.String(), nil
+}
+
+// write puts the report at path and the plots into the folder of that name without its suffix.
+func (r *report) write(path string) error {
+	folder := strings.TrimSuffix(path, filepath.Ext(path))
+	text, err := r.markdown(filepath.Base(folder))
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	for name, svg := range r.plots {
+		err = errors.Join(err, os.WriteFile(filepath.Join(folder, name+".svg"), []byte(svg), 0o644))
+	}
+	return errors.Join(err, os.WriteFile(path, []byte(text), 0o644))
 }
 
 func cpuModel() string {
@@ -103,4 +167,9 @@ func cpuModel() string {
 		}
 	}
 	return "unknown processor"
+}
+
+func kernel() string {
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	return strings.TrimSpace(string(release))
 }
