@@ -6,7 +6,7 @@ COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/hansomcloud/hansom/internal/buildinfo.version=$(VERSION) -X github.com/hansomcloud/hansom/internal/buildinfo.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: run build test check bench cover
+.PHONY: run build test check bench soak cover
 
 run: build ## Start Hansom with the sample app of examples/hello
 	@scripts/setup.sh run
@@ -31,9 +31,14 @@ check: ## What must be green before a commit is pushed
 	scripts/build-java.sh --check
 	$(GO) test -race -timeout 20m ./...
 
-bench: build ## Measure against the peers and rewrite docs/benchmarks.md
+bench: build ## Measure against the peers and rewrite docs/benchmarks.md; ARGS="-only p1,noisy -out /tmp/b.md" for less
 	@scripts/setup.sh bench
-	$(GO) run ./test/bench -hansom bin/hansom -out docs/benchmarks.md
+	$(GO) run ./test/bench -hansom bin/hansom $(ARGS)
+
+DURATION ?= 10m
+soak: build ## Mixed load for DURATION; fails when memory, descriptors, mounts or cgroups grow
+	@scripts/setup.sh run
+	$(GO) run ./test/soak -hansom bin/hansom -duration $(DURATION) $(ARGS)
 
 cover: ## Coverage by package
 	@scripts/setup.sh test

@@ -4,7 +4,7 @@
 #   scripts/setup.sh run      the runtimes of functions: Python 3 and Node.js 22 (make run)
 #   scripts/setup.sh test     those, and what the tests use: Java, Ruby, a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript
 #                             (make test; the default)
-#   scripts/setup.sh bench    those, and the peers that benchmarks compare with: nginx, Caddy's and workerd's sources aside
+#   scripts/setup.sh bench    those, and the peers that benchmarks compare with: nginx, and npm for workerd (which the benchmark installs itself, as it builds Caddy)
 #
 # As root on Debian it installs; anywhere else it says what to install and fails.
 set -euo pipefail
@@ -66,6 +66,7 @@ if [ "$goal" != run ]; then
 fi
 if [ "$goal" = bench ]; then
   need nginx-light test -x /usr/sbin/nginx
+  need npm command -v npm
 fi
 
 case $(uname -m) in

@@ -209,13 +209,9 @@ func (b *bench) fixedRates(ctx context.Context) error {
 			labels := []string{"p50", "p90", "p99", "p99.9"}
 			var series []plot.Series
 			for _, s := range sides {
-				all, lag := load.Merge(s.samples[kind]), []time.Duration{}
-				for _, sample := range s.samples[kind] {
-					lag = append(lag, sample.Lag...)
-				}
-				slices.Sort(lag)
+				all := load.Merge(s.samples[kind])
 				ms := func(p float64) float64 { return float64(load.Percentile(all, p)) / 1e6 }
-				b.report.printf("| %s | %.0f | %.3f | %.3f | %.3f | %.1f | %.3f |\n", s.name, s.median(kind, rate), ms(50), ms(99), ms(99.9), s.median(kind, cpu), float64(load.Percentile(lag, 99))/1e6)
+				b.report.printf("| %s | %.0f | %.3f | %.3f | %.3f | %.1f | %.3f |\n", s.name, s.median(kind, rate), ms(50), ms(99), ms(99.9), s.median(kind, cpu), float64(load.Percentile(lags(s.samples[kind]), 99))/1e6)
 				series = append(series, plot.Series{Name: s.name, Values: []float64{ms(50), ms(90), ms(99), ms(99.9)}})
 			}
 			name, sub := fmt.Sprintf("latency-own-%.0f", part*100), fmt.Sprintf("ms by percentile at %.0f%% of each one's own capacity; less is better", part*100)
@@ -226,6 +222,16 @@ func (b *bench) fixedRates(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lags is how late the generator sent, in all samples together.
+func lags(samples []load.Sample) []time.Duration {
+	var all []time.Duration
+	for _, s := range samples {
+		all = append(all, s.Lag...)
+	}
+	slices.Sort(all)
+	return all
 }
 
 func (b *bench) warmInvoke(ctx context.Context) error {

@@ -99,7 +99,7 @@ func num(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f'
 // textWidth is about how wide a text is, on the wide side.
 func textWidth(s string) float64 { return float64(len([]rune(s))) * fontSize * 0.56 }
 
-// short writes a number with at least two significant digits, and thousands apart.
+// short writes a number with two significant digits at least where they say something, and thousands apart.
 func short(f float64) string {
 	switch a := math.Abs(f); {
 	case a >= 1000:
@@ -111,7 +111,7 @@ func short(f float64) string {
 	case a >= 10 || f == 0:
 		return strconv.FormatFloat(f, 'f', 0, 64)
 	case a >= 1:
-		return strconv.FormatFloat(f, 'f', 1, 64)
+		return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0")
 	default:
 		return strconv.FormatFloat(f, 'g', 2, 64)
 	}
@@ -160,10 +160,11 @@ func (s logScale) at(v float64) float64 {
 	return s.lo + (s.hi-s.lo)*math.Log(v/s.min)/math.Log(s.max/s.min)
 }
 
-// ticks are 1, 2 and 5 times powers of ten within the scale, or the powers alone when those are many.
+// ticks are round values within the scale, as many as have room.
 func (s logScale) ticks() []float64 {
-	for _, factors := range [][]float64{{1, 2, 5}, {1}} {
-		var all []float64
+	var all []float64
+	for _, factors := range [][]float64{{1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8, 8.5, 9, 9.5}, {1, 1.5, 2, 3, 4, 5, 7}, {1, 2, 5}, {1}} {
+		all = all[:0]
 		for e := math.Floor(math.Log10(s.min)); e <= math.Ceil(math.Log10(s.max)); e++ {
 			for _, f := range factors {
 				if v := f * math.Pow(10, e); v >= s.min && v <= s.max {
@@ -171,9 +172,9 @@ func (s logScale) ticks() []float64 {
 				}
 			}
 		}
-		if len(all) <= 10 || len(factors) == 1 {
-			return all
+		if len(all) <= 9 {
+			break
 		}
 	}
-	return nil
+	return all
 }

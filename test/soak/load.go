@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/hansomcloud/hansom/test/bench/rig"
+)
+
+const crashing = `let kept = []
+exports.handler = async (event) => {
+  switch (event.how) {
+    case 'throw': throw new Error('thrown')
+    case 'exit': process.exit(3)
+    case 'abort': process.abort()
+    case 'memory': for (;;) kept.push(Buffer.alloc(8 << 20, 1))
+    case 'timeout': await new Promise((resolve) => setTimeout(resolve, 60000))
+  }
+  console.log('fine')
+  return 'fine'
+}
+`
+
+// mix is the load: what runs side by side in every cycle.
+type mix struct {
+	server *rig.Server
+	dir    string
+	serial atomic.Int64
+	done   atomic.Int64
+
+	mu     sync.Mutex
+	counts map[string]int
+	failed map[string]error // the first failure of each kind of operation
+	errors int
+}
+
+// prepare makes the functions that live for the whole run.
+func prepare(ctx context.Context, s *rig.Server, dir string) (*mix, error) {
+	m := &mix{server: s, dir: dir, counts: map[string]int{}, failed: map[string]error{}}
+	program, err := rig.GoHello(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range []rig.Function{
+		{Name: "node", Runtime: types.RuntimeNodejs22x, Handler: "app.handler", Code: rig.Zip("app.js", []byte(rig.NodeHello))},
+		{Name: "python", Runtime: types.RuntimePython311, Handler: "app.handler", Code: rig.Zip("app.py", []byte(rig.PythonHello))},
+		{Name: "go", Runtime: types.RuntimeProvidedal2023, Handler: "bootstrap", Code: program},
+		{Name: "crash", Runtime: types.RuntimeNodejs22x, Handler: "app.handler", Code: rig.Zip("app.js", []byte(crashing))},
+	} {
+		if err := s.Create(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	_, err = s.Client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("crash"), Timeout: aws.Int32(1)})
+	if err != nil {
+		return nil, err
+	}
+	return m, m.updated(ctx, "crash")
+}
+
+// cycle runs the mix for d, and returns when all of it has ended.
+func (m *mix) cycle(ctx context.Context, d time.Duration) {
+	end := time.Now().Add(d)
+	var wg sync.WaitGroup
+	again := func(kind string, pause time.Duration, do func(context.Context) error) {
+		wg.Go(func() {
+			for ctx.Err() == nil && time.Now().Before(end) {
+				m.note(ctx, kind, do(ctx))
+				select {
+				case <-ctx.Done():
+				case <-time.After(pause):
+				}
+			}
+		})
+	}
+	for _, name := range []string{"node", "python", "go"} {
+		for range 2 {
+			again("call "+name, 5*time.Millisecond, func(ctx context.Context) error { return m.call(ctx, name) })
+		}
+	}
+	again("asynchronous call", 50*time.Millisecond, m.event)
+	again("crash", 20*time.Millisecond, m.crash)
+	again("function's life", 10*time.Millisecond, m.life)
+	again("layer's life", 100*time.Millisecond, m.layer)
+	again("app's life", 500*time.Millisecond, m.app)
+	wg.Wait()
+}
+
+// note counts an operation; what fails because the run is interrupted does not count.
+func (m *mix) note(ctx context.Context, kind string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	m.done.Add(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counts[kind]++
+	if err != nil {
+		m.errors++
+		if m.failed[kind] == nil {
+			m.failed[kind] = err
+			fmt.Fprintf(os.Stderr, "soak: %s: %v\n", kind, err)
+		}
+	}
+}
+
+func (m *mix) failures() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.errors
+}
+
+func (m *mix) summary() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []string
+	for _, kind := range slices.Sorted(maps.Keys(m.counts)) {
+		out = append(out, fmt.Sprintf("%d x %s", m.counts[kind], kind))
+	}
+	return strings.Join(out, ", ") + "\n"
+}
+
+func (m *mix) next(prefix string) string { return fmt.Sprintf("%s-%d", prefix, m.serial.Add(1)) }
+
+func (m *mix) call(ctx context.Context, name string) error {
+	answer, err := m.server.Client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: []byte(`{"rawPath":"/soak"}`)})
+	if err != nil {
+		return err
+	}
+	if answer.FunctionError != nil {
+		return fmt.Errorf("%s: %s %s", name, *answer.FunctionError, answer.Payload)
+	}
+	return nil
+}
+
+func (m *mix) event(ctx context.Context) error {
+	_, err := m.server.Client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String("python"), InvocationType: types.InvocationTypeEvent, Payload: []byte(`{}`)})
+	return err
+}
+
+// crash lets a function end badly in one of several ways.
+func (m *mix) crash(ctx context.Context) error {
+	how := []string{"throw", "exit", "memory", "abort", "timeout", "not at all"}[m.serial.Add(1)%6]
+	answer, err := m.server.Client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String("crash"), Payload: fmt.Appendf(nil, `{"how":%q}`, how)})
+	if err != nil {
+		return err
+	}
+	if (answer.FunctionError == nil) != (how == "not at all") {
+		return fmt.Errorf("%s was answered with %s", how, answer.Payload)
+	}
+	return nil
+}
+
+func (m *mix) updated(ctx context.Context, name string) error {
+	wait := lambda.NewFunctionUpdatedV2Waiter(m.server.Client, func(o *lambda.FunctionUpdatedV2WaiterOptions) {
+		o.MinDelay, o.MaxDelay = 5*time.Millisecond, 50*time.Millisecond
+	})
+	return wait.Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
+}
+
+// life makes a function, calls, updates and publishes it, and removes it.
+func (m *mix) life(ctx context.Context) error {
+	name, c := m.next("life"), m.server.Client
+	f, file, text := rig.Function{Name: name, Runtime: types.RuntimeNodejs22x, Handler: "app.handler"}, "app.js", rig.NodeHello+"// "
+	if m.serial.Load()%2 == 0 {
+		f.Runtime, file, text = types.RuntimePython311, "app.py", rig.PythonHello+"# "
+	}
+	f.Code = rig.Zip(file, []byte(text+name+"\n"))
+	if err := m.server.Create(ctx, f); err != nil {
+		return err
+	}
+	if err := m.call(ctx, name); err != nil {
+		return err
+	}
+	f.Code = rig.Zip(file, []byte(text+name+" again\n"))
+	if _, err := c.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: &name, ZipFile: f.Code}); err != nil {
+		return err
+	}
+	if err := m.updated(ctx, name); err != nil {
+		return err
+	}
+	if err := m.call(ctx, name); err != nil {
+		return err
+	}
+	if _, err := c.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: &name, Environment: &types.Environment{Variables: map[string]string{"NAME": name}}}); err != nil {
+		return err
+	}
+	if err := m.updated(ctx, name); err != nil {
+		return err
+	}
+	version, err := c.PublishVersion(ctx, &lambda.PublishVersionInput{FunctionName: &name})
+	if err != nil {
+		return err
+	}
+	_, alias := c.CreateAlias(ctx, &lambda.CreateAliasInput{FunctionName: &name, Name: aws.String("live"), FunctionVersion: version.Version})
+	called := m.call(ctx, name+":live")
+	_, url := m.server.URL(ctx, name)
+	_, remove := c.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
+	return errors.Join(alias, called, url, remove)
+}
+
+// layer publishes a layer, calls a function that has it, and removes both.
+func (m *mix) layer(ctx context.Context) error {
+	name, c := m.next("layered"), m.server.Client
+	published, err := c.PublishLayerVersion(ctx, &lambda.PublishLayerVersionInput{LayerName: &name, Content: &types.LayerVersionContentInput{ZipFile: rig.Zip("python/extra.py", []byte("name = '"+name+"'\n"))}})
+	if err != nil {
+		return err
+	}
+	text := "import extra\n" + rig.PythonHello + "# " + name + "\n"
+	if err := m.server.Create(ctx, rig.Function{Name: name, Runtime: types.RuntimePython311, Handler: "app.handler", Code: rig.Zip("app.py", []byte(text))}); err != nil {
+		return err
+	}
+	_, err = c.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: &name, Layers: []string{*published.LayerVersionArn}})
+	if err != nil {
+		return err
+	}
+	if err := m.updated(ctx, name); err != nil {
+		return err
+	}
+	called := m.call(ctx, name)
+	_, remove := c.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
+	_, removeLayer := c.DeleteLayerVersion(ctx, &lambda.DeleteLayerVersionInput{LayerName: &name, VersionNumber: &published.Version})
+	return errors.Join(called, remove, removeLayer)
+}
+
+// app deploys an app with the command line, changes it, and removes it.
+func (m *mix) app(ctx context.Context) error {
+	name := m.next("app")
+	dir := filepath.Join(m.dir, name)
+	defer os.RemoveAll(dir)
+	manifest := "name: " + name + "\nfunctions:\n  f:\n    runtime: nodejs22.x\n    code: .\n    handler: app.handler\n    http: [\"GET /hello\"]\n"
+	for _, text := range []string{rig.NodeHello, rig.NodeHello + "// changed\n"} {
+		if err := m.server.Deploy(ctx, dir, "", map[string]string{"app.js": text + "// " + name + "\n", "hansom.yaml": manifest}); err != nil {
+			return err
+		}
+		if err := m.call(ctx, name+"-f"); err != nil {
+			return err
+		}
+	}
+	_, err := m.server.Command(ctx, "rm", name, "--yes")
+	return err
+}
