@@ -108,10 +108,12 @@ func (b *bench) run(ctx context.Context, out string, only []string) (err error) 
 		return err
 	}
 	b.report.version(version)
-	for name, argv := range map[string][]string{"Node.js": {b.node, "--version"}, "Python": {python, "--version"}} {
-		if v, err := rig.Run(argv...); err == nil {
-			b.report.version(name + " " + strings.TrimPrefix(strings.TrimPrefix(v, name+" "), "v"))
+	for _, interpreter := range []struct{ name, path string }{{"Node.js", b.node}, {"Python", python}} {
+		v, err := rig.Run(interpreter.path, "--version")
+		if err != nil {
+			return err
 		}
+		b.report.version(interpreter.name + " " + strings.TrimLeft(v, "Python v"))
 	}
 	for _, p := range all {
 		if !slices.Contains(only, p.name) {

@@ -118,8 +118,11 @@ func (r *report) markdown(plots string) (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(&out, "# Benchmarks\n\nWritten by `make bench` on %s at commit %s; don't edit.\n\n", time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(commit)))
-	if len(r.skipped) > 0 || r.quick {
-		fmt.Fprintf(&out, "**Not a whole run**: left out %s; short rounds: %v.\n\n", strings.Join(append(r.skipped, "nothing else"), ", "), r.quick)
+	if len(r.skipped) > 0 {
+		fmt.Fprintf(&out, "**Not a whole run**: without %s.\n\n", strings.Join(r.skipped, ", "))
+	}
+	if r.quick {
+		out.WriteString("**Quick rounds**: these figures mean nothing.\n\n")
 	}
 	fmt.Fprintf(&out, "Machine: %s, %d processors, %s/%s, Linux %s.\n\nVersions: %s.\n\n%s\n", cpuModel(), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, kernel(), strings.Join(r.versions, "; "), method)
 	out.WriteString("## Targets\n\n| target | what | measured | wanted | |\n| --- | --- | --- | --- | --- |\n" + strings.Join(r.targets, "\n") + "\n")

@@ -29,6 +29,7 @@ var quantities = []quantity{
 	{"cgroups", 8, 0}, // one sandbox has up to seven with version 1
 	{"interfaces", 2, 0},
 	{"run files", 4, 0},
+	{"database MB", 1, 0.1},
 	{"code and blobs", 20, 0.05},
 }
 

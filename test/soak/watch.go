@@ -80,6 +80,12 @@ func (w *watch) sample(ctx context.Context) sample {
 	heap, _ := w.server.Metric(ctx, "go_memstats_heap_alloc_bytes")
 	goroutines, _ := w.server.Metric(ctx, "hansom_goroutines")
 	descriptors, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	var database int64
+	for _, suffix := range []string{"", "-wal"} {
+		if info, err := os.Stat(filepath.Join(w.server.Data, "hansom.db"+suffix)); err == nil {
+			database += info.Size()
+		}
+	}
 	interfaces, _ := os.ReadDir("/sys/class/net")
 	return sample{at: time.Since(w.start).Seconds(), values: map[string]float64{
 		"resident MB":    float64(load.Status(pid, "VmRSS")) / 1024,
@@ -91,6 +97,7 @@ func (w *watch) sample(ctx context.Context) sample {
 		"mounts":         float64(w.mounts()),
 		"cgroups":        float64(w.cgroups()),
 		"interfaces":     float64(len(interfaces)),
+		"database MB":    float64(database) / (1 << 20),
 		"run files":      float64(files(w.run)),
 		"code and blobs": float64(files(filepath.Join(w.server.Data, "code")) + files(filepath.Join(w.server.Data, "blob"))),
 	}}
