@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	cloudwatchlogstypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
@@ -41,7 +43,9 @@ type mix struct {
 	serial atomic.Int64
 	done   atomic.Int64
 
+	logs   *cloudwatchlogs.Client
 	mu     sync.Mutex
+	groups []string // log groups of functions that are gone
 	counts map[string]int
 	failed map[string]error // the first failure of each kind of operation
 	errors int
@@ -49,7 +53,7 @@ type mix struct {
 
 // prepare makes the functions that live for the whole run.
 func prepare(ctx context.Context, s *rig.Server, dir string) (*mix, error) {
-	m := &mix{server: s, dir: dir, counts: map[string]int{}, failed: map[string]error{}}
+	m := &mix{server: s, dir: dir, logs: s.Logs(), counts: map[string]int{}, failed: map[string]error{}}
 	program, err := rig.GoHello(ctx, dir)
 	if err != nil {
 		return nil, err
@@ -99,6 +103,22 @@ func (m *mix) cycle(ctx context.Context, d time.Duration) {
 	wg.Wait()
 }
 
+// tidy removes the log groups of functions that are gone: they are kept on purpose, and are no leak.
+func (m *mix) tidy(ctx context.Context) {
+	m.mu.Lock()
+	groups := m.groups
+	m.groups = nil
+	m.mu.Unlock()
+	for _, group := range groups {
+		_, err := m.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &group})
+		var missing *cloudwatchlogstypes.ResourceNotFoundException
+		if errors.As(err, &missing) {
+			err = nil
+		}
+		m.note(ctx, "log group removed", err)
+	}
+}
+
 // note counts an operation; what fails because the run is interrupted does not count.
 func (m *mix) note(ctx context.Context, kind string, err error) {
 	if ctx.Err() != nil {
@@ -133,7 +153,14 @@ func (m *mix) summary() string {
 	return strings.Join(out, ", ") + "\n"
 }
 
-func (m *mix) next(prefix string) string { return fmt.Sprintf("%s-%d", prefix, m.serial.Add(1)) }
+// next is a name that was not used before; the function's has the suffix too.
+func (m *mix) next(prefix, suffix string) string {
+	name := fmt.Sprintf("%s-%d", prefix, m.serial.Add(1))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.groups = append(m.groups, "/aws/lambda/"+name+suffix)
+	return name
+}
 
 func (m *mix) call(ctx context.Context, name string) error {
 	answer, err := m.server.Client.Invoke(ctx, &lambda.InvokeInput{FunctionName: &name, Payload: []byte(`{"rawPath":"/soak"}`)})
@@ -173,7 +200,7 @@ func (m *mix) updated(ctx context.Context, name string) error {
 
 // life makes a function, calls, updates and publishes it, and removes it.
 func (m *mix) life(ctx context.Context) error {
-	name, c := m.next("life"), m.server.Client
+	name, c := m.next("life", ""), m.server.Client
 	f, file, text := rig.Function{Name: name, Runtime: types.RuntimeNodejs22x, Handler: "app.handler"}, "app.js", rig.NodeHello+"// "
 	if m.serial.Load()%2 == 0 {
 		f.Runtime, file, text = types.RuntimePython311, "app.py", rig.PythonHello+"# "
@@ -214,7 +241,7 @@ func (m *mix) life(ctx context.Context) error {
 
 // layer publishes a layer, calls a function that has it, and removes both.
 func (m *mix) layer(ctx context.Context) error {
-	name, c := m.next("layered"), m.server.Client
+	name, c := m.next("layered", ""), m.server.Client
 	published, err := c.PublishLayerVersion(ctx, &lambda.PublishLayerVersionInput{LayerName: &name, Content: &types.LayerVersionContentInput{ZipFile: rig.Zip("python/extra.py", []byte("name = '"+name+"'\n"))}})
 	if err != nil {
 		return err
@@ -238,7 +265,7 @@ func (m *mix) layer(ctx context.Context) error {
 
 // app deploys an app with the command line, changes it, and removes it.
 func (m *mix) app(ctx context.Context) error {
-	name := m.next("app")
+	name := m.next("app", "-f")
 	dir := filepath.Join(m.dir, name)
 	defer os.RemoveAll(dir)
 	manifest := "name: " + name + "\nfunctions:\n  f:\n    runtime: nodejs22.x\n    code: .\n    handler: app.handler\n    http: [\"GET /hello\"]\n"

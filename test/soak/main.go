@@ -62,6 +62,7 @@ func run(ctx context.Context, bin, heap string, duration, cycle time.Duration) (
 		if err := w.rest(ctx); err != nil {
 			return err
 		}
+		l.tidy(ctx)
 		at := w.sample(ctx)
 		samples = append(samples, at)
 		fmt.Fprintf(os.Stderr, "soak: %4.0f s, %d operations, %d failed; at rest %s\n", time.Since(began).Seconds(), l.done.Load(), l.failures(), at)

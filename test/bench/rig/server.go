@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 )
@@ -28,6 +29,8 @@ const (
 	region    = "us-east-1"
 	role      = "arn:aws:iam::000000000000:role/bench"
 )
+
+var root = credentials.NewStaticCredentialsProvider(accessKey, secretKey, "")
 
 // Server is a running Hansom with a client of its Lambda API.
 type Server struct {
@@ -65,11 +68,13 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.Edge, s.API, p.Addr = listening.Edge, listening.API, listening.Edge
-	s.Client = lambda.New(lambda.Options{
-		Region: region, BaseEndpoint: aws.String("http://" + s.API), RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, ""),
-	})
+	s.Client = lambda.New(lambda.Options{Region: region, BaseEndpoint: aws.String("http://" + s.API), RetryMaxAttempts: 1, Credentials: root})
 	return nil
+}
+
+// Logs is a client of the CloudWatch Logs API.
+func (s *Server) Logs() *cloudwatchlogs.Client {
+	return cloudwatchlogs.New(cloudwatchlogs.Options{Region: region, BaseEndpoint: aws.String("http://" + s.API), RetryMaxAttempts: 1, Credentials: root})
 }
 
 // Function is what Create makes. Memory is in MB, 128 when it is 0.
