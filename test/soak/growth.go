@@ -20,7 +20,7 @@ type quantity struct {
 
 var quantities = []quantity{
 	{"resident MB", 4, 0.08},
-	{"heap MB", 1, 0.08},
+	{"heap MB", 1.5, 0.1},
 	{"goroutines", 3, 0},
 	{"descriptors", 3, 0},
 	{"threads", 3, 0},
