@@ -21,7 +21,7 @@ var layers = map[string]int{
 	"db": 1, "blob": 1, "policy": 1, "runtimes": 1, "manifest": 1, "frame": 1, "artifact": 1, "sandbox": 1, "build": 1,
 	"buildinfo": 1, "loop": 1,
 	"auth": 2, "function": 2, "layer": 2, "runtimeapi": 2, "httplink": 2, "pool": 2, "invoke": 2, "gateway": 2, "edge": 2,
-	"telemetry": 2, "app": 2, "backup": 2, "blank": 2, "egress": 2,
+	"telemetry": 2, "app": 2, "backup": 2, "blank": 2, "egress": 2, "provision": 2,
 	"awsapi": 3, "hansomapi": 3,
 	"server": 4, "cli": 4, "hansomtest": 4,
 }

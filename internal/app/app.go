@@ -39,6 +39,14 @@ type Functions interface {
 	Prepare(ctx context.Context, project, sha256 string) (size int64, err error)
 }
 
+// Provisioned keeps instances of $LATEST ready for a number of calls at once.
+type Provisioned interface {
+	// Keep asks for n of them; 0 ends it. Errors: Invalid for more than there is.
+	Keep(ctx context.Context, tx *db.Tx, project, function string, n int) error
+	// Kept is what is asked for, by function, as q has it.
+	Kept(ctx context.Context, q db.Querier, project string) (map[string]int, error)
+}
+
 // Config of the service.
 type Config struct {
 	Region  string // stands in the functions' ARNs
@@ -77,12 +85,13 @@ type Service struct {
 	cfg       Config
 	db        *db.DB
 	functions Functions
+	prepared  Provisioned
 	logger    *slog.Logger
 	view      atomic.Pointer[view]
 }
 
 // New migrates the store and reads all routes into memory.
-func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, logger *slog.Logger) (*Service, error) {
+func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, prepared Provisioned, logger *slog.Logger) (*Service, error) {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err
@@ -90,7 +99,7 @@ func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, logger 
 	if err := d.Migrate(ctx, domain, sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: d, functions: functions, logger: logger.With("component", "app")}
+	s := &Service{cfg: cfg, db: d, functions: functions, prepared: prepared, logger: logger.With("component", "app")}
 	if err := s.reload(ctx); err != nil {
 		return nil, err
 	}
@@ -168,7 +177,9 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 						v.Layers[i] = of.Layers[known]
 					}
 				}
-				_, err = s.functions.Deploy(ctx, tx, v)
+				if _, err = s.functions.Deploy(ctx, tx, v); err == nil {
+					err = s.prepared.Keep(ctx, tx, project, c.Name, r.Functions[c.key].Provisioned)
+				}
 			}
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ type functions struct {
 func newFunctions(t *testing.T, d *db.DB) *functions {
 	f := &functions{t: t, db: d, fail: map[string]error{}}
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
-		_, err := tx.ExecContext(t.Context(), `CREATE TABLE fake_function (project TEXT, name TEXT, version TEXT, PRIMARY KEY (project, name))`)
+		_, err := tx.ExecContext(t.Context(), `CREATE TABLE fake_function (project TEXT, name TEXT, version TEXT, kept BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (project, name))`)
 		return err
 	})
 	if err != nil {
@@ -96,7 +96,7 @@ func (f *functions) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (bo
 	if err != nil {
 		return false, err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO fake_function VALUES (?, ?, ?) ON CONFLICT (project, name) DO UPDATE SET version = excluded.version`,
+	_, err = tx.ExecContext(ctx, `INSERT INTO fake_function (project, name, version) VALUES (?, ?, ?) ON CONFLICT (project, name) DO UPDATE SET version = excluded.version`,
 		v.Project, v.Function, string(text))
 	return true, err
 }
@@ -121,6 +121,32 @@ func (f *functions) all(ctx context.Context, q db.Querier, project string) (map[
 			return nil, err
 		}
 		out[name] = v
+	}
+	return out, rows.Err()
+}
+
+func (f *functions) Keep(ctx context.Context, tx *db.Tx, project, name string, n int) error {
+	if n > 10 {
+		return hansom.Errorf(hansom.Invalid, "keep", "there are only 10")
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE fake_function SET kept = ? WHERE project = ? AND name = ?`, n, project, name)
+	return err
+}
+
+func (f *functions) Kept(ctx context.Context, q db.Querier, project string) (map[string]int, error) {
+	rows, err := q.QueryContext(ctx, `SELECT name, kept FROM fake_function WHERE project = ?`, project)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[string]int{}
+	for rows.Next() {
+		var name string
+		var n int
+		if err := rows.Scan(&name, &n); err != nil {
+			return nil, err
+		}
+		out[name] = n
 	}
 	return out, rows.Err()
 }
@@ -173,7 +199,7 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(t.Context(), cfg, d, f, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, d, f, f, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,6 +311,47 @@ func TestApply(t *testing.T) {
 			Environment: map[string]string{"SECRET": "xyz"}, App: "hello",
 		}, all["hello-api"]); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+// Provisioned concurrency of a function is planned, applied and rolled back beside the function.
+func TestProvisioned(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		f := newFunctions(t, d)
+		s := newService(t, d, f, nil)
+		kept := func() int {
+			t.Helper()
+			all, err := f.Kept(t.Context(), d.Read(), project)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return all["hello-api"]
+		}
+		with := func(n int) *manifest.Resolved {
+			r := hello()
+			api := r.Functions["api"]
+			api.Provisioned = n
+			r.Functions["api"] = api
+			return r
+		}
+		apply(t, s, with(2))
+		if n := kept(); n != 2 {
+			t.Errorf("%d are kept", n)
+		}
+		plan := apply(t, s, with(3))
+		if got := text(plan)[0]; got != "update function hello-api provisioned 2 -> 3" || kept() != 3 {
+			t.Errorf("%q, %d are kept", got, kept())
+		}
+		if _, err := s.Apply(t.Context(), project, actor, with(11)); hansom.KindOf(err) != hansom.Invalid || kept() != 3 {
+			t.Errorf("error %v, %d are kept", err, kept())
+		}
+		if _, err := s.Rollback(t.Context(), project, actor, "hello", 0, false); err != nil || kept() != 2 {
+			t.Errorf("error %v, %d are kept", err, kept())
+		}
+		apply(t, s, hello())
+		if n := kept(); n != 0 {
+			t.Errorf("%d are kept", n)
 		}
 	})
 }

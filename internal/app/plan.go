@@ -60,9 +60,13 @@ func (s *Service) plan(ctx context.Context, q db.Querier, project string, curren
 	if err != nil {
 		return Plan{}, err
 	}
-	have := map[string]hansom.Version{}
+	kept, err := s.prepared.Kept(ctx, q, project)
+	if err != nil {
+		return Plan{}, err
+	}
+	have := map[string]state{}
 	for _, v := range owned {
-		have[v.Function] = v
+		have[v.Function] = state{v, kept[v.Function]}
 	}
 	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next)}
 	for _, c := range p.Changes {
@@ -80,12 +84,23 @@ func (s *Service) plan(ctx context.Context, q db.Querier, project string, curren
 	return p, nil
 }
 
-// versions are the functions of a manifest by name; none of nil.
-func (s *Service) versions(project string, r *manifest.Resolved) map[string]hansom.Version {
-	out := map[string]hansom.Version{}
+// state is what a manifest can say of a function.
+type state struct {
+	hansom.Version
+	provisioned int
+}
+
+// state is what the manifest's entry key says.
+func (s *Service) state(project string, r *manifest.Resolved, key string) state {
+	return state{s.version(project, r, key), r.Functions[key].Provisioned}
+}
+
+// states are the functions of a manifest by name; none of nil.
+func (s *Service) states(project string, r *manifest.Resolved) map[string]state {
+	out := map[string]state{}
 	if r != nil {
 		for _, key := range r.Keys() {
-			v := s.version(project, r, key)
+			v := s.state(project, r, key)
 			out[v.Function] = v
 		}
 	}
@@ -93,10 +108,10 @@ func (s *Service) versions(project string, r *manifest.Resolved) map[string]hans
 }
 
 // compare lists functions by name, then routes by path. have are the functions that are there; it is used up.
-func (s *Service) compare(project string, have map[string]hansom.Version, current, next *manifest.Resolved) []Change {
+func (s *Service) compare(project string, have map[string]state, current, next *manifest.Resolved) []Change {
 	var out []Change
 	for _, key := range next.Keys() {
-		want := s.version(project, next, key)
+		want := s.state(project, next, key)
 		old, ok := have[want.Function]
 		delete(have, want.Function)
 		c := Change{Kind: KindFunction, Name: want.Function, Action: Create, Details: []string{want.Runtime}, key: key}
@@ -163,7 +178,7 @@ func planRoutes(current, next *manifest.Resolved) []Change {
 }
 
 // differences names what a manifest changes in a function. What a manifest cannot say is not compared.
-func differences(old, want *hansom.Version) []string {
+func differences(old, want *state) []string {
 	var out []string
 	diff := func(what, a, b string) {
 		if a != b {
@@ -175,8 +190,9 @@ func differences(old, want *hansom.Version) []string {
 	diff("handler", old.Handler, want.Handler)
 	diff("memory", strconv.Itoa(old.Memory), strconv.Itoa(want.Memory))
 	diff("timeout", seconds(old.Timeout), seconds(want.Timeout))
-	diff("layers", layerNames(old), layerNames(want))
+	diff("layers", layerNames(&old.Version), layerNames(&want.Version))
 	diff("concurrency", strconv.Itoa(old.Slots()), strconv.Itoa(want.Slots()))
+	diff("provisioned", strconv.Itoa(old.provisioned), strconv.Itoa(want.provisioned))
 	diff("ready", orNone(old.Ready), orNone(want.Ready))
 	diff("egress", cmp.Or(old.Egress, "default"), cmp.Or(want.Egress, "default"))
 	names := map[string]bool{}

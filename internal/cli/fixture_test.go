@@ -23,6 +23,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/layer"
+	"github.com/hansomcloud/hansom/internal/provision"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -82,7 +83,10 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	s.functions, err = function.New(ctx, function.DefaultConfig(), d, artifacts, layers, anyRuntime{}, logger)
 	must(err)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, s.functions, logger)
+	provisioned, err := provision.New(ctx, provision.DefaultConfig(), d, s.functions, readyPool{}, logger)
+	must(err)
+	s.functions.SetProvisioned(provisioned)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, s.functions, provisioned, logger)
 	must(err)
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)
@@ -109,16 +113,26 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
+		Provisioned: provisioned,
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, s, artifacts, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, provisioned, s, artifacts, logger)
 	must(err)
 	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
 	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))
 	s.http = &http.Server{Handler: mux}
 	return s
 }
+
+// readyPool has two provisioned instances of everything.
+type readyPool struct{}
+
+func (readyPool) Provision(*hansom.Version, int)              {}
+func (readyPool) Boot(*hansom.Version) error                  { return nil }
+func (readyPool) Provisioned(*hansom.Version) (int, int, int) { return 2, 2, 0 }
+func (readyPool) ProvisionedEnded() <-chan struct{}           { return nil }
+func (readyPool) Memory() int64                               { return 1 << 30 }
 
 func functionURL(id string) string { return "http://" + id + ".lambda-url.localhost:8080/" }
 

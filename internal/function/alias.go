@@ -63,10 +63,13 @@ func (s *Service) UpdateAlias(ctx context.Context, project, name, alias string, 
 	return a, err
 }
 
-// DeleteAlias removes an alias with its URL and policy. One that is not there is no error. Errors: NotFound for the function.
+// DeleteAlias removes an alias with its URL, policy and provisioned concurrency. One that is not there is no error. Errors: NotFound for the function.
 func (s *Service) DeleteAlias(ctx context.Context, project, name, alias string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.latest(ctx, tx, project, name); err != nil {
+			return err
+		}
+		if err := s.prepared.Remove(ctx, tx, project, name, alias); err != nil {
 			return err
 		}
 		note(tx, project, name)

@@ -14,7 +14,7 @@ const minUnreserved = 100
 const totalCodeSize = 75 << 30
 
 // PutConcurrency reserves part of the project's concurrency for a function, and limits it to that; 0 stops it.
-// Errors: NotFound; Invalid when fewer than 100 would stay unreserved.
+// Errors: NotFound; Invalid when fewer than 100 would stay unreserved, or it is less than the function's provisioned concurrency.
 func (s *Service) PutConcurrency(ctx context.Context, project, name string, reserved int) error {
 	if reserved < 0 {
 		return hansom.Errorf(hansom.Invalid, "reserve concurrency", "the reserved concurrency %d is less than 0", reserved)
@@ -23,9 +23,12 @@ func (s *Service) PutConcurrency(ctx context.Context, project, name string, rese
 		if _, err := s.latest(ctx, tx, project, name); err != nil {
 			return err
 		}
-		others, err := reservedSum(ctx, tx, project, name)
+		others, own, err := s.taken(ctx, tx, project, name)
 		if err != nil {
 			return err
+		}
+		if reserved < own {
+			return hansom.Errorf(hansom.Invalid, "reserve concurrency", " ReservedConcurrentExecutions  %d should not be lower than function's total provisioned concurrency [%d].", reserved, own)
 		}
 		if reserved > 0 && hansom.MaxConcurrency-others-reserved < minUnreserved {
 			return hansom.Errorf(hansom.Invalid, "reserve concurrency", "Specified ReservedConcurrentExecutions for function decreases "+
@@ -55,18 +58,33 @@ func (s *Service) DeleteConcurrency(ctx context.Context, project, name string) e
 
 // AccountSettings reports the limits of a project and what it uses.
 func (s *Service) AccountSettings(ctx context.Context, project string) (AccountSettings, error) {
-	reserved, err := reservedSum(ctx, s.db.Read(), project, "")
+	taken, _, err := s.taken(ctx, s.db.Read(), project, "")
 	if err != nil {
 		return AccountSettings{}, err
 	}
 	a := AccountSettings{TotalCodeSize: totalCodeSize, CodeSizeUnzipped: hansom.MaxUnpacked, CodeSizeZipped: hansom.MaxZipInline,
-		ConcurrentExecutions: hansom.MaxConcurrency, UnreservedConcurrency: hansom.MaxConcurrency - reserved}
+		ConcurrentExecutions: hansom.MaxConcurrency, UnreservedConcurrency: hansom.MaxConcurrency - taken}
 	err = s.db.Read().QueryRowContext(ctx, `SELECT COALESCE(CAST(SUM(code_size) AS BIGINT), 0), COUNT(DISTINCT name) FROM function_versions WHERE project = ?`,
 		project).Scan(&a.UsedCodeSize, &a.FunctionCount)
 	if err != nil {
 		return AccountSettings{}, failed("read usage", err)
 	}
 	return a, nil
+}
+
+// taken is what all functions of a project but one have reserved, or have provisioned without a reservation; own is what that one has
+// provisioned.
+func (s *Service) taken(ctx context.Context, q db.Querier, project, except string) (others, own int, err error) {
+	if others, err = reservedSum(ctx, q, project, except); err != nil {
+		return 0, 0, err
+	}
+	sums, err := s.prepared.Sums(ctx, q, project)
+	for name, n := range sums {
+		if e := s.view.find(project, name); name != except && e != nil && e.reserved < 0 {
+			others += n
+		}
+	}
+	return others, sums[except], err
 }
 
 // reservedSum is what all functions of a project but one have reserved.

@@ -47,6 +47,20 @@ type Layers interface {
 	Resolve(ctx context.Context, q db.Querier, project, arn string) (hansom.Layer, error)
 }
 
+// Provisioned is what keeps instances of versions and aliases ready. It works on q and tx as they are.
+type Provisioned interface {
+	// Sums is the provisioned concurrency of a project's functions, by name.
+	Sums(ctx context.Context, q db.Querier, project string) (map[string]int, error)
+	// Remove ends that of a version or an alias that is being removed, of the whole function when qualifier is "".
+	Remove(ctx context.Context, tx *db.Tx, project, function, qualifier string) error
+}
+
+// none is Provisioned where there is none.
+type none struct{}
+
+func (none) Sums(context.Context, db.Querier, string) (map[string]int, error) { return nil, nil }
+func (none) Remove(context.Context, *db.Tx, string, string, string) error     { return nil }
+
 // Service holds the functions of all projects. Its methods may be called from several goroutines.
 //
 // Every method that takes a project acts in that project only. A function is named by its bare name and a qualifier is "",
@@ -57,6 +71,7 @@ type Service struct {
 	artifacts *artifact.Store
 	layers    Layers
 	runtimes  Runtimes
+	prepared  Provisioned
 	log       *slog.Logger
 	view      view
 	wake      chan struct{} // tells Run that something is to be activated; capacity 1
@@ -83,7 +98,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.S
 	if err := database.Migrate(ctx, domain, files); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: database, artifacts: artifacts, layers: layers, runtimes: runtimes,
+	s := &Service{cfg: cfg, db: database, artifacts: artifacts, layers: layers, runtimes: runtimes, prepared: none{},
 		log: logger.With("component", "function"), wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
 	database.Subscribe(s.changed)
 	if err := s.reload(ctx); err != nil {
@@ -91,6 +106,9 @@ func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.S
 	}
 	return s, nil
 }
+
+// SetProvisioned says what keeps instances ready, before the service is used.
+func (s *Service) SetProvisioned(p Provisioned) { s.prepared = p }
 
 // OnRetire registers f, which is called when a revision is no longer that of any version, so that its instances can be drained.
 // It is called before the write that retired the revision returns; it must be quick.

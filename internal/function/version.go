@@ -180,6 +180,9 @@ func (s *Service) Delete(ctx context.Context, project, name, qualifier string) e
 
 // remove deletes all that is known of a function but its last version number.
 func (s *Service) remove(ctx context.Context, tx *db.Tx, project, name string) error {
+	if err := s.prepared.Remove(ctx, tx, project, name, ""); err != nil {
+		return err
+	}
 	note(tx, project, name)
 	return exec(ctx, tx, "delete function", []any{project, name},
 		`DELETE FROM function_urls WHERE project = ? AND name = ?`,
@@ -207,6 +210,9 @@ func (s *Service) removeVersion(ctx context.Context, tx *db.Tx, project, name, v
 	if len(users) > 0 {
 		return hansom.Errorf(hansom.Conflict, "delete version",
 			"Unable to delete version because the following aliases reference it: [%s]", strings.Join(users, ", "))
+	}
+	if err := s.prepared.Remove(ctx, tx, project, name, version); err != nil {
+		return err
 	}
 	note(tx, project, name)
 	if err := exec(ctx, tx, "delete version", []any{project, name, version},

@@ -89,6 +89,26 @@ func (s *Service) Resolve(ctx context.Context, project, name, qualifier string) 
 	return hansom.Target{}, s.notFound(project, name, qualifier)
 }
 
+// Route names what the calls of a qualifier go to, from memory: one version, or two, of which the second takes the share weight.
+// Errors: NotFound.
+func (s *Service) Route(project, name, qualifier string) (first, second *hansom.Version, weight float64, err error) {
+	e := s.view.find(project, name)
+	switch {
+	case isAlias(qualifier) && (e == nil || e.aliases[qualifier] == nil):
+		return nil, nil, 0, s.noAlias(project, name, qualifier)
+	case e == nil:
+	case isAlias(qualifier):
+		a := e.aliases[qualifier]
+		return a.first, a.second, a.weight, nil
+	default:
+		first = e.version(qualifier)
+	}
+	if first == nil {
+		err = s.notFound(project, name, qualifier)
+	}
+	return first, nil, 0, err
+}
+
 // reserves is the concurrency that a function takes from its project's; 0 for none and for no function.
 func (e *entry) reserves() int64 {
 	if e == nil {

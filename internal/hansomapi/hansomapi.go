@@ -109,6 +109,7 @@ type Deps struct {
 	// AppURL and FunctionURL are the public addresses of an app and of a function URL's id.
 	AppURL      func(project, app string) string
 	FunctionURL func(id string) string
+	Provisioned Provisioned
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/manifest"
+	"github.com/hansomcloud/hansom/internal/provision"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -71,10 +72,18 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
+		Provisioned: fakeProvisioned{},
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
 	return f
+}
+
+// fakeProvisioned keeps two instances of what apps call b, of which one is ready.
+type fakeProvisioned struct{}
+
+func (fakeProvisioned) Of(context.Context, string, string) ([]provision.Concurrency, error) {
+	return []provision.Concurrency{{Function: "b", Qualifier: hansom.Latest, Requested: 2, Allocated: 2, Available: 1, Status: provision.InProgress}}, nil
 }
 
 type answer struct {
@@ -470,6 +479,10 @@ func TestFunctions(t *testing.T) {
 	want := functionSummary{Name: "a", App: "x", Memory: 128, Timeout: 3, CodeSize: 9, State: "Active", Reason: "older runtime", Modified: now,
 		Instances: 3, Busy: 1, URLs: []string{"http://id-of-a.lambda-url.localhost/"}}
 	if diff := cmp.Diff(want, all.Functions[0]); diff != "" {
+		t.Error(diff)
+	}
+	prepared := []provisioned{{Qualifier: "$LATEST", Requested: 2, Allocated: 2, Available: 1, Status: "IN_PROGRESS"}}
+	if diff := cmp.Diff(prepared, all.Functions[1].Provisioned); diff != "" {
 		t.Error(diff)
 	}
 	if got := must[functionSummary](f, root, "GET", "functions/a", ""); !cmp.Equal(want, got) {

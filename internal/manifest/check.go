@@ -145,6 +145,16 @@ func checkConcurrency(runtime string, n int) error {
 	return nil
 }
 
+// maxProvisioned leaves 100 of a project's concurrency to functions without it, as Lambda does.
+const maxProvisioned = hansom.MaxConcurrency - 100
+
+func checkProvisioned(n int) error {
+	if n < 0 || n > maxProvisioned {
+		return fmt.Errorf("provisioned %d is out of range: 0 to %d", n, maxProvisioned)
+	}
+	return nil
+}
+
 func checkReady(runtime, s string) error {
 	switch {
 	case s == "":

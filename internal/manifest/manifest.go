@@ -41,6 +41,7 @@ type Function struct {
 	Memory      int    // MB
 	Timeout     time.Duration
 	Concurrency int    // invocations at once in one instance; 0 is the runtime's default
+	Provisioned int    // invocations at once for which instances are kept ready
 	Ready       string // path that tells when an http function is ready
 	Egress      string // "none", "platform" or "internet"; "" is the server's default
 	Environment map[string]string

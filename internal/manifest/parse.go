@@ -24,7 +24,7 @@ import (
 var (
 	topKeys      = []string{"name", "functions"}
 	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "ready", "egress"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress"}
 	functionLate = []string{"permissions", "schedule", "queue", "on"}
 )
 
@@ -212,6 +212,10 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		case "egress":
 			if s, ok := p.text(e); ok && p.check(e.value, checkEgress(s)) {
 				f.Egress = s
+			}
+		case "provisioned":
+			if v, ok := p.integer(e); ok && p.check(e.value, checkProvisioned(v)) {
+				f.Provisioned = v
 			}
 		case "ready":
 			if s, ok := p.text(e); ok {

@@ -27,6 +27,7 @@ type ResolvedFunction struct {
 	Memory      int               `json:"memory"`                // MB
 	Timeout     int               `json:"timeout"`               // seconds
 	Concurrency int               `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
+	Provisioned int               `json:"provisioned,omitempty"` // invocations at once for which instances are kept ready
 	Ready       string            `json:"ready,omitempty"`
 	Egress      string            `json:"egress,omitempty"` // "" is the server's default
 	Environment map[string]string `json:"environment,omitempty"`
@@ -44,7 +45,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		}
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
-			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
+			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
 			Layers: f.Layers,
 		}
 	}
@@ -105,7 +106,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
 		checkLayers(f.Layers),
-		checkConcurrency(f.Runtime, f.Concurrency), checkReady(f.Runtime, f.Ready), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
+		checkConcurrency(f.Runtime, f.Concurrency), checkProvisioned(f.Provisioned), checkReady(f.Runtime, f.Ready), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
 	} {
 		if err != nil {
 			return err

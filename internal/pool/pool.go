@@ -213,6 +213,9 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
+// Memory is the bytes that the memory limits of all instances may sum up to.
+func (p *Pool) Memory() int64 { return p.memory.Limit() }
+
 // Instances counts the instances of a function, those that boot included, and how many of them are busy.
 func (p *Pool) Instances(project, function string) (all, busy int) {
 	for g := range p.groups.All() {

@@ -36,6 +36,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/pool"
+	"github.com/hansomcloud/hansom/internal/provision"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/telemetry"
@@ -62,6 +63,7 @@ type Server struct {
 	driver    sandbox.Driver
 	blanks    *blank.Stock // nil without
 	pool      *pool.Pool
+	provision *provision.Service
 	async     *invoke.Async
 	apps      *app.Service
 	gateway   *gateway.Gateway
@@ -148,6 +150,12 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	s.functions.Latest(s.pool.Expect)
 	s.functions.OnRetire(s.pool.Retire)
+	provisionConfig := provision.DefaultConfig()
+	provisionConfig.Region = cfg.Region
+	if s.provision, err = provision.New(ctx, provisionConfig, s.db, s.functions, s.pool, logger); err != nil {
+		return nil, err
+	}
+	s.functions.SetProvisioned(s.provision)
 	invocations, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
 	if err != nil {
 		return nil, err
@@ -164,7 +172,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{s.auth}, invoker, logger.With("component", "gateway"))
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
-	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, s.provision, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()
@@ -172,7 +180,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s.layers, lambdaInvoker{invoker, s.async}, s.artifacts, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s.layers, s.provision, lambdaInvoker{invoker, s.async}, s.artifacts, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +194,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances,
+		Instances: s.pool.Instances, Provisioned: s.provision,
 	}, logger)
 	s.observe()
 	if s.loops, err = newLoops(); err != nil {
@@ -229,6 +237,7 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	run("functions", func() error { return s.functions.Run(background) })
+	run("provisioned concurrency", func() error { return s.provision.Run(beginning) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
@@ -472,6 +481,17 @@ func (s *Server) observe() {
 	s.metrics.Gauge("hansom_waiting_invocations", "Invocations that wait for an instance.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.pool.Stats().Waiting))
 	})
+	concurrency := []string{"project", "function", "version"}
+	provisioned := func(name, help string, of func(provision.Usage) float64) {
+		s.metrics.Gauge(name, help, concurrency, func(emit func(float64, ...string)) {
+			for _, u := range s.provision.Usage() {
+				emit(of(u), u.Project, u.Function, u.Version)
+			}
+		})
+	}
+	provisioned("hansom_provisioned_concurrency", "Concurrent executions that are asked for ahead of time.", func(u provision.Usage) float64 { return float64(u.Requested) })
+	provisioned("hansom_provisioned_concurrency_available", "Of those: in instances that are ready.", func(u provision.Usage) float64 { return float64(u.Available) })
+	provisioned("hansom_provisioned_concurrency_in_use", "Invocations that run in such instances.", func(u provision.Usage) float64 { return float64(u.InUse) })
 	s.metrics.Counter("hansom_log_lines_dropped_total", "Log lines of functions that were dropped for their rate.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.logs.Dropped()))
 	})

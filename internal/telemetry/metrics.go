@@ -26,8 +26,8 @@ type Metrics struct {
 	cfg      MetricsConfig
 	registry *prometheus.Registry
 
-	invocations, coldStarts, throttles *prometheus.CounterVec
-	duration, init                     *prometheus.HistogramVec
+	invocations, coldStarts, throttles, provisioned, spillover *prometheus.CounterVec
+	duration, init                                             *prometheus.HistogramVec
 
 	functions sync.Map // name -> *functionMetrics
 	known     atomic.Int64
@@ -43,6 +43,8 @@ type functionMetrics struct {
 	init       prometheus.Observer
 	coldStarts prometheus.Counter
 	throttles  prometheus.Counter
+
+	provisioned, spillover prometheus.Counter
 }
 
 var statuses = [...]string{
@@ -69,10 +71,12 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 		invocations: counter("hansom_invocations_total", "Finished invocations by status.", "project", "function", "status"),
 		coldStarts:  counter("hansom_cold_starts_total", "Invocations that started an instance.", labels...),
 		throttles:   counter("hansom_throttles_total", "Invocations refused for a concurrency limit.", labels...),
+		provisioned: counter("hansom_provisioned_invocations_total", "Invocations that ran on provisioned concurrency.", labels...),
+		spillover:   counter("hansom_spillover_invocations_total", "Invocations that ran beside provisioned concurrency, which was in use or not ready.", labels...),
 		duration:    histogram("hansom_invocation_duration_seconds", "Time in the handler."),
 		init:        histogram("hansom_init_duration_seconds", "Time to start an instance and load the function."),
 	}
-	m.registry.MustRegister(m.invocations, m.coldStarts, m.throttles, m.duration, m.init,
+	m.registry.MustRegister(m.invocations, m.coldStarts, m.throttles, m.provisioned, m.spillover, m.duration, m.init,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.other = m.series(name{"other", "other"})
 	return m
@@ -84,6 +88,9 @@ func (m *Metrics) series(n name) *functionMetrics {
 		init:       m.init.WithLabelValues(n.project, n.function),
 		coldStarts: m.coldStarts.WithLabelValues(n.project, n.function),
 		throttles:  m.throttles.WithLabelValues(n.project, n.function),
+
+		provisioned: m.provisioned.WithLabelValues(n.project, n.function),
+		spillover:   m.spillover.WithLabelValues(n.project, n.function),
 	}
 	for i, status := range statuses {
 		f.status[i] = m.invocations.WithLabelValues(n.project, n.function, status)
@@ -115,6 +122,12 @@ func (m *Metrics) Record(c hansom.Completion) {
 		f.status[c.Status].Inc()
 	}
 	f.duration.Observe(c.Duration.Seconds())
+	if c.Provisioned {
+		f.provisioned.Inc()
+	}
+	if c.Spillover {
+		f.spillover.Inc()
+	}
 	if c.Cold {
 		f.coldStarts.Inc()
 		f.init.Observe(c.Init.Seconds())
@@ -134,6 +147,8 @@ func (m *Metrics) Forget(project, function string) {
 	m.invocations.DeletePartialMatch(match)
 	m.coldStarts.DeletePartialMatch(match)
 	m.throttles.DeletePartialMatch(match)
+	m.provisioned.DeletePartialMatch(match)
+	m.spillover.DeletePartialMatch(match)
 	m.duration.DeletePartialMatch(match)
 	m.init.DeletePartialMatch(match)
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
+	"github.com/hansomcloud/hansom/internal/provision"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -93,6 +94,15 @@ func echo(_ context.Context, inv *hansom.Invocation, _ hansom.Sink) (hansom.Resu
 	return hansom.NewResult(bytes.Clone(inv.Payload), nil), nil
 }
 
+// noPool holds no instances.
+type noPool struct{}
+
+func (noPool) Provision(*hansom.Version, int)              {}
+func (noPool) Boot(*hansom.Version) error                  { return nil }
+func (noPool) Provisioned(*hansom.Version) (int, int, int) { return 0, 0, 0 }
+func (noPool) ProvisionedEnded() <-chan struct{}           { return nil }
+func (noPool) Memory() int64                               { return 0 }
+
 // server is the AWS side of a server with everything real but the runtimes and what runs the functions.
 type server struct {
 	*httptest.Server
@@ -133,11 +143,16 @@ func newServer(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	provisioned, err := provision.New(t.Context(), provision.DefaultConfig(), database, functions, noPool{}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions.SetProvisioned(provisioned)
 	cfg := DefaultConfig()
 	cfg.DownloadKey = []byte("0123456789abcdef")
 	cfg.FunctionURL = func(id string) string { return "http://" + id + ".lambda-url.localhost:8080/" }
 	s := &server{functions: functions, auth: authentication, invoker: &invoker{functions: functions, answer: echo}}
-	if s.api, err = New(cfg, functions, layers, s.invoker, artifacts, logger); err != nil {
+	if s.api, err = New(cfg, functions, layers, provisioned, s.invoker, artifacts, logger); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()

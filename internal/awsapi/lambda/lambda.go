@@ -19,6 +19,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
+	"github.com/hansomcloud/hansom/internal/provision"
 )
 
 // Sizes of request bodies in bytes, as AWS has them: a zip of 50 MB in base64 and room for the rest; everything else.
@@ -46,6 +47,7 @@ type Service struct {
 	cfg       Config
 	functions *function.Service
 	layers    *layer.Service
+	provision *provision.Service
 	invoker   Invoker
 	artifacts *artifact.Store
 	logger    *slog.Logger
@@ -81,11 +83,11 @@ type call struct {
 type action func(s *Service, c *call) (any, error)
 
 // New returns a service. invoker runs functions, artifacts holds packages. It errs when the configuration lacks something.
-func New(cfg Config, functions *function.Service, layers *layer.Service, invoker Invoker, artifacts *artifact.Store, logger *slog.Logger) (*Service, error) {
+func New(cfg Config, functions *function.Service, layers *layer.Service, provisioned *provision.Service, invoker Invoker, artifacts *artifact.Store, logger *slog.Logger) (*Service, error) {
 	if len(cfg.DownloadKey) < 16 || cfg.FunctionURL == nil || cfg.Now == nil {
 		return nil, hansom.Errorf(hansom.Invalid, "new lambda api", "the configuration lacks DownloadKey (at least 16 bytes), FunctionURL or Now")
 	}
-	s := &Service{cfg: cfg, functions: functions, layers: layers, invoker: invoker, artifacts: artifacts, logger: logger.With("component", "lambda"),
+	s := &Service{cfg: cfg, functions: functions, layers: layers, provision: provisioned, invoker: invoker, artifacts: artifacts, logger: logger.With("component", "lambda"),
 		actions: map[string]action{
 			"CreateFunction": (*Service).createFunction, "GetFunction": (*Service).getFunction,
 			"GetFunctionConfiguration": (*Service).getFunctionConfiguration, "ListFunctions": (*Service).listFunctions,
@@ -96,6 +98,8 @@ func New(cfg Config, functions *function.Service, layers *layer.Service, invoker
 			"UpdateAlias": (*Service).updateAlias, "DeleteAlias": (*Service).deleteAlias,
 			"PutFunctionConcurrency": (*Service).putConcurrency, "GetFunctionConcurrency": (*Service).getConcurrency,
 			"DeleteFunctionConcurrency": (*Service).deleteConcurrency, "GetAccountSettings": (*Service).getAccountSettings,
+			"PutProvisionedConcurrencyConfig": (*Service).putProvisioned, "GetProvisionedConcurrencyConfig": (*Service).getProvisioned,
+			"DeleteProvisionedConcurrencyConfig": (*Service).deleteProvisioned, "ListProvisionedConcurrencyConfigs": (*Service).listProvisioned,
 			"CreateFunctionUrlConfig": (*Service).createURL, "GetFunctionUrlConfig": (*Service).getURL,
 			"UpdateFunctionUrlConfig": (*Service).updateURL, "DeleteFunctionUrlConfig": (*Service).deleteURL,
 			"ListFunctionUrlConfigs": (*Service).listURLs,
