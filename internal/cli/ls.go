@@ -15,7 +15,7 @@ func (c *program) lsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ls [APP]", Short: "List apps and functions",
 		Long: "List the apps of the project and its functions, or the functions of one app. INSTANCES counts those that run,\n" +
-			"busy ones in brackets. Below a function are its URL and what is wrong with it, if anything.",
+			"busy ones in brackets. Below a function are its URL, its provisioned concurrency, and what is wrong with it, if anything.",
 		Example: "  hansom ls\n  hansom ls hello --json",
 		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,6 +61,9 @@ func (c *program) lsCommand() *cobra.Command {
 						terminal.Bytes(f.CodeSize), state(f), instances(f)})
 					for _, u := range f.URLs {
 						rows = append(rows, []string{"  " + u})
+					}
+					for _, p := range f.Provisioned {
+						rows = append(rows, []string{"  provisioned " + p.Qualifier + ": " + p.String()})
 					}
 					if f.Reason != "" {
 						label := "warning"

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/manifest"
@@ -71,6 +72,26 @@ type Function struct {
 	Instances        int      `json:"instances"`
 	Busy             int      `json:"busy"`
 	URLs             []string `json:"urls,omitempty"`
+
+	Provisioned []Provisioned `json:"provisioned,omitempty"`
+}
+
+// Provisioned is the provisioned concurrency of a version or an alias, in concurrent executions.
+type Provisioned struct {
+	Qualifier string `json:"qualifier"` // "$LATEST" for what an app asks for
+	Requested int    `json:"requested"`
+	Allocated int    `json:"allocated"`
+	Available int    `json:"available"`
+	Status    string `json:"status"`
+	Reason    string `json:"reason,omitempty"`
+}
+
+func (p *Provisioned) String() string {
+	s := strconv.Itoa(p.Available) + " of " + strconv.Itoa(p.Requested) + " ready"
+	if p.Reason != "" {
+		s += ": " + p.Reason
+	}
+	return s
 }
 
 // Failed says whether it, or its last update, cannot run.

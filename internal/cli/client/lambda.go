@@ -115,6 +115,15 @@ func (cl *Client) SetAlias(ctx context.Context, function, name, version string, 
 	return out, err
 }
 
+// Provision asks for n concurrent executions of a version or an alias to be kept ready; 0 ends that.
+func (cl *Client) Provision(ctx context.Context, function, qualifier string, n int) error {
+	path := "/2019-09-30/functions/" + url.PathEscape(function) + "/provisioned-concurrency?Qualifier=" + url.QueryEscape(qualifier)
+	if n == 0 {
+		return cl.Call(ctx, "DELETE", path, nil, nil)
+	}
+	return cl.Call(ctx, "PUT", path, map[string]int{"ProvisionedConcurrentExecutions": n}, nil)
+}
+
 // DeleteAlias removes an alias. One that is not there is no error.
 func (cl *Client) DeleteAlias(ctx context.Context, function, name string) error {
 	return cl.Call(ctx, "DELETE", FunctionPath(function)+"/aliases/"+url.PathEscape(name), nil, nil)

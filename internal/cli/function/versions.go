@@ -26,17 +26,37 @@ type versionInfo struct {
 	CodeSHA256  string    `json:"codeSha256"` // hex
 	CodeSize    int64     `json:"codeSize"`
 	Aliases     []string  `json:"aliases"` // that send it traffic
+
+	Provisioned *client.Provisioned `json:"provisioned,omitempty"`
 }
 
-func newVersionInfo(v *client.Configuration, aliases []client.Alias) versionInfo {
+func newVersionInfo(v *client.Configuration, aliases []client.Alias, provisioned []client.Provisioned) versionInfo {
 	digest, _ := base64.StdEncoding.DecodeString(v.CodeSha256)
-	out := versionInfo{v.Version, v.Modified(), v.Description, hex.EncodeToString(digest), v.CodeSize, []string{}}
+	out := versionInfo{v.Version, v.Modified(), v.Description, hex.EncodeToString(digest), v.CodeSize, []string{}, of(provisioned, v.Version)}
 	for _, a := range aliases {
 		if _, part := a.RoutingConfig.AdditionalVersionWeights[v.Version]; part || a.FunctionVersion == v.Version {
 			out.Aliases = append(out.Aliases, a.Name)
 		}
 	}
 	return out
+}
+
+// of finds what is provisioned for a version or an alias; nil when nothing is.
+func of(list []client.Provisioned, qualifier string) *client.Provisioned {
+	for i := range list {
+		if list[i].Qualifier == qualifier {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// ready is what a table shows of it.
+func ready(p *client.Provisioned) string {
+	if p == nil {
+		return ""
+	}
+	return p.String()
 }
 
 func (c *commands) versionsCommand() *cobra.Command {
@@ -55,18 +75,22 @@ func (c *commands) versionsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		f, err := cl.Function(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
 		out := []versionInfo{}
 		var rows [][]string
 		for i := range versions {
-			v := newVersionInfo(&versions[i], aliases)
+			v := newVersionInfo(&versions[i], aliases, f.Provisioned)
 			out = append(out, v)
 			rows = append(rows, []string{v.Version, terminal.Ago(v.Modified), v.CodeSHA256[:min(12, len(v.CodeSHA256))], terminal.Bytes(v.CodeSize),
-				strings.Join(v.Aliases, ", "), v.Description})
+				strings.Join(v.Aliases, ", "), ready(v.Provisioned), v.Description})
 		}
 		if c.JSON {
 			return c.PrintJSON(map[string]any{"function": args[0], "versions": out})
 		}
-		c.Out.Table([]string{"VERSION", "MODIFIED", "CODE", "SIZE", "ALIASES", "DESCRIPTION"}, rows)
+		c.Out.Table([]string{"VERSION", "MODIFIED", "CODE", "SIZE", "ALIASES", "PROVISIONED", "DESCRIPTION"}, rows)
 		return nil
 	}
 	cmd := &cobra.Command{
@@ -91,7 +115,7 @@ func (c *commands) versionsCommand() *cobra.Command {
 				return client.Missing(err, command.NoFunction, args[0])
 			}
 			if c.JSON {
-				return c.PrintJSON(newVersionInfo(&v, nil))
+				return c.PrintJSON(newVersionInfo(&v, nil, nil))
 			}
 			c.Printf("%s\n", v.Version)
 			return nil
@@ -132,10 +156,12 @@ type aliasInfo struct {
 	Version     string             `json:"version"`
 	Weights     map[string]float64 `json:"weights"` // of other versions, 0 to 1
 	Description string             `json:"description"`
+
+	Provisioned *client.Provisioned `json:"provisioned,omitempty"`
 }
 
-func newAliasInfo(a *client.Alias) aliasInfo {
-	out := aliasInfo{a.Name, a.FunctionVersion, map[string]float64{}, a.Description}
+func newAliasInfo(a *client.Alias, provisioned []client.Provisioned) aliasInfo {
+	out := aliasInfo{a.Name, a.FunctionVersion, map[string]float64{}, a.Description, of(provisioned, a.Name)}
 	maps.Copy(out.Weights, a.RoutingConfig.AdditionalVersionWeights)
 	return out
 }
@@ -156,6 +182,7 @@ func (a *aliasInfo) traffic() string {
 
 func (c *commands) aliasCommand() *cobra.Command {
 	var weights []string
+	var provisioned int
 	var yes bool
 	list := func(cmd *cobra.Command, args []string) error {
 		cl, err := c.Client(cmd.Context())
@@ -166,12 +193,16 @@ func (c *commands) aliasCommand() *cobra.Command {
 		if err != nil {
 			return client.Missing(err, command.NoFunction, args[0])
 		}
+		f, err := cl.Function(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
 		out := []aliasInfo{}
 		var rows [][]string
 		for i := range aliases {
-			a := newAliasInfo(&aliases[i])
+			a := newAliasInfo(&aliases[i], f.Provisioned)
 			out = append(out, a)
-			rows = append(rows, []string{a.Name, a.traffic(), a.Description})
+			rows = append(rows, []string{a.Name, a.traffic(), ready(a.Provisioned), a.Description})
 		}
 		switch {
 		case c.JSON:
@@ -180,7 +211,7 @@ func (c *commands) aliasCommand() *cobra.Command {
 			c.Note("%s has no aliases; `hansom alias set %s live VERSION` makes one", args[0], args[0])
 			return nil
 		}
-		c.Out.Table([]string{"ALIAS", "VERSION", "DESCRIPTION"}, rows)
+		c.Out.Table([]string{"ALIAS", "VERSION", "PROVISIONED", "DESCRIPTION"}, rows)
 		return nil
 	}
 	cmd := &cobra.Command{
@@ -194,8 +225,8 @@ func (c *commands) aliasCommand() *cobra.Command {
 	set := &cobra.Command{
 		Use: "set FUNCTION NAME VERSION", Short: "Make an alias, or point it at another version",
 		Long: "Make an alias of a version, or point one that is there at it. --weight gives another version a share of the calls;\n" +
-			"without it all go to VERSION.",
-		Example: "  hansom alias set hello-node live 1\n  hansom alias set hello-node live 1 --weight 2=0.1",
+			"without it all go to VERSION. --provisioned has instances for that many calls at once kept ready, 0 for none.",
+		Example: "  hansom alias set hello-node live 1\n  hansom alias set hello-node live 1 --weight 2=0.1\n  hansom alias set hello-node live 1 --provisioned 2",
 		Args:    command.FunctionAnd(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			shares := map[string]float64{}
@@ -215,7 +246,16 @@ func (c *commands) aliasCommand() *cobra.Command {
 				asked := append([]string{args[2]}, slices.Sorted(maps.Keys(shares))...)
 				return client.Missing(err, "%s lacks version %s; `hansom versions %s` lists them", args[0], strings.Join(asked, " or "), args[0])
 			}
-			out := newAliasInfo(&a)
+			if cmd.Flags().Changed("provisioned") {
+				if err := cl.Provision(cmd.Context(), args[0], args[1], provisioned); err != nil {
+					return err
+				}
+			}
+			f, err := cl.Function(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			out := newAliasInfo(&a, f.Provisioned)
 			if c.JSON {
 				return c.PrintJSON(out)
 			}
@@ -224,6 +264,7 @@ func (c *commands) aliasCommand() *cobra.Command {
 		},
 	}
 	set.Flags().StringArrayVar(&weights, "weight", nil, "share of another version: VERSION=0.1 or VERSION=10%")
+	set.Flags().IntVar(&provisioned, "provisioned", 0, "calls at once for which instances are kept ready")
 	rm := &cobra.Command{
 		Use: "rm FUNCTION NAME", Short: "Remove an alias", Example: "  hansom alias rm hello-node live --yes", Args: command.FunctionAnd(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
