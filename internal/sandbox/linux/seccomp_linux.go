@@ -22,6 +22,9 @@ const (
 	socketFamily
 	ioctlRequest
 	personalityValue
+	watchMask
+	fileCommand
+	limitOfOthers
 )
 
 // allowed are the system calls that both architectures have; see archAllowed for the others.
@@ -29,7 +32,7 @@ var allowed = []uint32{
 	// Files.
 	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_CLOSE, unix.SYS_FSTAT, unix.SYS_LSEEK, unix.SYS_PREAD64, unix.SYS_PWRITE64,
 	unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREADV, unix.SYS_PWRITEV, unix.SYS_PREADV2, unix.SYS_PWRITEV2, unix.SYS_SENDFILE,
-	unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_FCNTL, unix.SYS_FLOCK, unix.SYS_FSYNC, unix.SYS_FDATASYNC,
+	unix.SYS_DUP, unix.SYS_DUP3, unix.SYS_PIPE2, unix.SYS_FLOCK, unix.SYS_FSYNC, unix.SYS_FDATASYNC,
 	unix.SYS_TRUNCATE, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE, unix.SYS_GETDENTS64, unix.SYS_GETCWD, unix.SYS_CHDIR, unix.SYS_FCHDIR,
 	unix.SYS_FCHMOD, unix.SYS_FCHMODAT, unix.SYS_FCHMODAT2, unix.SYS_FCHOWN, unix.SYS_FCHOWNAT, unix.SYS_UMASK, unix.SYS_STATFS,
 	unix.SYS_FSTATFS, unix.SYS_OPENAT, unix.SYS_OPENAT2, unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT,
@@ -38,9 +41,8 @@ var allowed = []uint32{
 	unix.SYS_READAHEAD, unix.SYS_SPLICE, unix.SYS_TEE, unix.SYS_VMSPLICE, unix.SYS_COPY_FILE_RANGE, unix.SYS_CLOSE_RANGE,
 	unix.SYS_CACHESTAT, unix.SYS_SETXATTR, unix.SYS_LSETXATTR, unix.SYS_FSETXATTR, unix.SYS_GETXATTR, unix.SYS_LGETXATTR,
 	unix.SYS_FGETXATTR, unix.SYS_LISTXATTR, unix.SYS_LLISTXATTR, unix.SYS_FLISTXATTR, unix.SYS_REMOVEXATTR, unix.SYS_LREMOVEXATTR,
-	unix.SYS_FREMOVEXATTR, unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_ADD_WATCH, unix.SYS_INOTIFY_RM_WATCH, unix.SYS_MEMFD_CREATE,
+	unix.SYS_FREMOVEXATTR, unix.SYS_INOTIFY_INIT1, unix.SYS_INOTIFY_RM_WATCH, unix.SYS_MEMFD_CREATE,
 	unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_RESTRICT_SELF,
-	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
 	// Memory.
 	unix.SYS_MMAP, unix.SYS_MPROTECT, unix.SYS_MUNMAP, unix.SYS_BRK, unix.SYS_MREMAP, unix.SYS_MSYNC, unix.SYS_MINCORE,
 	unix.SYS_MADVISE, unix.SYS_MLOCK, unix.SYS_MLOCK2, unix.SYS_MUNLOCK, unix.SYS_MLOCKALL, unix.SYS_MUNLOCKALL,
@@ -50,7 +52,7 @@ var allowed = []uint32{
 	unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_KILL,
 	unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_GETPID, unix.SYS_GETPPID,
 	unix.SYS_GETTID, unix.SYS_GETPGID, unix.SYS_SETPGID, unix.SYS_GETSID, unix.SYS_SETSID, unix.SYS_GETPRIORITY,
-	unix.SYS_SETPRIORITY, unix.SYS_GETRLIMIT, unix.SYS_SETRLIMIT, unix.SYS_PRLIMIT64, unix.SYS_GETRUSAGE, unix.SYS_TIMES,
+	unix.SYS_SETPRIORITY, unix.SYS_GETRLIMIT, unix.SYS_SETRLIMIT, unix.SYS_GETRUSAGE, unix.SYS_TIMES,
 	unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_GET_ROBUST_LIST, unix.SYS_RSEQ,
 	unix.SYS_FUTEX, unix.SYS_FUTEX_WAITV, unix.SYS_FUTEX_WAKE, unix.SYS_FUTEX_WAIT, unix.SYS_FUTEX_REQUEUE,
 	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_GETATTR, unix.SYS_SCHED_SETATTR,
@@ -92,14 +94,29 @@ var refused = []uint32{
 	unix.SYS_SETDOMAINNAME, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_ADJTIMEX, unix.SYS_CLOCK_ADJTIME,
 	unix.SYS_MBIND, unix.SYS_SET_MEMPOLICY, unix.SYS_SET_MEMPOLICY_HOME_NODE, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 	unix.SYS_LSM_SET_SELF_ATTR, unix.SYS_LOOKUP_DCOOKIE, unix.SYS_NFSSERVCTL,
+	// Their requests are counted for the whole host (fs.aio-max-nr), so that one sandbox could take them all.
+	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
 }
 
 // examined are the system calls whose arguments decide.
 var examined = map[uint32]int{
-	unix.SYS_CLONE:       cloneFlags,
-	unix.SYS_SOCKET:      socketFamily,
-	unix.SYS_IOCTL:       ioctlRequest,
-	unix.SYS_PERSONALITY: personalityValue,
+	unix.SYS_CLONE:             cloneFlags,
+	unix.SYS_SOCKET:            socketFamily,
+	unix.SYS_IOCTL:             ioctlRequest,
+	unix.SYS_PERSONALITY:       personalityValue,
+	unix.SYS_INOTIFY_ADD_WATCH: watchMask,
+	unix.SYS_FCNTL:             fileCommand,
+	unix.SYS_PRLIMIT64:         limitOfOthers,
+}
+
+// SystemCalls are the numbers of those that a program in a sandbox may make, some of them with certain arguments only. All others
+// are answered with EPERM or ENOSYS.
+func SystemCalls() []uint32 {
+	list := slices.Concat(allowed, archAllowed)
+	for n := range examined {
+		list = append(list, n)
+	}
+	return list
 }
 
 const (
@@ -107,6 +124,7 @@ const (
 		unix.CLONE_NEWPID | unix.CLONE_NEWNET
 	tioclinux   = 0x541c
 	noRandomize = 0x0040000 // ADDR_NO_RANDOMIZE
+	watchReads  = unix.IN_ACCESS | unix.IN_OPEN | unix.IN_CLOSE_NOWRITE
 
 	dataNumber, dataArch, dataArgs = 0, 4, 16 // offsets in struct seccomp_data
 )
@@ -205,6 +223,17 @@ func judge(verdict int) []unix.SockFilter {
 		}
 	case ioctlRequest: // both put words into a terminal's input
 		return []unix.SockFilter{argument(1), jump(unix.BPF_JEQ, unix.TIOCSTI, 1, 0), jump(unix.BPF_JEQ, tioclinux, 0, 1), answer(refuse), answer(allow)}
+	case watchMask: // of files that all sandboxes share, it would tell when the others read them
+		return []unix.SockFilter{argument(2), jump(unix.BPF_JSET, watchReads, 0, 1), answer(refuse), answer(allow)}
+	case fileCommand: // the same by dnotify
+		return []unix.SockFilter{argument(1), jump(unix.BPF_JEQ, unix.F_NOTIFY, 0, 1), answer(refuse), answer(allow)}
+	case limitOfOthers: // a new limit, a pointer, of another process than the caller: the init has the same user
+		return []unix.SockFilter{
+			argument(0), jump(unix.BPF_JEQ, 0, 4, 0),
+			argument(2), jump(unix.BPF_JEQ, 0, 0, 3),
+			stmt(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS, dataArgs+8*2+4), jump(unix.BPF_JEQ, 0, 0, 1),
+			answer(allow), answer(refuse),
+		}
 	case personalityValue: // Linux, asking which, and Linux without address randomization, as debug builds want
 		return []unix.SockFilter{
 			argument(0), jump(unix.BPF_JEQ, 0, 3, 0), jump(unix.BPF_JEQ, 0xffffffff, 2, 0), jump(unix.BPF_JEQ, noRandomize, 1, 0),

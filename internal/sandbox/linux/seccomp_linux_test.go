@@ -87,6 +87,13 @@ func TestFilter(t *testing.T) {
 		{"TIOCGWINSZ", archAudit, unix.SYS_IOCTL, []uint32{1, unix.TIOCGWINSZ}, ok},
 		{"TIOCSTI", archAudit, unix.SYS_IOCTL, []uint32{0, unix.TIOCSTI}, eperm},
 		{"TIOCLINUX", archAudit, unix.SYS_IOCTL, []uint32{0, tioclinux}, eperm},
+		{"watch for changes", archAudit, unix.SYS_INOTIFY_ADD_WATCH, []uint32{3, 0x1000, unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_CLOSE_WRITE}, ok},
+		{"watch for reads", archAudit, unix.SYS_INOTIFY_ADD_WATCH, []uint32{3, 0x1000, unix.IN_MODIFY | unix.IN_OPEN}, eperm},
+		{"fcntl", archAudit, unix.SYS_FCNTL, []uint32{3, unix.F_SETFL}, ok},
+		{"dnotify", archAudit, unix.SYS_FCNTL, []uint32{3, unix.F_NOTIFY}, eperm},
+		{"its own limits", archAudit, unix.SYS_PRLIMIT64, []uint32{0, 7, 0x1000}, ok},
+		{"read limits of another", archAudit, unix.SYS_PRLIMIT64, []uint32{1, 7, 0}, ok},
+		{"limits of another", archAudit, unix.SYS_PRLIMIT64, []uint32{1, 7, 0x1000}, eperm},
 		{"personality query", archAudit, unix.SYS_PERSONALITY, []uint32{0xffffffff}, ok},
 		{"personality READ_IMPLIES_EXEC", archAudit, unix.SYS_PERSONALITY, []uint32{0x400000}, eperm},
 	} {

@@ -1,0 +1,164 @@
+package escape
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// row is one of testdata/attempts.txt.
+type row struct {
+	door     string
+	language string
+	attempt  string
+	refusal  []string // any of these
+	control  string   // what a control run comes to, after who makes it; "" when there is none
+}
+
+// readRows reads testdata/attempts.txt; see there.
+func readRows(t *testing.T) (rows []row) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/attempts.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	door := ""
+	for n, line := range strings.Split(string(b), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if name, ok := strings.CutSuffix(line, ":"); ok {
+			door = name
+			continue
+		}
+		f := strings.Split(line, "|")
+		for i := range f {
+			f[i] = strings.TrimSpace(f[i])
+		}
+		if len(f) < 3 || len(f) > 4 {
+			t.Fatalf("testdata/attempts.txt:%d: %q", n+1, line)
+		}
+		for language := range strings.FieldsSeq(f[0]) {
+			r := row{door: door, language: language, attempt: f[1], refusal: strings.Split(f[2], " or ")}
+			if len(f) == 4 {
+				r.control = f[3]
+			}
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// hundreds of numbers of system calls that no sandbox may make, known and unknown ones.
+func forbiddenCalls() []int {
+	var list []int
+	for n := range 600 {
+		if !slices.Contains(linux.SystemCalls(), uint32(n)) {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// TestAttempts makes each attempt in a sandbox, and sees it refused.
+func TestAttempts(t *testing.T) {
+	f := newFixture(t, nil)
+	rows := readRows(t)
+	t.Run("all", func(t *testing.T) {
+		for _, language := range []string{"go", "go/slow", "python", "python/slow", "node", "node/slow"} {
+			t.Run(language, func(t *testing.T) {
+				t.Parallel()
+				function := "hostile-" + strings.ReplaceAll(language, "/", "-")
+				for _, r := range rows {
+					if r.language != language {
+						continue
+					}
+					t.Run(r.attempt, func(t *testing.T) {
+						a := f.attempt(t.Context(), function, r.attempt)
+						if !slices.Contains(r.refusal, a.Result) {
+							t.Errorf("%s: %q (%s), want %q", r.door, a.Result, a.Detail, r.refusal)
+						}
+					})
+				}
+			})
+		}
+	})
+	if n := f.askVictim(t); n != 2 {
+		t.Errorf("the victim's instance is another one now: call %d of it, not 2", n)
+	}
+}
+
+// TestControls makes attempts outside a sandbox: they show that a refusal is the sandbox's work and not that of a mistake here.
+func TestControls(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, r := range readRows(t) {
+		who, want, ok := strings.Cut(r.control, " ")
+		if !ok {
+			continue
+		}
+		t.Run(r.language+"/"+r.attempt, func(t *testing.T) {
+			a := f.outside(t, r.language, who, r.attempt)
+			if a.Result == "ENOSYS" && want != "ENOSYS" {
+				t.Skip("this kernel has no such thing")
+			}
+			if a.Result != want || slices.Contains(r.refusal, want) {
+				t.Errorf("outside a sandbox: %q (%s), want %q", a.Result, a.Detail, want)
+			}
+		})
+	}
+}
+
+// outside makes an attempt without a sandbox: as root on the host, as root in fresh namespaces, which keep from the host what it
+// changes ("root"), or as a user without rights ("nobody").
+func (f *fixture) outside(t *testing.T, language, who, name string) answer {
+	t.Helper()
+	e := f.event
+	e.Attempt = name
+	input, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cmd *exec.Cmd
+	switch language {
+	case "go":
+		cmd = exec.Command(filepath.Join(f.setuid, "hostile"), "-attempt", name)
+	case "python":
+		cmd = exec.Command("/usr/bin/python3", "-c", "import hostile,json,sys; print(json.dumps(hostile.handler(json.load(sys.stdin), None)))")
+	case "node":
+		cmd = exec.Command("node", "--input-type=module", "-e", "import {handler} from '"+f.setuid+"/hostile.mjs'; import fs from 'node:fs';"+
+			"console.log(JSON.stringify(await handler(JSON.parse(fs.readFileSync(0))))); process.exit(0)")
+	}
+	cmd.Dir, cmd.Stdin = f.setuid, bytes.NewReader(input)
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	switch who {
+	case "host":
+	case "root":
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET}
+	case "nobody":
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	default:
+		t.Fatalf("nobody is called %q", who)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var a answer
+	if err != nil || json.Unmarshal(out, &a) != nil {
+		return answer{"no answer", fmt.Sprintf("%v: %s%s", err, out, &stderr)}
+	}
+	return a
+}
