@@ -37,6 +37,8 @@ type Server interface {
 	// EdgeAddr and APIAddr are the bound addresses, host:port; valid after Ready.
 	EdgeAddr() string
 	APIAddr() string
+	// Isolation says in one line what keeps functions in.
+	Isolation() string
 }
 
 // Options are what the program's entry point gives the command line.

@@ -64,12 +64,12 @@ func (c *program) doctorCommand() *cobra.Command {
 			}
 			failed := 0
 			var rows [][]string
-			for _, k := range checks {
+			for i, k := range checks {
 				if k.Status == "error" {
 					failed++
 				}
 				rows = append(rows, []string{k.Status, k.Name, k.Detail})
-				if k.Fix != "" {
+				if k.Fix != "" && (i+1 == len(checks) || checks[i+1].Fix != k.Fix) { // once for all that it helps
 					rows = append(rows, []string{"  fix: " + k.Fix})
 				}
 			}

@@ -36,9 +36,9 @@ func (c *program) serveCommand() *cobra.Command {
 			}
 			context.AfterFunc(ctx, func() { _ = c.notifySystemd("STOPPING=1") }) // it asked for it, most likely
 			if c.JSON {
-				return c.PrintJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data})
+				return c.PrintJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data, "isolation": srv.Isolation()})
 			}
-			c.Printf("edge  http://%s\napi   http://%s\ndata  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data)
+			c.Printf("edge       http://%s\napi        http://%s\ndata       %s\nisolation  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data, srv.Isolation())
 			return nil
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
@@ -40,16 +39,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 		driver, err := linux.New(config, logger)
 		if err == nil {
 			s.driver = driver
-			enforced, missing := driver.Facts()
-			for _, fact := range enforced {
-				name, detail := splitFact(fact)
-				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "ok", Detail: detail})
-			}
-			for _, fact := range missing {
-				name, detail := splitFact(fact)
-				s.checks = append(s.checks, hansomapi.Check{Name: name, Status: "warning", Detail: "missing: " + detail, Fix: isolationFix})
-				s.logger.Warn("isolation is incomplete", "missing", fact)
-			}
+			s.describe(driver.Facts())
 			if s.cfg.Egress == hansom.EgressInternet && driver.Internet() != nil {
 				s.cfg.Egress = hansom.EgressPlatform
 				s.logger.Warn("functions cannot reach the internet here; their default egress is platform", "reason", driver.Internet())
@@ -76,22 +66,10 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	}
 	s.driver = driver
 	s.logger.Warn("functions run without isolation: they can read and change all that this user can", "driver", "process", "reason", reason)
-	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can",
+	s.isolation = "none (process driver): functions can read and change all that this user can"
+	s.checks = append(s.checks, hansomapi.Check{Name: "isolation", Status: "warning", Detail: "none: functions can read and change all that this user can; " + reason.Error(),
 		Fix: isolationFix})
 	return s.openRuntimes(ctx, true)
-}
-
-// splitFact takes a driver's fact apart: "name: detail" or "name (detail)".
-func splitFact(fact string) (name, detail string) {
-	i := strings.IndexAny(fact, ":(")
-	if i < 0 {
-		return "isolation", fact
-	}
-	name, detail = strings.TrimSpace(fact[:i]), strings.TrimSpace(fact[i+1:])
-	if fact[i] == '(' {
-		detail = strings.TrimSuffix(detail, ")")
-	}
-	return name, detail
 }
 
 func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {

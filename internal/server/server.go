@@ -71,6 +71,7 @@ type Server struct {
 	metrics   *telemetry.Metrics
 	requests  *telemetry.Requests
 	checks    []hansomapi.Check
+	isolation string // in one line
 }
 
 // New opens the data directory and the listeners and wires all parts; nothing is served before Run. What it opened is closed

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -79,17 +78,6 @@ func removeBases(dirs []string) {
 			unix.Rmdir(filepath.Dir(dir))
 		}
 	}
-}
-
-func (c *v1) facts() (enforced, missing []string) {
-	for _, name := range v1Controllers {
-		if c.bases[name] != "" {
-			enforced = append(enforced, name)
-		} else if name != "cpuacct" && name != "pids" { // one only counts, the other has a substitute
-			missing = append(missing, name+" (no cgroup hierarchy in which this user may make groups)")
-		}
-	}
-	return []string{"cgroup version 1: " + strings.Join(enforced, ", ")}, missing
 }
 
 func (c *v1) make(id string, l limits) (group, error) {

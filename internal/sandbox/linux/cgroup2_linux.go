@@ -77,10 +77,6 @@ func enable(dir string) bool {
 func (c *v2) dirs() []string { return []string{c.base} }
 func (c *v2) close()         { removeBases(c.dirs()) }
 
-func (c *v2) facts() (enforced, missing []string) {
-	return []string{"cgroup version 2: " + strings.Join(v2Controllers, ", ") + ", freezer"}, nil
-}
-
 func (c *v2) make(id string, l limits) (group, error) {
 	dir := filepath.Join(c.base, id)
 	if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {

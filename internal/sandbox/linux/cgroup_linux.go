@@ -23,8 +23,8 @@ import (
 type cgroups interface {
 	// make makes the group of a sandbox with its limits. It holds no process yet.
 	make(id string, l limits) (group, error)
-	// facts say what is enforced and what is not.
-	facts() (enforced, missing []string)
+	// facts say what is limited and what is not; nothing of processes when it is for others to limit them.
+	facts() []Fact
 	// dirs are the server's own directories, one in each hierarchy.
 	dirs() []string
 	close()
@@ -152,9 +152,6 @@ type noCgroups struct{}
 func (noCgroups) make(string, limits) (group, error) { return noGroup{}, nil }
 func (noCgroups) dirs() []string                     { return nil }
 func (noCgroups) close()                             {}
-func (noCgroups) facts() (enforced, missing []string) {
-	return nil, []string{"limits of memory and CPU (no cgroup may be made: run as root, or delegate one, as `systemd-run --user --scope -p Delegate=yes` does)"}
-}
 
 // limitsProcesses reports whether a group limits the number of processes.
 func limitsProcesses(c cgroups) bool {

@@ -178,34 +178,6 @@ func (d *Driver) try() error {
 // Name implements sandbox.Driver.
 func (d *Driver) Name() string { return "linux" }
 
-// Facts say what keeps a sandbox in, for an administrator to read: what is in force, and what this host or user cannot have.
-func (d *Driver) Facts() (enforced, missing []string) {
-	enforced = append(enforced, "namespaces: mount, pid, net, ipc, uts, cgroup")
-	if d.uids == nil {
-		enforced[0] += ", user"
-		missing = append(missing, "a user id of its own for each sandbox (the server is not root)")
-	} else {
-		enforced = append(enforced, fmt.Sprintf("user ids: %d to %d", d.uids.base, d.uids.base+uidRange-1))
-	}
-	enforced = append(enforced, fmt.Sprintf("system calls: %d allowed, the others refused", len(allowed)+len(archAllowed)+len(examined)),
-		"capabilities: none; no new privileges")
-	more, lacking := d.groups.facts()
-	if d.nproc {
-		more = append(more, "processes: limited by RLIMIT_NPROC")
-	} else if !limitsProcesses(d.groups) {
-		lacking = append(lacking, "a limit of processes (no cgroup, and a kernel before 5.14)")
-	}
-	if d.net == nil {
-		lacking = append(lacking, fmt.Sprintf("egress to the internet (%s)", d.offline))
-	} else {
-		more = append(more, fmt.Sprintf("egress: to public addresses alone, from %s, by nftables", d.cfg.Network.Range))
-		for _, o := range network.Obstacles() {
-			lacking = append(lacking, fmt.Sprintf("egress to the internet (%s)", o))
-		}
-	}
-	return append(enforced, more...), append(missing, lacking...)
-}
-
 // countsPerNamespace reports whether RLIMIT_NPROC counts the processes of a user namespace apart, as it does since Linux 5.14.
 // Before, the user's other processes would count too.
 func countsPerNamespace() bool {

@@ -70,9 +70,7 @@ func startReady(t testing.TB, d *Driver, spec sandbox.Spec) sandbox.Sandbox {
 
 func TestContract(t *testing.T) {
 	d := openDriver(t, t.TempDir())
-	enforced, missing := d.Facts()
-	t.Logf("enforced: %q", enforced)
-	t.Logf("missing: %q", missing)
+	t.Logf("facts: %+v", d.Facts())
 	_, none := d.groups.(noCgroups)
 	if os.Geteuid() == 0 && none {
 		t.Error("no cgroups though this is root")

@@ -32,6 +32,17 @@ func (d *Driver) openNetwork() {
 	}
 }
 
+func (d *Driver) egressFacts() []Fact {
+	if d.net == nil {
+		return []Fact{{Name: "egress", Detail: fmt.Sprintf("none to the internet (%s)", d.offline), Missing: true}}
+	}
+	facts := []Fact{{Name: "egress", Detail: fmt.Sprintf("to public addresses alone, from %s (nftables)", d.cfg.Network.Range)}}
+	for _, o := range network.Obstacles() {
+		facts = append(facts, Fact{Name: "egress", Detail: o, Missing: true})
+	}
+	return facts
+}
+
 // Internet says why sandboxes cannot be connected with the internet, an error of kind Unavailable; nil when they can.
 func (d *Driver) Internet() error {
 	if d.net == nil {
