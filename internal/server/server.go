@@ -170,7 +170,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
-	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{s.auth}, invoker, logger.With("component", "gateway"))
+	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{sessions{s.auth, s.functions}}, invoker, logger.With("component", "gateway"))
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
 	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, s.provision, logger); err != nil {
@@ -189,7 +189,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
-	aws := awsapi.New(s.auth, logger, map[string]awsapi.Service{
+	aws := awsapi.New(sessions{s.auth, s.functions}, logger, map[string]awsapi.Service{
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
 	})
 	management := hansomapi.New(hansomapi.Deps{
@@ -390,13 +390,13 @@ type lambdaInvoker struct {
 }
 
 // lambdaOnly refuses signatures for other services, as function URLs do.
-type lambdaOnly struct{ *auth.Service }
+type lambdaOnly struct{ sessions }
 
 func (l lambdaOnly) Authenticate(r *http.Request) (hansom.Principal, error) {
 	if service, _, ok := auth.Scope(r); ok && service != "lambda" {
 		return hansom.Principal{}, hansom.Errorf(hansom.Unauthenticated, "authenticate", "Credential should be scoped to correct service: 'lambda'.")
 	}
-	return l.Service.Authenticate(r)
+	return l.sessions.Authenticate(r)
 }
 
 // throttles counts refused invocations; their reason is in the answer.

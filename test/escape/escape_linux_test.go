@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -74,9 +77,16 @@ func forbiddenCalls() []int {
 	return list
 }
 
-// TestAttempts makes each attempt in a sandbox, and sees it refused.
-func TestAttempts(t *testing.T) {
+func TestEscape(t *testing.T) {
 	f := newFixture(t, nil)
+	t.Run("inside", f.testInside)
+	t.Run("outside", f.testOutside)
+	t.Run("left behind", f.testLeftBehind)
+	t.Run("instances", f.testInstances)
+}
+
+// testInside makes each attempt in a sandbox, and sees it refused.
+func (f *fixture) testInside(t *testing.T) {
 	rows := readRows(t)
 	t.Run("all", func(t *testing.T) {
 		for _, language := range []string{"go", "go/slow", "python", "python/slow", "node", "node/slow"} {
@@ -102,9 +112,8 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// TestControls makes attempts outside a sandbox: they show that a refusal is the sandbox's work and not that of a mistake here.
-func TestControls(t *testing.T) {
-	f := newFixture(t, nil)
+// testOutside makes attempts outside a sandbox: they show that a refusal is the sandbox's work and not that of a mistake here.
+func (f *fixture) testOutside(t *testing.T) {
 	for _, r := range readRows(t) {
 		who, want, ok := strings.Cut(r.control, " ")
 		if !ok {
@@ -161,4 +170,78 @@ func (f *fixture) outside(t *testing.T, language, who, name string) answer {
 		return answer{"no answer", fmt.Sprintf("%v: %s%s", err, out, &stderr)}
 	}
 	return a
+}
+
+// marked are the processes of the host whose command line holds the mark of this test, and the time on a CPU that each has had.
+func (f *fixture) marked(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range dirs {
+		line, _ := os.ReadFile(dir + "/cmdline")
+		stat, _ := os.ReadFile(dir + "/stat")
+		_, after, _ := strings.Cut(string(stat), ") ")
+		if fields := strings.Fields(after); len(fields) > 13 && strings.Contains(string(line), f.event.Abstract) {
+			found[dir] = fields[11] + " " + fields[12]
+		}
+	}
+	return found
+}
+
+// testLeftBehind leaves processes behind: after a timeout they are gone, after an answer they stand still.
+func (f *fixture) testLeftBehind(t *testing.T) {
+	await := func(what string, condition func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %v", what, f.marked(t))
+			}
+		}
+	}
+	if a := f.attempt(t.Context(), "hostile-go-slow", "go on after the time limit"); a.Result != "Sandbox.Timedout" {
+		t.Fatalf("%+v", a)
+	}
+	await("processes outlive the time limit", func() bool { return len(f.marked(t)) == 0 })
+	if a := f.attempt(t.Context(), "hostile-go", "burn the processor after the answer"); a.Result != "left" {
+		t.Fatalf("%+v", a)
+	}
+	before := map[string]string{}
+	await("it runs after the answer", func() bool {
+		last := before
+		before = f.marked(t)
+		return len(before) > 0 && maps.Equal(last, before)
+	})
+	if a := f.attempt(t.Context(), "hostile-go", "see other processes"); a.Result != "ok" {
+		t.Errorf("%+v: the instance that was frozen should answer, and still see what it had left behind", a)
+	}
+}
+
+// testInstances has several instances of one version draw lots at once: they share no luck and no files. And the victim finds its
+// own secret, which shows that the search works.
+func (f *fixture) testInstances(t *testing.T) {
+	const n = 3
+	answers := make([]answer, n)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = f.attempt(t.Context(), "hostile-python", "draw lots") })
+	}
+	wg.Wait()
+	for i, a := range answers {
+		for _, other := range answers[:i] {
+			if a.Result == other.Result {
+				t.Errorf("two instances drew the same: %+v", answers)
+			}
+			if words := strings.Fields(a.Detail); len(words) == 0 || strings.Contains(other.Detail, words[0]) && other.Detail != a.Detail {
+				t.Errorf("one instance sees files of another: %+v", answers)
+			}
+		}
+	}
+	e := f.event
+	e.Attempt = "find another function's secret in its own memory"
+	if a := call(t.Context(), f.other, "victim", e); a.Result != "ok" {
+		t.Errorf("the victim does not find its own secret: %+v", a)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -264,3 +265,45 @@ func udpPair() (p [2]int, err error) {
 	}
 	return p, unix.Connect(p[1], at)
 }
+
+// noise is what a neighbour hears.
+func noise(work func()) func(e *event) answer {
+	return func(*event) answer {
+		end := time.Now().Add(2 * time.Second)
+		done := make(chan bool)
+		for range 4 {
+			go func() {
+				for time.Now().Before(end) {
+					work()
+				}
+				done <- true
+			}()
+		}
+		for range 4 {
+			<-done
+		}
+		return answer{Result: "noise"}
+	}
+}
+
+func init() {
+	attempts["noise of the processor"] = noise(func() {
+		for i := range 1 << 20 {
+			sink += i
+		}
+	})
+	attempts["noise of memory"] = noise(func() {
+		b, err := unix.Mmap(-1, 0, 16<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
+		if err == nil {
+			unix.Munmap(b)
+		}
+	})
+	attempts["noise of processes"] = noise(func() { exec.Command("/bin/true").Run() })
+	attempts["noise of the disk"] = noise(func() { os.WriteFile("/tmp/noise", block, 0o600) })
+	attempts["noise of logs"] = noise(func() { unix.Write(1, lines) })
+}
+
+var (
+	sink  int
+	lines = []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 640))
+)

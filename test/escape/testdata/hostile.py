@@ -486,10 +486,13 @@ def none(e):
 
 @attempt("draw lots")
 def lots(e):
+    """What an instance draws, and what it sees of the files that others have made at the same time."""
     import random
     import uuid
+    name = "/tmp/lot-%s" % uuid.uuid4()
+    open(name, "w").close()
     time.sleep(1)  # so that each call has an instance of its own
-    return "%s %s %s" % (random.random(), uuid.uuid4(), os.urandom(8).hex())
+    return "%s %s" % (random.random(), os.urandom(8).hex()), " ".join(sorted(n for n in os.listdir("/tmp") if n.startswith("lot-")))
 
 
 @attempt("victim")
