@@ -170,6 +170,11 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	err = inst.initialise(ctx, in, phase)
 	inst.init = time.Since(start)
 	if err == nil {
+		if capper, ok := inst.sandbox.(sandbox.Capper); ok {
+			if err := capper.Cap(spec.Memory); err != nil {
+				inst.output.warn(time.Now(), v, "the CPU of this instance cannot be limited: "+err.Error())
+			}
+		}
 		inst.output.logInitEnd(time.Now(), v, inst.init, phase, nil)
 		inst.reportInit(phase, nil)
 		return inst, nil, nil

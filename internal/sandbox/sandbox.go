@@ -114,6 +114,12 @@ type Freezer interface {
 	Thaw() error
 }
 
+// Capper is the optional ability to hold a tree to a share of the CPU, once it has booted: 1,769 MB of memory come with one CPU.
+type Capper interface {
+	// Cap takes the memory that counts, in bytes. A driver that was not told to do it does nothing.
+	Cap(memory int64) error
+}
+
 // Dialer is the ability of a Sandbox to connect to what listens on its loopback.
 type Dialer interface {
 	// Dial connects to 127.0.0.1:port inside; port 0 means that of Spec.Serve. Errors are those of net.Dial: syscall.ECONNREFUSED

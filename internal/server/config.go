@@ -37,6 +37,7 @@ type Config struct {
 	Egress              string        // of functions that do not say: "none", "platform" or "internet"
 	EgressAllow         string        // blocks of addresses that egress internet may reach though they are not public, with commas between
 	EgressRange         string        // block that sandboxes with egress internet have their addresses from
+	CPUQuota            bool          // hold functions to the CPU that comes with their memory
 	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
 	Blanks              int           // most blanks at a time; 0 makes none, -1 as many as demand asks for
 	Idle                time.Duration // an idle instance ends after this
@@ -110,6 +111,7 @@ func (c *Config) Settings() []*Setting {
 		{"egress", "what functions reach that do not say: none, platform or internet", &c.Egress},
 		{"egress-allow", "IPv4 blocks that functions with egress internet reach though they are not public, with commas between", &c.EgressAllow},
 		{"egress-range", "IPv4 block for the addresses of functions with egress internet", &c.EgressRange},
+		{"cpu-quota", "hold functions to the CPU that comes with their memory, also while there is some to spare", &c.CPUQuota},
 		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
 		{"blanks", "most interpreters that are kept booted for functions to come (0: none, -1: as many as demand asks for)", &c.Blanks},
 		{"idle", "an idle instance ends after this", &c.Idle},

@@ -27,7 +27,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	var reason error
 	if s.cfg.Driver != "process" && runtime.GOOS == "linux" {
 		config := linux.DefaultConfig()
-		config.RunDir = s.cfg.RunDir
+		config.RunDir, config.CPUQuota = s.cfg.RunDir, s.cfg.CPUQuota
 		policy, err := s.cfg.policy()
 		if err != nil {
 			return err

@@ -56,6 +56,7 @@ var (
 	_ sandbox.Sandbox = (*box)(nil)
 	_ sandbox.Dialer  = (*box)(nil)
 	_ sandbox.Gate    = (*box)(nil)
+	_ sandbox.Capper  = (*box)(nil)
 	_ sandbox.Freezer = freezable{}
 	_ sandbox.Blank   = (*box)(nil)
 )

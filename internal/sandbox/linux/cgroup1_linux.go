@@ -95,12 +95,6 @@ func (c *v1) make(id string, l limits) (group, error) {
 	return g, nil
 }
 
-// Memory of sockets, which version 1 counts apart from the rest: a quarter of the memory on top of it.
-const (
-	socketShare = 4
-	minSockets  = 16 << 20
-)
-
 type v1Group struct {
 	*v1
 	id      string
@@ -139,12 +133,8 @@ func (g *v1Group) set(l limits) error {
 			return err
 		}
 	}
-	if f := g.file("memory", "memory.kmem.tcp.limit_in_bytes"); f != "" {
-		// Without a limit of their own the buffers of TCP and UDP sockets are not counted: 2 GB of them fit into any sandbox.
-		n := strconv.FormatInt(max(l.memory/socketShare, minSockets), 10)
-		if err := writeFile(f, n); err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
-		}
+	if err := g.limitSockets(l.memory); err != nil {
+		return err
 	}
 	if f := g.file("cpu", "cpu.shares"); f != "" {
 		share := strconv.FormatInt(max(2, 1024*l.memory/cpuMemory), 10)

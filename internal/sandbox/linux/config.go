@@ -24,6 +24,8 @@ type Config struct {
 	Boot bool
 	// Network is for sandboxes that are connected with the internet.
 	Network network.Config
+	// CPUQuota makes Cap hold sandboxes to the CPU that comes with their memory, also while the machine has some to spare.
+	CPUQuota bool
 }
 
 // DefaultConfig has /run/hansom as root; without root a directory in the user's runtime directory, or else in the temporary one.

@@ -492,7 +492,9 @@ def lots(e):
     name = "/tmp/lot-%s" % uuid.uuid4()
     open(name, "w").close()
     time.sleep(1)  # so that each call has an instance of its own
-    return "%s %s" % (random.random(), os.urandom(8).hex()), " ".join(sorted(n for n in os.listdir("/tmp") if n.startswith("lot-")))
+    seen = [n for n in os.listdir("/tmp") if n.startswith("lot-")]
+    os.remove(name)
+    return "%s" % random.random(), " ".join(seen)
 
 
 @attempt("victim")
