@@ -214,6 +214,13 @@ type Response struct {
 	Release  func() // may be nil
 }
 
+// Fact is one of the things that keep programs in the sandboxes of a driver, or that this host or user cannot have.
+type Fact struct {
+	Name    string // such as "memory"
+	Detail  string // how, or why not
+	Missing bool   // this host or user cannot have it
+}
+
 // LogFunc takes a log message that the runtime attributed to a request ("" when to none). The message is valid during the call.
 // It is called by a goroutine that is in Init or Invoke, or by a link's own, one at a time.
 type LogFunc func(requestID string, message []byte)

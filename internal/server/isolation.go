@@ -5,11 +5,11 @@ import (
 	"strings"
 
 	"github.com/hansomcloud/hansom/internal/hansomapi"
-	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 // describe notes what keeps functions in, for the doctor, the log and the line that serve prints.
-func (s *Server) describe(facts []linux.Fact) {
+func (s *Server) describe(facts []sandbox.Fact) {
 	var given, missing []string
 	for _, f := range facts {
 		c := hansomapi.Check{Name: "isolation: " + f.Name, Status: "ok", Detail: f.Detail}

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
 func TestDescribe(t *testing.T) {
 	s := &Server{logger: slog.New(slog.DiscardHandler)}
-	s.describe([]linux.Fact{
+	s.describe([]sandbox.Fact{
 		{Name: "namespaces", Detail: "mount, pid"},
 		{Name: "memory", Detail: "no limit of memory (no cgroup)", Missing: true},
 		{Name: "cpu", Detail: "shared"},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 )
 
 var _ sandbox.Preparer = (*Driver)(nil)
@@ -40,7 +41,7 @@ func (d *Driver) Prepare(ctx context.Context, spec sandbox.Spec) (sandbox.Blank,
 		return nil, err
 	}
 	// Not earlier: under cgroups version 1 the thread that clones inits is in the group for a moment.
-	if err := b.group.set(limits{memory: spec.Memory, idle: true}); err != nil {
+	if err := b.group.Set(cgroup.Limits{Memory: spec.Memory, Idle: true}); err != nil {
 		b.Kill()
 		b.output.Close()
 		return nil, hansom.Errorf(hansom.Internal, opStart, "%w", err)
@@ -80,7 +81,7 @@ func (b *box) bind(ctx context.Context, spec sandbox.Spec) error {
 			return err
 		}
 	}
-	if err := b.group.set(limits{memory: spec.Memory}); err != nil {
+	if err := b.group.Set(cgroup.Limits{Memory: spec.Memory}); err != nil {
 		return err
 	}
 	return b.driver.binder.do(ctx, &j)

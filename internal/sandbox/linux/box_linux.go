@@ -13,6 +13,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 )
@@ -22,7 +23,7 @@ type box struct {
 	driver    *Driver
 	id        string
 	uid       uint32
-	group     group
+	group     cgroup.Group
 	pid       int      // of the init; 0 before it was cloned
 	pidfd     *os.File // of the init
 	control   *net.UnixConn
@@ -72,13 +73,8 @@ func newBox(d *Driver, spec sandbox.Spec) *box {
 
 // able is the box with the abilities that it has.
 func (b *box) able() sandbox.Blank {
-	switch g := b.group.(type) {
-	case *v2Group:
+	if cgroup.CanFreeze(b.group) {
 		return freezable{b}
-	case *v1Group:
-		if len(g.freezer) > 0 {
-			return freezable{b}
-		}
 	}
 	return b
 }
@@ -97,7 +93,7 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 		return hansom.Errorf(hansom.Unavailable, opStart, "all %d user ids of this server are in use", uidRange)
 	}
 	var err error
-	if b.group, err = d.groups.make(spec.ID, limits{memory: spec.Memory, processes: processes(spec)}); err != nil {
+	if b.group, err = d.groups.Make(spec.ID, cgroup.Limits{Memory: spec.Memory, Processes: processes(spec)}); err != nil {
 		return err
 	}
 	if err := b.clone(ctx, spec); err != nil {
@@ -170,7 +166,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		defer frames.Close()
 		files[plan.Frames] = frames.Fd()
 	}
-	for i, f := range b.group.freezerFiles() {
+	for i, f := range b.group.FreezerFiles() {
 		files[plan.FreezerTasks+i] = f.Fd()
 	}
 	if b.forked, err = b.fork(ctx, spec, files); b.forked || err != nil {
@@ -320,7 +316,7 @@ func (b *box) interrupt() {
 		unix.Kill(b.pid, unix.SIGKILL)
 	}
 	if b.group != nil {
-		b.group.freeze(false)
+		b.group.Freeze(false)
 	}
 }
 
@@ -390,7 +386,7 @@ func (b *box) watch() {
 func (b *box) commandEnded(status syscall.WaitStatus) {
 	b.overExit = exitOf(status)
 	b.mu.Lock()
-	_, b.overExit.OOM = b.group.read()
+	_, b.overExit.OOM = b.group.Read()
 	b.mu.Unlock()
 	close(b.over)
 }
@@ -409,7 +405,7 @@ func (b *box) end(status syscall.WaitStatus, over bool) {
 	b.exit = exitOf(status)
 	b.exit.Extension = extension
 	b.mu.Lock()
-	used, oom := b.group.read()
+	used, oom := b.group.Read()
 	b.usage.CPU = max(b.usage.CPU, used.CPU)
 	if used.MemoryPeak != 0 {
 		b.usage.MemoryPeak = used.MemoryPeak
@@ -460,7 +456,7 @@ func (b *box) release() {
 		b.pidfd.Close()
 	}
 	if b.group != nil {
-		if err := b.group.remove(); err != nil {
+		if err := b.group.Remove(); err != nil {
 			b.driver.log.Error("cannot remove the cgroup of a sandbox; the next start of the server will try again", "sandbox", b.id, "error", err)
 		}
 	}
@@ -511,7 +507,7 @@ func (b *box) Usage() sandbox.Usage {
 	if b.ended {
 		return b.usage
 	}
-	if used, _ := b.group.read(); used != (sandbox.Usage{}) {
+	if used, _ := b.group.Read(); used != (sandbox.Usage{}) {
 		return used
 	}
 	used := treeUsage(b.pid)
@@ -537,7 +533,15 @@ func (b *box) Kill() {
 }
 
 // Freeze implements sandbox.Freezer. The processes stop a moment later.
-func (f freezable) Freeze() error { return f.group.freeze(true) }
+func (f freezable) Freeze() error { return f.group.Freeze(true) }
 
 // Thaw implements sandbox.Freezer.
-func (f freezable) Thaw() error { return f.group.freeze(false) }
+func (f freezable) Thaw() error { return f.group.Freeze(false) }
+
+// Cap implements sandbox.Capper with Config.CPUQuota; without that it does nothing.
+func (b *box) Cap(memory int64) error {
+	if !b.driver.cfg.CPUQuota {
+		return nil
+	}
+	return b.group.Cap(memory)
+}

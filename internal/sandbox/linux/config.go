@@ -40,10 +40,3 @@ func DefaultConfig() Config {
 	}
 	return cfg
 }
-
-// Fact is one of the things that keep programs in their sandboxes.
-type Fact struct {
-	Name    string // such as "memory"
-	Detail  string // how, or why not
-	Missing bool   // this host or user cannot have it
-}

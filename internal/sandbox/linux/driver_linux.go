@@ -19,6 +19,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/zygote"
@@ -40,7 +41,7 @@ type Driver struct {
 	cfg    Config
 	log    *slog.Logger
 	lease  *lease
-	groups cgroups
+	groups cgroup.Groups
 	uids   *uids // nil in a user namespace
 	root   *root
 	filter []byte
@@ -95,10 +96,10 @@ func (d *Driver) open() (err error) {
 	} else if d.uids, err = acquireUIDs(d.cfg.RunDir, d.lease.id); err != nil {
 		return err
 	}
-	if d.groups, err = openCgroups(d.lease.id, d.lease.noteCgroup); err != nil {
+	if d.groups, err = cgroup.Open(d.lease.id, d.lease.noteCgroup); err != nil {
 		return err
 	}
-	d.nproc = !limitsProcesses(d.groups) && (!user || countsPerNamespace())
+	d.nproc = !cgroup.LimitsProcesses(d.groups) && (!user || countsPerNamespace())
 	if d.root, err = newRoot(user); err != nil {
 		return err
 	}
@@ -192,7 +193,7 @@ func countsPerNamespace() bool {
 
 // spawn asks the spawning thread for the clone of an init.
 type spawn struct {
-	group group
+	group cgroup.Group
 	argv  []string
 	attr  *syscall.ProcAttr
 	reply chan<- spawned
@@ -210,7 +211,7 @@ func (d *Driver) spawner() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for s := range d.spawns {
-		leave, err := s.group.enter(s.attr.Sys)
+		leave, err := s.group.Enter(s.attr.Sys)
 		if err != nil {
 			s.reply <- spawned{err: err}
 			continue
@@ -323,11 +324,11 @@ func (d *Driver) plan(spec sandbox.Spec, b *box) ([]byte, error) {
 	}
 	p := plan.Plan{
 		Root: d.lease.dir + "/root", Hostname: hostname, Steps: steps, User: d.uids == nil, UID: b.uid, Filter: d.filter,
-		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: b.group.freezerFiles() != nil, Forked: b.forked, Dir: spec.Dir, Command: spec.Command,
+		Files: uint32(d.cfg.Files), Frames: spec.Frames, Freezer: b.group.FreezerFiles() != nil, Forked: b.forked, Dir: spec.Dir, Command: spec.Command,
 		Extend: spec.Extend, Env: spec.Env,
 	}
 	if d.nproc {
-		p.Processes = uint32(processes(spec) + initTasks)
+		p.Processes = uint32(processes(spec) + cgroup.InitTasks)
 	}
 	for _, l := range spec.Listen {
 		p.Listen = append(p.Listen, uint32(l.Port))
@@ -392,7 +393,7 @@ func (d *Driver) Close() error {
 		}
 	}
 	if d.groups != nil {
-		d.groups.close()
+		d.groups.Close()
 	}
 	if d.uids != nil {
 		d.uids.release()

@@ -14,7 +14,7 @@ import (
 type Driver struct{ sandbox.Driver }
 
 // Facts are those of a Driver on Linux.
-func (d *Driver) Facts() []Fact { return nil }
+func (d *Driver) Facts() []sandbox.Fact { return nil }
 
 // Internet is that of a Driver on Linux.
 func (d *Driver) Internet() error { return nil }

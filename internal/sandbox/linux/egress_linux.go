@@ -32,13 +32,13 @@ func (d *Driver) openNetwork() {
 	}
 }
 
-func (d *Driver) egressFacts() []Fact {
+func (d *Driver) egressFacts() []sandbox.Fact {
 	if d.net == nil {
-		return []Fact{{Name: "egress", Detail: fmt.Sprintf("none to the internet (%s)", d.offline), Missing: true}}
+		return []sandbox.Fact{{Name: "egress", Detail: fmt.Sprintf("none to the internet (%s)", d.offline), Missing: true}}
 	}
-	facts := []Fact{{Name: "egress", Detail: fmt.Sprintf("to public addresses alone, from %s (nftables)", d.cfg.Network.Range)}}
+	facts := []sandbox.Fact{{Name: "egress", Detail: fmt.Sprintf("to public addresses alone, from %s (nftables)", d.cfg.Network.Range)}}
 	for _, o := range network.Obstacles() {
-		facts = append(facts, Fact{Name: "egress", Detail: o, Missing: true})
+		facts = append(facts, sandbox.Fact{Name: "egress", Detail: o, Missing: true})
 	}
 	return facts
 }

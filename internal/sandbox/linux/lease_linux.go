@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 )
 
@@ -153,7 +154,7 @@ func sweepServer(dir, id string) error {
 			}
 			groups = append(groups, in.Text())
 		}
-		if err := clearGroups(groups); err != nil {
+		if err := cgroup.Clear(groups); err != nil {
 			return err
 		}
 		for _, g := range groups {

@@ -145,7 +145,12 @@ func TestKilledServer(t *testing.T) {
 	for _, g := range groups {
 		dirs, _ := filepath.Glob(g + "/*/cgroup.procs")
 		for _, procs := range dirs {
-			members = append(members, readPids(procs)...)
+			text, _ := os.ReadFile(procs)
+			for field := range strings.FieldsSeq(string(text)) {
+				if pid, err := strconv.Atoi(field); err == nil {
+					members = append(members, pid)
+				}
+			}
 		}
 	}
 	dead.kill()
@@ -167,11 +172,11 @@ func TestKilledServer(t *testing.T) {
 			}
 			t.Cleanup(func() { stray.Process.Kill() })
 		}
-		if err := writeFile(filepath.Join(g, "runs", "cgroup.procs"), strconv.Itoa(stray.Process.Pid)); err != nil {
+		if err := os.WriteFile(filepath.Join(g, "runs", "cgroup.procs"), []byte(strconv.Itoa(stray.Process.Pid)), 0); err != nil {
 			t.Fatal(err)
 		}
-		writeFile(filepath.Join(g, "runs", "freezer.state"), "FROZEN")
-		writeFile(filepath.Join(g, "runs", "cgroup.freeze"), "1")
+		os.WriteFile(filepath.Join(g, "runs", "freezer.state"), []byte("FROZEN"), 0)
+		os.WriteFile(filepath.Join(g, "runs", "cgroup.freeze"), []byte("1"), 0)
 	}
 	ended := make(chan struct{})
 	go func() {

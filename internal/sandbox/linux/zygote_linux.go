@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/init/plan"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/zygote"
 )
@@ -25,7 +26,7 @@ func (b *box) fork(ctx context.Context, spec sandbox.Spec, files []uintptr) (boo
 	if spec.Fork == nil || d.zygotes == nil || len(spec.Extend) > 0 {
 		return false, nil
 	}
-	dir, tasks, err := b.group.entries()
+	dir, tasks, err := b.group.Entries()
 	if err != nil {
 		return false, err
 	}
@@ -78,7 +79,7 @@ func (d *Driver) startZygote(f *sandbox.Fork) (z *zygote.Process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := sandbox.Spec{Binds: f.Binds, Memory: cpuMemory}
+	spec := sandbox.Spec{Binds: f.Binds, Memory: cgroup.CPUMemory}
 	steps, err := d.root.own(spec, 0)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,7 @@ const patience = 10 * time.Second
 // cloneZygote starts the init that becomes a zygote, in a group of its own. What was made remains when it fails; see endZygote.
 func (b *box) cloneZygote() (conn *net.UnixConn, err error) {
 	d := b.driver
-	if b.group, err = d.groups.make(b.id, limits{memory: cpuMemory, processes: 1024}); err != nil {
+	if b.group, err = d.groups.Make(b.id, cgroup.Limits{Memory: cgroup.CPUMemory, Processes: 1024}); err != nil {
 		return nil, err
 	}
 	control, theirs, err := sandbox.Socketpair()
@@ -169,7 +170,7 @@ func (b *box) endZygote() {
 		b.output.Close()
 	}
 	if b.group != nil {
-		if err := b.group.remove(); err != nil {
+		if err := b.group.Remove(); err != nil {
 			b.driver.log.Error("cannot remove the cgroup of a zygote; the next start of the server will try again", "zygote", b.id, "error", err)
 		}
 	}

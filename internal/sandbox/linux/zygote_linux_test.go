@@ -72,7 +72,7 @@ func (d *forking) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox
 // TestForkedContract runs the contract suite with commands that are forked.
 func TestForkedContract(t *testing.T) {
 	d := openForking(t, t.TempDir())
-	_, none := d.groups.(noCgroups)
+	none := len(d.groups.Dirs()) == 0
 	sandboxtest.Run(t, func(t testing.TB) sandbox.Driver { return openForking(t, t.TempDir()) },
 		sandboxtest.Options{Isolated: true, Limited: !none, Freezes: !none})
 }

@@ -1,4 +1,4 @@
-package linux
+package cgroup
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ type v1 struct {
 var v1Controllers = []string{"memory", "cpu", "cpuacct", "pids", "freezer"}
 
 // openV1 returns nil when there is no hierarchy in which this process may make a group.
-func openV1(mounts []cgroupMount, server string, created func(string) error) cgroups {
+func openV1(mounts []mount, server string, created func(string) error) Groups {
 	c := &v1{bases: map[string]string{}, home: map[string]string{}}
 	for _, m := range mounts {
 		for _, name := range m.controllers {
@@ -59,7 +59,7 @@ func openV1(mounts []cgroupMount, server string, created func(string) error) cgr
 	return c
 }
 
-func (c *v1) dirs() []string {
+func (c *v1) Dirs() []string {
 	var dirs []string
 	for _, name := range v1Controllers {
 		if dir := c.bases[name]; dir != "" && !slices.Contains(dirs, dir) {
@@ -69,7 +69,7 @@ func (c *v1) dirs() []string {
 	return dirs
 }
 
-func (c *v1) close() { removeBases(c.dirs()) }
+func (c *v1) Close() { removeBases(c.Dirs()) }
 
 // removeBases removes a server's own directories, and "hansom" above them when no other server uses it.
 func removeBases(dirs []string) {
@@ -80,16 +80,16 @@ func removeBases(dirs []string) {
 	}
 }
 
-func (c *v1) make(id string, l limits) (group, error) {
+func (c *v1) Make(id string, l Limits) (Group, error) {
 	g := &v1Group{v1: c, id: id}
-	for _, dir := range c.dirs() {
+	for _, dir := range c.Dirs() {
 		if err := unix.Mkdir(filepath.Join(dir, id), 0o755); err != nil && err != unix.EEXIST {
-			g.remove()
+			g.Remove()
 			return nil, &os.PathError{Op: "make", Path: filepath.Join(dir, id), Err: err}
 		}
 	}
 	if err := g.limit(l); err != nil {
-		g.remove()
+		g.Remove()
 		return nil, err
 	}
 	return g, nil
@@ -110,9 +110,9 @@ func (g *v1Group) file(controller, name string) string {
 	return ""
 }
 
-func (g *v1Group) set(l limits) error {
+func (g *v1Group) Set(l Limits) error {
 	if f := g.file("memory", "memory.limit_in_bytes"); f != "" {
-		n := strconv.FormatInt(l.memory, 10)
+		n := strconv.FormatInt(l.Memory, 10)
 		// Memory and swap together; the file is there when the kernel counts swap. It may never be less than that of memory alone,
 		// so a higher limit goes there first.
 		swap := func() error {
@@ -133,22 +133,22 @@ func (g *v1Group) set(l limits) error {
 			return err
 		}
 	}
-	if err := g.limitSockets(l.memory); err != nil {
+	if err := g.limitSockets(l.Memory); err != nil {
 		return err
 	}
 	if f := g.file("cpu", "cpu.shares"); f != "" {
-		share := strconv.FormatInt(max(2, 1024*l.memory/cpuMemory), 10)
-		return g.idle.set(f, share, "2", g.file("cpu", "cpu.idle"), l.idle)
+		share := strconv.FormatInt(max(2, 1024*l.Memory/CPUMemory), 10)
+		return g.idle.set(f, share, "2", g.file("cpu", "cpu.idle"), l.Idle)
 	}
 	return nil
 }
 
-func (g *v1Group) limit(l limits) error {
-	if err := g.set(l); err != nil {
+func (g *v1Group) limit(l Limits) error {
+	if err := g.Set(l); err != nil {
 		return err
 	}
 	if f := g.file("pids", "pids.max"); f != "" {
-		if err := writeFile(f, strconv.Itoa(l.processes+initTasks)); err != nil {
+		if err := writeFile(f, strconv.Itoa(l.Processes+InitTasks)); err != nil {
 			return err
 		}
 	}
@@ -187,13 +187,15 @@ func (g *v1Group) move(path func(controller string) string) error {
 	return nil
 }
 
-func (g *v1Group) entries() (int, []int, error) {
+func (g *v1Group) Entries() (int, []int, error) {
 	var tasks []int
 	for _, name := range g.entered() {
 		path := g.file(name, "tasks")
 		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			closeAll(tasks)
+			for _, fd := range tasks {
+				unix.Close(fd)
+			}
 			return -1, nil, &os.PathError{Op: "open", Path: path, Err: err}
 		}
 		tasks = append(tasks, fd)
@@ -201,7 +203,7 @@ func (g *v1Group) entries() (int, []int, error) {
 	return -1, tasks, nil
 }
 
-func (g *v1Group) enter(*syscall.SysProcAttr) (func() error, error) {
+func (g *v1Group) Enter(*syscall.SysProcAttr) (func() error, error) {
 	leave := func() error {
 		return g.move(func(controller string) string { return g.home[controller] })
 	}
@@ -212,9 +214,9 @@ func (g *v1Group) enter(*syscall.SysProcAttr) (func() error, error) {
 	return leave, nil
 }
 
-func (g *v1Group) freezerFiles() []*os.File { return g.freezer }
+func (g *v1Group) FreezerFiles() []*os.File { return g.freezer }
 
-func (g *v1Group) freeze(frozen bool) error {
+func (g *v1Group) Freeze(frozen bool) error {
 	if len(g.freezer) == 0 {
 		return errors.ErrUnsupported
 	}
@@ -226,7 +228,7 @@ func (g *v1Group) freeze(frozen bool) error {
 	return err
 }
 
-func (g *v1Group) read() (sandbox.Usage, bool) {
+func (g *v1Group) Read() (sandbox.Usage, bool) {
 	var u sandbox.Usage
 	var oom bool
 	if f := g.file("memory", "memory.max_usage_in_bytes"); f != "" {
@@ -243,12 +245,12 @@ func (g *v1Group) read() (sandbox.Usage, bool) {
 	return u, oom
 }
 
-func (g *v1Group) remove() error {
+func (g *v1Group) Remove() error {
 	for _, f := range g.freezer {
 		f.Close()
 	}
 	var failed error
-	for _, dir := range g.dirs() {
+	for _, dir := range g.Dirs() {
 		failed = errors.Join(failed, removeGroup(filepath.Join(dir, g.id)))
 	}
 	return failed

@@ -1,4 +1,4 @@
-package linux
+package cgroup
 
 import (
 	"bufio"
@@ -18,57 +18,60 @@ import (
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
-// cgroups are the control groups below which a server makes one for each sandbox: <base>/hansom/<server>/<sandbox>, where base is
+// Groups are the control groups below which a server makes one for each sandbox: <base>/hansom/<server>/<sandbox>, where base is
 // the group of the server itself, so that limits set on it hold for its sandboxes too.
-type cgroups interface {
-	// make makes the group of a sandbox with its limits. It holds no process yet.
-	make(id string, l limits) (group, error)
-	// facts say what is limited and what is not; nothing of processes when it is for others to limit them.
-	facts() []Fact
-	// dirs are the server's own directories, one in each hierarchy.
-	dirs() []string
-	close()
+type Groups interface {
+	// Make makes the group of a sandbox with its limits. It holds no process yet.
+	Make(id string, l Limits) (Group, error)
+	// Facts say what is limited and what is not; nothing of processes when it is for others to limit them.
+	Facts() []sandbox.Fact
+	// Dirs are the server's own directories, one in each hierarchy.
+	Dirs() []string
+	Close()
 }
 
-// group is the control group of a sandbox.
-type group interface {
-	// enter makes what the calling thread starts with attr begin its life in the group. leave undoes what that took.
-	enter(attr *syscall.SysProcAttr) (leave func() error, err error)
-	// entries are where a process of its own accord enters the group: the directory of version 2, or tasks files of version 1. The
+// Group is the control group of a sandbox.
+type Group interface {
+	// Enter makes what the calling thread starts with attr begin its life in the group. leave undoes what that took.
+	Enter(attr *syscall.SysProcAttr) (leave func() error, err error)
+	// Entries are where a process of its own accord enters the group: the directory of version 2, or tasks files of version 1. The
 	// caller closes them.
-	entries() (dir int, tasks []int, err error)
-	// freezerFiles are handed to the init: tasks and freezer.state of version 1; nil when it needs none.
-	freezerFiles() []*os.File
-	freeze(frozen bool) error
-	// set changes the limits of memory and CPU.
-	set(l limits) error
-	// read tells what was used, and whether the kernel killed a process for want of memory.
-	read() (u sandbox.Usage, oom bool)
-	// remove closes the group's files and removes it; its last process has gone.
-	remove() error
+	Entries() (dir int, tasks []int, err error)
+	// FreezerFiles are handed to the init: tasks and freezer.state of version 1; nil when it needs none.
+	FreezerFiles() []*os.File
+	Freeze(frozen bool) error
+	// Set changes the limits of memory and CPU.
+	Set(l Limits) error
+	// Cap makes the CPU that comes with memory the most that there is. Without cgroups it does nothing.
+	Cap(memory int64) error
+	// Read tells what was used, and whether the kernel killed a process for want of memory.
+	Read() (u sandbox.Usage, oom bool)
+	// Remove closes the group's files and removes it; its last process has gone.
+	Remove() error
 }
 
-type limits struct {
-	memory    int64 // bytes
-	processes int
-	idle      bool // runs only when nothing else wants to
+// Limits of a group.
+type Limits struct {
+	Memory    int64 // bytes
+	Processes int   // most of them
+	Idle      bool  // runs only when nothing else wants to
 }
 
-// cpuMemory is the memory that comes with one CPU, as in AWS Lambda.
-const cpuMemory = 1769 << 20
+// CPUMemory is the memory that comes with one CPU, as in AWS Lambda.
+const CPUMemory = 1769 << 20
 
-// initTasks are the threads of a sandbox's init, which come on top of what a Spec allows.
-const initTasks = 8
+// InitTasks are the threads of a sandbox's init, which come on top of what a Spec allows.
+const InitTasks = 8
 
-// cgroupMount is a mounted hierarchy. own is the group that this process has in it, as a directory.
-type cgroupMount struct {
+// mount is a mounted hierarchy. own is the group that this process has in it, as a directory.
+type mount struct {
 	unified     bool
 	dir, own    string
 	controllers []string // version 1
 }
 
-// findCgroups reads which hierarchies are mounted (proc_pid_mountinfo(5)) and where this process is in them (cgroups(7)).
-func findCgroups(mountinfo, self io.Reader) []cgroupMount {
+// find reads which hierarchies are mounted (proc_pid_mountinfo(5)) and where this process is in them (cgroups(7)).
+func find(mountinfo, self io.Reader) []mount {
 	own := map[string]string{} // by controller, "" is version 2
 	for in := bufio.NewScanner(self); in.Scan(); {
 		// 4:memory:/path
@@ -78,7 +81,7 @@ func findCgroups(mountinfo, self io.Reader) []cgroupMount {
 			}
 		}
 	}
-	var mounts []cgroupMount
+	var mounts []mount
 	for in := bufio.NewScanner(mountinfo); in.Scan(); {
 		// 36 35 98:0 /root /mount/point rw,noatime shared:1 - type source options
 		before, after, ok := strings.Cut(in.Text(), " - ")
@@ -86,7 +89,7 @@ func findCgroups(mountinfo, self io.Reader) []cgroupMount {
 		if !ok || len(f) < 6 || len(g) < 3 || slices.Contains(strings.Split(f[5], ","), "ro") {
 			continue
 		}
-		m := cgroupMount{dir: f[4]}
+		m := mount{dir: f[4]}
 		name := ""
 		switch g[0] {
 		case "cgroup2":
@@ -119,9 +122,9 @@ func findCgroups(mountinfo, self io.Reader) []cgroupMount {
 	return mounts
 }
 
-// openCgroups takes the unified hierarchy where it has the controllers, else those of version 1, else none. created is told of
+// Open takes the unified hierarchy where it has the controllers, else those of version 1, else none. created is told of
 // each directory before it is made.
-func openCgroups(server string, created func(dir string) error) (cgroups, error) {
+func Open(server string, created func(dir string) error) (Groups, error) {
 	mountinfo, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
@@ -132,7 +135,7 @@ func openCgroups(server string, created func(dir string) error) (cgroups, error)
 		return nil, err
 	}
 	defer self.Close()
-	mounts := findCgroups(mountinfo, self)
+	mounts := find(mountinfo, self)
 	for _, m := range mounts {
 		if m.unified {
 			if c := openUnified(m, server, created); c != nil {
@@ -149,12 +152,12 @@ func openCgroups(server string, created func(dir string) error) (cgroups, error)
 // noCgroups is what a server has that is neither root nor has been delegated a group.
 type noCgroups struct{}
 
-func (noCgroups) make(string, limits) (group, error) { return noGroup{}, nil }
-func (noCgroups) dirs() []string                     { return nil }
-func (noCgroups) close()                             {}
+func (noCgroups) Make(string, Limits) (Group, error) { return noGroup{}, nil }
+func (noCgroups) Dirs() []string                     { return nil }
+func (noCgroups) Close()                             {}
 
-// limitsProcesses reports whether a group limits the number of processes.
-func limitsProcesses(c cgroups) bool {
+// LimitsProcesses reports whether a group limits the number of processes.
+func LimitsProcesses(c Groups) bool {
 	switch c := c.(type) {
 	case *v1:
 		return c.bases["pids"] != ""
@@ -164,15 +167,26 @@ func limitsProcesses(c cgroups) bool {
 	return false
 }
 
+// CanFreeze reports whether Freeze works.
+func CanFreeze(g Group) bool {
+	switch g := g.(type) {
+	case *v1Group:
+		return len(g.freezer) > 0
+	case *v2Group:
+		return true
+	}
+	return false
+}
+
 type noGroup struct{}
 
-func (noGroup) enter(*syscall.SysProcAttr) (func() error, error) { return stay, nil }
-func (noGroup) entries() (int, []int, error)                     { return -1, nil, nil }
-func (noGroup) freezerFiles() []*os.File                         { return nil }
-func (noGroup) freeze(bool) error                                { return errors.ErrUnsupported }
-func (noGroup) set(limits) error                                 { return nil }
-func (noGroup) read() (sandbox.Usage, bool)                      { return sandbox.Usage{}, false }
-func (noGroup) remove() error                                    { return nil }
+func (noGroup) Enter(*syscall.SysProcAttr) (func() error, error) { return stay, nil }
+func (noGroup) Entries() (int, []int, error)                     { return -1, nil, nil }
+func (noGroup) FreezerFiles() []*os.File                         { return nil }
+func (noGroup) Freeze(bool) error                                { return errors.ErrUnsupported }
+func (noGroup) Set(Limits) error                                 { return nil }
+func (noGroup) Read() (sandbox.Usage, bool)                      { return sandbox.Usage{}, false }
+func (noGroup) Remove() error                                    { return nil }
 
 // idleness is whether a group runs only when nothing else wants to. Before Linux 5.15 the least share there is has to do.
 type idleness bool
@@ -259,9 +273,9 @@ func removeGroup(dir string) error {
 	}
 }
 
-// clearGroups kills what runs in the groups of a dead server and below them, frozen or not, and removes them. A process is in
+// Clear kills what runs in the groups of a dead server and below them, frozen or not, and removes them. A process is in
 // groups of several hierarchies: it may be killed in one and frozen in another.
-func clearGroups(bases []string) error {
+func Clear(bases []string) error {
 	var groups []string // each before those below it
 	for _, base := range bases {
 		filepath.WalkDir(base, func(dir string, e fs.DirEntry, err error) error {

@@ -1,4 +1,4 @@
-package linux
+package cgroup
 
 import (
 	"os"
@@ -25,7 +25,7 @@ var v2Controllers = []string{"memory", "cpu", "pids"}
 // openUnified looks for the place nearest to this process's own group where groups with all controllers can be made: groups that
 // hold processes themselves cannot pass controllers on, unless they are the root (cgroups(7), "no internal processes"). It returns
 // nil when there is none.
-func openUnified(m cgroupMount, server string, created func(string) error) cgroups {
+func openUnified(m mount, server string, created func(string) error) Groups {
 	for dir := m.own; ; dir = filepath.Dir(dir) {
 		if c := openUnifiedAt(dir, server, created); c != nil {
 			return c
@@ -36,7 +36,7 @@ func openUnified(m cgroupMount, server string, created func(string) error) cgrou
 	}
 }
 
-func openUnifiedAt(dir, server string, created func(string) error) cgroups {
+func openUnifiedAt(dir, server string, created func(string) error) Groups {
 	if !hasControllers(filepath.Join(dir, "cgroup.controllers")) {
 		return nil
 	}
@@ -74,17 +74,17 @@ func enable(dir string) bool {
 	return hasControllers(file) || writeFile(file, "+"+strings.Join(v2Controllers, " +")) == nil
 }
 
-func (c *v2) dirs() []string { return []string{c.base} }
-func (c *v2) close()         { removeBases(c.dirs()) }
+func (c *v2) Dirs() []string { return []string{c.base} }
+func (c *v2) Close()         { removeBases(c.Dirs()) }
 
-func (c *v2) make(id string, l limits) (group, error) {
+func (c *v2) Make(id string, l Limits) (Group, error) {
 	dir := filepath.Join(c.base, id)
 	if err := unix.Mkdir(dir, 0o755); err != nil && err != unix.EEXIST {
 		return nil, &os.PathError{Op: "make", Path: dir, Err: err}
 	}
 	g := &v2Group{dir: dir, dirFD: -1}
-	if err := g.set(l); err != nil {
-		g.remove()
+	if err := g.Set(l); err != nil {
+		g.Remove()
 		return nil, err
 	}
 	for _, f := range []struct {
@@ -93,16 +93,16 @@ func (c *v2) make(id string, l limits) (group, error) {
 	}{
 		{"memory.swap.max", "0", true},  // absent when the kernel has no swap
 		{"memory.oom.group", "1", true}, // a tree that lost a part does not go on
-		{"pids.max", strconv.Itoa(l.processes + initTasks), false},
+		{"pids.max", strconv.Itoa(l.Processes + InitTasks), false},
 	} {
 		if err := writeFile(filepath.Join(dir, f.name), f.value); err != nil && !(f.optional && os.IsNotExist(err)) {
-			g.remove()
+			g.Remove()
 			return nil, err
 		}
 	}
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		g.remove()
+		g.Remove()
 		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	g.dirFD = fd
@@ -115,27 +115,27 @@ type v2Group struct {
 	idle  idleness
 }
 
-func (g *v2Group) set(l limits) error {
-	if err := writeFile(filepath.Join(g.dir, "memory.max"), strconv.FormatInt(l.memory, 10)); err != nil {
+func (g *v2Group) Set(l Limits) error {
+	if err := writeFile(filepath.Join(g.dir, "memory.max"), strconv.FormatInt(l.Memory, 10)); err != nil {
 		return err
 	}
-	share := strconv.FormatInt(min(10_000, max(1, 100*l.memory/cpuMemory)), 10)
-	return g.idle.set(filepath.Join(g.dir, "cpu.weight"), share, "1", filepath.Join(g.dir, "cpu.idle"), l.idle)
+	share := strconv.FormatInt(min(10_000, max(1, 100*l.Memory/CPUMemory)), 10)
+	return g.idle.set(filepath.Join(g.dir, "cpu.weight"), share, "1", filepath.Join(g.dir, "cpu.idle"), l.Idle)
 }
 
-func (g *v2Group) enter(attr *syscall.SysProcAttr) (func() error, error) {
+func (g *v2Group) Enter(attr *syscall.SysProcAttr) (func() error, error) {
 	attr.UseCgroupFD, attr.CgroupFD = true, g.dirFD
 	return stay, nil
 }
 
-func (g *v2Group) entries() (int, []int, error) {
+func (g *v2Group) Entries() (int, []int, error) {
 	fd, err := unix.FcntlInt(uintptr(g.dirFD), unix.F_DUPFD_CLOEXEC, 0)
 	return fd, nil, os.NewSyscallError("dup", err)
 }
 
-func (g *v2Group) freezerFiles() []*os.File { return nil }
+func (g *v2Group) FreezerFiles() []*os.File { return nil }
 
-func (g *v2Group) freeze(frozen bool) error {
+func (g *v2Group) Freeze(frozen bool) error {
 	v := "0"
 	if frozen {
 		v = "1"
@@ -143,7 +143,7 @@ func (g *v2Group) freeze(frozen bool) error {
 	return writeFile(filepath.Join(g.dir, "cgroup.freeze"), v)
 }
 
-func (g *v2Group) read() (sandbox.Usage, bool) {
+func (g *v2Group) Read() (sandbox.Usage, bool) {
 	u := sandbox.Usage{MemoryPeak: readNumber(filepath.Join(g.dir, "memory.peak"))}
 	if u.MemoryPeak == 0 { // before Linux 5.19
 		u.MemoryPeak = readNumber(filepath.Join(g.dir, "memory.current"))
@@ -154,7 +154,7 @@ func (g *v2Group) read() (sandbox.Usage, bool) {
 	return u, kills > 0
 }
 
-func (g *v2Group) remove() error {
+func (g *v2Group) Remove() error {
 	if g.dirFD >= 0 {
 		unix.Close(g.dirFD)
 		g.dirFD = -1

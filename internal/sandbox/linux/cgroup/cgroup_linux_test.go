@@ -1,4 +1,4 @@
-package linux
+package cgroup
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-func TestFindCgroups(t *testing.T) {
-	cases, err := filepath.Glob("testdata/cgroups/*")
+func TestFind(t *testing.T) {
+	cases, err := filepath.Glob("testdata/*")
 	if err != nil || len(cases) == 0 {
 		t.Fatal("no cases", err)
 	}
@@ -23,7 +23,7 @@ func TestFindCgroups(t *testing.T) {
 				return string(b)
 			}
 			var got strings.Builder
-			for _, m := range findCgroups(strings.NewReader(read("mountinfo")), strings.NewReader(read("cgroup"))) {
+			for _, m := range find(strings.NewReader(read("mountinfo")), strings.NewReader(read("cgroup"))) {
 				name := strings.Join(m.controllers, ",")
 				if m.unified {
 					name = "v2"
@@ -37,15 +37,15 @@ func TestFindCgroups(t *testing.T) {
 	}
 }
 
-func FuzzFindCgroups(f *testing.F) {
-	cases, _ := filepath.Glob("testdata/cgroups/*")
+func FuzzFind(f *testing.F) {
+	cases, _ := filepath.Glob("testdata/*")
 	for _, dir := range cases {
 		mountinfo, _ := os.ReadFile(filepath.Join(dir, "mountinfo"))
 		self, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
 		f.Add(string(mountinfo), string(self))
 	}
 	f.Fuzz(func(t *testing.T, mountinfo, self string) {
-		for _, m := range findCgroups(strings.NewReader(mountinfo), strings.NewReader(self)) {
+		for _, m := range find(strings.NewReader(mountinfo), strings.NewReader(self)) {
 			if rel, err := filepath.Rel(m.dir, m.own); err != nil || strings.HasPrefix(rel, "..") {
 				t.Errorf("the group %s is not below its mount %s", m.own, m.dir)
 			}
