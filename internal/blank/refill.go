@@ -17,6 +17,7 @@ const (
 	maxHold  = time.Second // even when starts go on
 	decay    = time.Minute // in which a fifth of the demand is forgotten
 	retry    = 10 * time.Second
+	minLife  = 10 * time.Second // else the next one waits so long
 )
 
 // hold puts boots off. s is locked.
@@ -198,14 +199,19 @@ func (s *Stock) put(k *kind, sb sandbox.Blank, took time.Duration) {
 			return
 		}
 	}
+	born := s.now()
 	s.work.Go(func() {
 		select {
 		case <-sb.Done():
 			s.mu.Lock()
 			died := s.remove(b) // else it was taken at the same time
+			if died {
+				s.later = s.now().Add(minLife - s.now().Sub(born))
+			}
 			s.notify()
 			s.mu.Unlock()
 			if died {
+				s.log.Warn("a blank ended while it waited; it is replaced", "exit", sb.Exit())
 				b.drop()
 			}
 		case <-b.taken:

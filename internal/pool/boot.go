@@ -329,7 +329,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
 	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready, Slots: v.Slots()}
-	if rt.Blank(v.Environment) {
+	if rt.Late(v.Environment) {
 		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
 	}
 	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included

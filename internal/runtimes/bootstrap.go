@@ -19,7 +19,7 @@ import (
 // The bootstraps: what an interpreter runs. Those of Node.js and Python speak the protocol of package frame on fd 3, the others
 // poll the Runtime API. scripts/build-java.sh makes runtime.jar.
 //
-//go:embed node/bootstrap.js python/bootstrap.py python/zygote.py ruby/bootstrap.rb java/runtime.jar java/flags
+//go:embed node/bootstrap.js node/rehearsal.js python/bootstrap.py python/rehearsal.py python/zygote.py ruby/bootstrap.rb java/runtime.jar java/flags
 var sources embed.FS
 
 const (
@@ -29,6 +29,9 @@ const (
 	rubyBootstrap   = "ruby/bootstrap.rb"
 	javaBootstrap   = "java/runtime.jar"
 	javaFlags       = "java/flags"
+
+	nodeRehearsal   = "node/rehearsal.js" // a handler that the bootstraps of blanks try themselves out with
+	pythonRehearsal = "python/rehearsal.py"
 )
 
 // Install writes the bootstraps to dir, which sandboxes see at RuntimeRoot, and compiles the Python one for every Python found
@@ -39,7 +42,7 @@ func (c *Catalogue) Install(ctx context.Context, dir string) error {
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
-	for _, name := range []string{nodeBootstrap, pythonBootstrap, pythonZygote, rubyBootstrap, javaBootstrap, javaFlags} {
+	for _, name := range []string{nodeBootstrap, pythonBootstrap, pythonZygote, rubyBootstrap, javaBootstrap, javaFlags, nodeRehearsal, pythonRehearsal} {
 		src, err := sources.ReadFile(name)
 		if err != nil {
 			return hansom.Errorf(hansom.Internal, op, "%w", err)

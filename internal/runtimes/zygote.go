@@ -2,7 +2,6 @@ package runtimes
 
 import (
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -31,27 +30,4 @@ func (r *Runtime) Zygote(environment map[string]string) *Zygote {
 		}
 	}
 	return z
-}
-
-// What the C library, the dynamic linker and the interpreters read when they start, and not again.
-var (
-	earlyNames    = []string{Wrapper, "LANG", "LOCPATH", "GCONV_PATH", "TZDIR"}
-	earlyPrefixes = []string{"LD_", "LC_", "MALLOC_", "GLIBC_"}
-	earlyOf       = map[Family][]string{Python: {"PYTHON"}, Node: {"NODE_", "UV_", "OPENSSL_", "SSL_"}}
-)
-
-// Late reports whether a process that has started without a function's environment can take it on afterwards, as one can that
-// nothing in it would have made start otherwise.
-func (r *Runtime) Late(environment map[string]string) bool {
-	for name := range environment {
-		if slices.Contains(earlyNames, name) {
-			return false
-		}
-		for _, prefix := range slices.Concat(earlyPrefixes, earlyOf[r.Family]) {
-			if strings.HasPrefix(name, prefix) {
-				return false
-			}
-		}
-	}
-	return true
 }

@@ -80,13 +80,14 @@ type looks struct {
 	Secrets map[string][]int // where in the memory of the process a text was found
 }
 
+// blankSource also brings a module that Python has, and a blank has imported.
 func blankSource(t testing.TB, r types.Runtime) []byte {
 	t.Helper()
 	file := "app.js"
 	if r == python311 {
 		file = "app.py"
 	}
-	return pack(t, map[string]string{file: testdata(t, "blanks/"+file), "own.txt": "own"})
+	return pack(t, map[string]string{file: testdata(t, "blanks/"+file), "own.txt": "own", "base64.py": "value = 'own'"})
 }
 
 // TestBlanks: a function that was bound to a blank sees just what it sees without, and its start is told as any other.

@@ -25,6 +25,8 @@ def layered():
 
 
 def handler(event, context):
+    import base64
+    import json
     import locale
     import logging
     import random
@@ -43,6 +45,7 @@ def handler(event, context):
             "encoding": [sys.getfilesystemencoding(), sys.stdout.encoding, locale.getlocale()], "builtins": sorted(dir(__builtins__)) if not isinstance(__builtins__, dict) else sorted(__builtins__),
             "recursion": sys.getrecursionlimit(), "root": str(logging.getLogger().handlers), "meta": [type(f).__name__ for f in sys.meta_path], "threads": len(sys._current_frames()),
             "own": open("own.txt").read(), "executable": sys.executable, "seeded": random.random() != 0.5, "orig": sys.orig_argv,
+            "base64": base64.value, "json": json.__file__, "log": json.dumps(repr(logging.getLogger("x").getEffectiveLevel())),
         },
         "Files": files,
         "Initial": initial,

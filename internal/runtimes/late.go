@@ -16,9 +16,9 @@ var (
 	readLater = []string{"NODE_ENV", "NODE_PATH", "NODE_TLS_REJECT_UNAUTHORIZED", "NODE_CONFIG", "NODE_CONFIG_DIR", "NODE_CONFIG_ENV", "NODE_APP_INSTANCE"}
 )
 
-// Blank says whether the runtime can boot before its function is known: it takes a function's environment with INIT then, and is
+// Late says whether the runtime can boot before its function is known: it takes a function's environment with INIT then, and is
 // what it were had it booted with it.
-func (r *Runtime) Blank(environment map[string]string) bool {
+func (r *Runtime) Late(environment map[string]string) bool {
 	if !r.Frames || environment[Wrapper] != "" {
 		return false
 	}
