@@ -137,6 +137,7 @@ func (s *Stock) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, 
 func (s *Stock) take(spec sandbox.Spec) *blank {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.notify()
 	k := s.kind(spec)
 	k.out++
 	k.need = max(k.need, float64(k.out))
@@ -149,7 +150,6 @@ func (s *Stock) take(spec sandbox.Spec) *blank {
 	s.remove(b)
 	s.stats.Used++
 	s.hold(useHold)
-	s.notify()
 	return b
 }
 

@@ -204,6 +204,7 @@ type Sandbox struct {
 	ending bool
 	usage  sandbox.Usage
 	thaw   chan struct{} // closed by Thaw; nil while not frozen
+	bound  *sandbox.Spec // by Bind
 }
 
 func (s *Sandbox) open() (err error) {
