@@ -55,6 +55,7 @@ func serve(dir string) {
 			fail(f.Freeze())
 		}
 	}
+	fail(serveBlank(&t, d))
 	fmt.Println("ready")
 	select {}
 }
@@ -153,6 +154,7 @@ func TestKilledServer(t *testing.T) {
 			}
 		}
 	}
+	noMounts(t, dead)
 	dead.kill()
 	// Its processes end with it, whatever they were at, before any other server sweeps.
 	for _, pid := range append(dead.pids, members...) {
