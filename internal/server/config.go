@@ -47,6 +47,7 @@ type Config struct {
 	LogLevel            string        // least level of it: "debug", "info", "warn" or "error"
 	CodeGrace           time.Duration // code that nothing refers to is kept this long
 	RunDir              string        // run directory of sandboxes
+	Zygotes             bool          // fork functions where that is possible
 
 	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
 }
@@ -64,6 +65,7 @@ func DefaultConfig() Config {
 		Egress:      hansom.EgressPlatform,
 		EgressRange: linux.DefaultConfig().Network.Range.String(),
 		Blanks:      -1,
+		Zygotes:     true,
 		Idle:        10 * time.Minute,
 		LogSize:     64,
 		LogAge:      14 * 24 * time.Hour,
@@ -121,6 +123,7 @@ func (c *Config) Settings() []*Setting {
 		{"log-level", "least level of the server's own log: debug, info, warn or error", &c.LogLevel},
 		{"code-grace", "code and layers that nothing refers to are kept this long", &c.CodeGrace},
 		{"run-dir", "run directory of sandboxes", &c.RunDir},
+		{"zygotes", "fork Python functions from an interpreter that is kept, as root", &c.Zygotes},
 	}
 }
 

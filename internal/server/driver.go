@@ -27,7 +27,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 	var reason error
 	if s.cfg.Driver != "process" && runtime.GOOS == "linux" {
 		config := linux.DefaultConfig()
-		config.RunDir, config.CPUQuota = s.cfg.RunDir, s.cfg.CPUQuota
+		config.RunDir, config.CPUQuota, config.Boot = s.cfg.RunDir, s.cfg.CPUQuota, !s.cfg.Zygotes
 		policy, err := s.cfg.policy()
 		if err != nil {
 			return err
