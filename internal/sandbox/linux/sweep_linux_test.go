@@ -56,6 +56,9 @@ func serve(dir string) {
 		}
 	}
 	fail(serveBlank(&t, d))
+	if d.zygotes != nil {
+		d.zygotes.Warm(context.Background(), executorFork(&t))
+	}
 	fmt.Println("ready")
 	select {}
 }
@@ -146,15 +149,13 @@ func TestKilledServer(t *testing.T) {
 	for _, g := range groups {
 		dirs, _ := filepath.Glob(g + "/*/cgroup.procs")
 		for _, procs := range dirs {
-			text, _ := os.ReadFile(procs)
-			for field := range strings.FieldsSeq(string(text)) {
-				if pid, err := strconv.Atoi(field); err == nil {
-					members = append(members, pid)
-				}
-			}
+			members = append(members, readPids(procs)...)
 		}
 	}
 	noMounts(t, dead)
+	if zygotes, _ := filepath.Glob(filepath.Join(groups[0], "zygote-*")); len(zygotes) != 1 {
+		t.Errorf("the server's zygotes: %v", zygotes)
+	}
 	dead.kill()
 	// Its processes end with it, whatever they were at, before any other server sweeps.
 	for _, pid := range append(dead.pids, members...) {
@@ -236,4 +237,15 @@ func TestSweepBelievesNoPath(t *testing.T) {
 			t.Errorf("%s was removed", d)
 		}
 	}
+}
+
+// readPids reads a file cgroup.procs.
+func readPids(procs string) (pids []int) {
+	text, _ := os.ReadFile(procs)
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
