@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,7 +44,7 @@ func TestBurst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	before, began := cpu(), time.Now()
+	before, busy, began := cpu(), machine(), time.Now()
 	var wg sync.WaitGroup
 	times := make([]time.Duration, n)
 	for i := range n {
@@ -63,9 +64,10 @@ func TestBurst(t *testing.T) {
 	if os.Getenv("HANSOM_BURST") != "" {
 		slices.Sort(times)
 		took := time.Since(began)
+		busy = machine() - busy
 		s.Stop(t) // what it started counts when it has waited for it
-		t.Logf("%d starts in %v on %d CPUs: %.0f/s, p50 %v, p99 %v, CPU %v each", n, took, runtime.NumCPU(), float64(n)/took.Seconds(),
-			times[n/2], times[n*99/100], (cpu()-before)/time.Duration(n))
+		t.Logf("%d starts in %v on %d CPUs: %.0f/s, p50 %v, p99 %v, CPU %v each with its end, the whole machine %v each until the last answer", n, took, runtime.NumCPU(), float64(n)/took.Seconds(),
+			times[n/2], times[n*99/100], (cpu()-before)/time.Duration(n), busy/time.Duration(n))
 	}
 }
 
@@ -81,3 +83,14 @@ func cpu() time.Duration {
 	return all
 }
 
+
+// machine is the time that all CPUs have been busy.
+func machine() (busy time.Duration) {
+	b, _ := os.ReadFile("/proc/stat")
+	for i, field := range strings.Fields(strings.SplitN(string(b), "\n", 2)[0]) {
+		if n, err := strconv.Atoi(field); err == nil && i != 4 && i != 5 { // idle, iowait
+			busy += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return busy
+}

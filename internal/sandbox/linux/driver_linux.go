@@ -204,12 +204,15 @@ type spawned struct {
 	err error
 }
 
+// initSlack is the slack of an init's timers in nanoseconds; see its main. The init takes it back.
+const initSlack = 1_000_000
+
 // spawner clones the inits on one thread, which lives as long as the driver: an init is told to die with the thread that cloned
 // it (PR_SET_PDEATHSIG), and under cgroups version 1 that thread enters the sandbox's groups for a moment.
 func (d *Driver) spawner() {
 	defer close(d.idle)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	runtime.LockOSThread() // for good: the thread ends with its goroutine
+	unix.Prctl(unix.PR_SET_TIMERSLACK, initSlack, 0, 0, 0)
 	for s := range d.spawns {
 		leave, err := s.group.Enter(s.attr.Sys)
 		if err != nil {

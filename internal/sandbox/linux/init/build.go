@@ -20,6 +20,7 @@ const (
 	mountAttrNoDev    = 0x4
 
 	prSetPdeathsig  = 1
+	prSetTimerslack = 29
 	prSetDumpable   = 4
 	prCapbsetDrop   = 24
 	prSetNoNewPrivs = 38
