@@ -7,9 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -255,4 +257,32 @@ func TestUserIDs(t *testing.T) {
 	if uid, ok := a.get(); !ok || uid != firstUID+7 {
 		t.Errorf("got %d, %v, want the one that was given back", uid, ok)
 	}
+}
+
+// TestIdleInit waits until nothing in the init of a sandbox that only waits wakes up any more.
+func TestIdleInit(t *testing.T) {
+	d := openDriver(t, t.TempDir())
+	sb := startReady(t, d, show(t, "idle", sandboxtest.Hold))
+	wakes := func() (all []string) {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", sb.(interface{ Pid() int }).Pid()))
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			for line := range strings.Lines(string(b)) {
+				if strings.HasPrefix(line, "voluntary_ctxt_switches") {
+					all = append(all, line)
+				}
+			}
+		}
+		return all
+	}
+	before := wakes()
+	if len(before) < 2 {
+		t.Fatalf("the init has the threads %q", before)
+	}
+	await(t, "the init sleeps", func() bool {
+		time.Sleep(200 * time.Millisecond) // a look at the threads is short, a monitor's pause is 10 ms
+		was := before
+		before = wakes()
+		return slices.Equal(was, before)
+	})
 }

@@ -32,6 +32,12 @@ var (
 	ending  atomic.Bool
 )
 
+// entersyscall tells the Go runtime that this thread does without it until further notice. What calls it must not grow its stack
+// from then on.
+//
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
 func main() {
 	// The server gave this process slack in its timers, or the monitor of the Go runtime would wake up every few microseconds: a
 	// third of all the time that a start takes. The command must not inherit it.
@@ -184,6 +190,8 @@ func serve(p *plan.Plan, gate int, started <-chan struct{}, reading chan<- struc
 	passed := (*int32)(unsafe.Pointer(&rights[syscall.CmsgLen(0)]))
 	message := &syscall.Msghdr{Iov: part, Iovlen: 1, Control: &rights[0]}
 	close(reading)
+	// Else this thread would count as busy, and the runtime's monitor would look after it a hundred times a second.
+	entersyscall()
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, plan.Control, uintptr(unsafe.Pointer(&request[0])), 1)
 		if errno == syscall.EINTR {
@@ -240,7 +248,7 @@ func (b *builder) reap() {
 	}
 	for {
 		var status int32
-		pid, _, errno := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
+		pid, _, errno := syscall.Syscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&status)), 0, 0, 0, 0)
 		if errno == syscall.EINTR {
 			continue
 		}
