@@ -30,7 +30,7 @@ type zygotes struct {
 	hold    chan struct{} // a start waits for it
 
 	mu      sync.Mutex
-	sockets []*os.File
+	sockets []int // of those that were started
 }
 
 func (z *zygotes) start(*sandbox.Fork) (*Process, error) {
@@ -45,14 +45,14 @@ func (z *zygotes) start(*sandbox.Fork) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	fd := int(theirs.Fd())
 	z.mu.Lock()
-	z.sockets = append(z.sockets, theirs)
+	z.sockets = append(z.sockets, fd)
 	z.mu.Unlock()
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
 		defer theirs.Close()
-		fd := int(theirs.Fd())
 		unix.Write(fd, []byte("ready"))
 		for pid := n*1000 + 1; ; pid++ {
 			request, rights := make([]byte, 64), make([]byte, unix.CmsgSpace(4*MaxFiles))
@@ -86,7 +86,7 @@ func (z *zygotes) start(*sandbox.Fork) (*Process, error) {
 func (z *zygotes) kill() {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	unix.Shutdown(int(z.sockets[len(z.sockets)-1].Fd()), unix.SHUT_RDWR)
+	unix.Shutdown(z.sockets[len(z.sockets)-1], unix.SHUT_RDWR)
 }
 
 func (z *zygotes) keeper(cfg Config) *Keeper {
