@@ -83,7 +83,6 @@ func cpu() time.Duration {
 	return all
 }
 
-
 // machine is the time that all CPUs have been busy.
 func machine() (busy time.Duration) {
 	b, _ := os.ReadFile("/proc/stat")
