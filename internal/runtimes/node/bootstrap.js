@@ -15,19 +15,22 @@ const F_INIT = 1, F_STREAM = 2, F_ERROR = 4, F_FATAL = 8;
 const MAX_ANSWER = 6 * 1024 * 1024 + 100; // Lambda's own limit, in bytes
 const MAX_LOG = 256 * 1024; // bytes of one LOG frame
 const MAX_CHUNK = 1024 * 1024; // bytes of one CHUNK frame
+const CREDIT = 256 * 1024; // bytes of CHUNK bodies that a stream may have before its first WINDOW, where invocations run beside each other
+const MAX_BATCHED = 16 * 1024; // bytes of an answer that may wait for others
 const MAX_QUEUED = 1024 * 1024; // bytes that wait for the server before logs are dropped (idle) or the program is held up (busy)
 const HTTP_STREAM = 'application/vnd.awslambda.http-integration-response';
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
 const NEVER_SETTLED = 'The Lambda runtime client detected an unexpected Node.js exit code. This is most commonly caused by a Promise that was never settled. For more information, see https://nodejs.org/docs/latest/api/process.html#exit-codes';
 const NO_CALLBACKS = 'ERROR: AWS Lambda has removed support for callback-based function handlers starting with Node.js 24. You need to modify this function to use a supported handler signature to use Node.js 24 or later. For more information see https://docs.aws.amazon.com/lambda/latest/dg/nodejs-handler.html.';
+const NO_CALLBACKS_BESIDE = 'Callback handlers are not supported where an instance takes several invocations at once: use an async handler, or a concurrency of 1.';
 
 const { parse, stringify } = JSON;
 const { writeSync, writevSync } = fs;
 const { allocUnsafeSlow, allocUnsafe, byteLength, isBuffer, from: bufferFrom } = Buffer;
 const { wait } = Atomics;
 const { nextTick, exit } = process;
-const { setTimeout, Date, Error, SyntaxError, String, Uint8Array } = globalThis;
+const { setTimeout, setImmediate, Date, Error, SyntaxError, String, Uint8Array } = globalThis;
 
 // ---- Writing. Small frames are written at once and synchronously: nothing logged is lost when the program ends abruptly, and
 // nothing piles up in memory when it prints faster than the server reads.
@@ -141,8 +144,40 @@ function header(length, kind, flags, lo, hi) {
   outWords[3] = hi;
 }
 
+// ---- Answers of invocations that run beside each other go out together: when none is under way any more, or else when all that
+// has come in was dealt with. What is small may wait that long; logs never do.
+
+let batch; // undefined where invocations come one at a time
+let batched = 0; // bytes of it
+let sending = false; // sendBatch is due
+
+function sendBatch() {
+  sending = false;
+  const n = batched;
+  batched = 0;
+  if (n > 0) send(batch, n, false);
+}
+
+function addToBatch(kind, flags, lo, hi, text) {
+  if (batched + HEADER + text.length * 3 > batch.length) sendBatch();
+  const n = batch.write(text, batched + HEADER, 'utf8');
+  header(n, kind, flags, lo, hi);
+  out.copy(batch, batched, 0, HEADER);
+  batched += HEADER + n;
+  if (inFlight <= 1) {
+    sendBatch();
+  } else if (!sending) {
+    sending = true;
+    setImmediate(sendBatch);
+  }
+}
+
 // frame sends a frame whose body is text.
 function frame(kind, flags, lo, hi, text) {
+  if (batch !== undefined && kind !== LOG && text.length * 3 <= MAX_BATCHED) {
+    addToBatch(kind, flags, lo, hi, text);
+    return;
+  }
   if (text.length * 3 <= out.length - HEADER) {
     const n = out.write(text, HEADER, 'utf8');
     header(n, kind, flags, lo, hi);
@@ -219,14 +254,14 @@ function logError(title, err) {
 // ---- Logging.
 
 let current; // the invocation that began last; its id stands in log lines even after its end, as on Lambda
-let storage; // tells invocations apart once two run at the same time
+let storage; // tells invocations apart where they run beside each other; what is stored is described at InvokeStore
 let json = false; // the log's format
 let least = 0; // index in LEVELS of what is logged
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
 
 function log(level, args) {
   if (LEVELS.indexOf(level) < least) return;
-  const inv = (storage && storage.getStore()) || current;
+  const inv = storage === undefined ? current : owner();
   const time = new Date().toISOString();
   const text = json ? jsonLine(time, inv && inv.id, level, args) : `${time}\t${inv && inv.id}\t${level}\t${format(...args)}`;
   if (inv) frame(LOG, 0, inv.lo, inv.hi, text);
@@ -409,6 +444,7 @@ function invoke(inv, arn, clientContext, identity, event) {
     context.identity = optionalJSON(identity, 'CognitoIdentity');
     context.invokedFunctionArn = arn;
     context.awsRequestId = inv.id;
+    if (storage !== undefined) context.xRayTraceId = storage.getStore()[TRACE_ID];
     context.getRemainingTimeInMillis = () => inv.deadline - Date.now();
     event = parse(event);
     if (streaming) {
@@ -452,7 +488,7 @@ class ResponseStream extends Writable {
     this.begun = false; // RESULT has been sent
     this.settled = false; // the handler has returned
     this.flushed = false; // the stream was ended and all of it was written
-    this.credit = Infinity; // bytes that may be sent; until the first WINDOW of the stream the socket alone limits them
+    this.credit = storage === undefined ? Infinity : CREDIT; // bytes that may be sent; Infinity: the socket alone limits them
     this.waiting = undefined; // a write that has run out of credit
     this.on('error', () => {}); // after a failure the answer is lost, but not the process
   }
@@ -514,7 +550,7 @@ class ResponseStream extends Writable {
   grant(bytes) {
     this.credit = this.credit === Infinity ? bytes : this.credit + bytes;
     this.pump();
-    if (!this.waiting && inFlight > 0) socket.unref();
+    if (!this.waiting) unref();
   }
 
   _final(done) {
@@ -611,6 +647,7 @@ async function init(handlerName, root) {
     const e = process.env;
     const wanted = /nodejs(\d+)/.exec(e.AWS_EXECUTION_ENV || '');
     modern = Number(wanted ? wanted[1] : process.versions.node.split('.')[0]) >= 24;
+    if (Number(e.AWS_LAMBDA_MAX_CONCURRENCY) > 1) runBeside();
     env = {
       name: e.AWS_LAMBDA_FUNCTION_NAME, version: e.AWS_LAMBDA_FUNCTION_VERSION, memory: e.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
       group: e.AWS_LAMBDA_LOG_GROUP_NAME, stream: e.AWS_LAMBDA_LOG_STREAM_NAME,
@@ -624,6 +661,10 @@ async function init(handlerName, root) {
       highWaterMark = parseInt(found[HIGH_WATER_MARK]) || undefined;
     }
     if (modern && !streaming && found.length >= 3) throw runtimeError('CallbackHandlerDeprecated', NO_CALLBACKS);
+    if (storage !== undefined) {
+      if (!streaming && found.length >= 3) throw runtimeError('CallbackHandlerDeprecated', NO_CALLBACKS_BESIDE);
+      modern = true;
+    }
     mustSettle = modern || Object.prototype.toString.call(found) === '[object AsyncFunction]';
     handler = found;
   } catch (err) {
@@ -633,6 +674,51 @@ async function init(handlerName, root) {
   loading = false;
   socket.ref();
   frame(READY, F_INIT, 0, 0, '');
+}
+
+// ---- Invocations that run beside each other. What belongs to one of them is found by asynchronous context: by log, and by the
+// program with awslambda.InvokeStore, which has the methods of AWS's package @aws/lambda-invoke-store; its SDK finds the trace there.
+
+const REQUEST_ID = Symbol.for('_AWS_LAMBDA_REQUEST_ID'), TRACE_ID = Symbol.for('_AWS_LAMBDA_X_RAY_TRACE_ID');
+const TENANT_ID = Symbol.for('_AWS_LAMBDA_TENANT_ID'), INVOCATION = Symbol('invocation');
+const [PARENT, STATE, BAGGAGE] = ['TRACEPARENT', 'TRACESTATE', 'BAGGAGE'].map((name) => Symbol.for('_AWS_LAMBDA_' + name));
+const PROTECTED = [REQUEST_ID, TRACE_ID, TENANT_ID, PARENT, STATE, BAGGAGE];
+
+function runBeside() {
+  storage = new (require('async_hooks').AsyncLocalStorage)();
+  batch = allocUnsafeSlow(64 * 1024);
+  delete process.env._X_AMZN_TRACE_ID; // there is no one trace
+  const get = (key) => { const store = storage.getStore(); return store && store[key]; };
+  globalThis.awslambda.InvokeStore = {
+    getContext: () => storage.getStore(),
+    hasContext: () => storage.getStore() !== undefined,
+    get,
+    set(key, value) {
+      if (PROTECTED.includes(key)) throw new Error(`Cannot modify protected Lambda context field: ${String(key)}`);
+      const store = storage.getStore();
+      if (!store) throw new Error('No context available');
+      store[key] = value;
+    },
+    run: (context, f) => storage.run(Object.assign({ [INVOCATION]: get(INVOCATION) }, context), f),
+    isProtectedKey: (key) => PROTECTED.includes(key),
+    getRequestId: () => get(REQUEST_ID) ?? '-',
+    getXRayTraceId: () => get(TRACE_ID),
+    getTenantId: () => get(TENANT_ID),
+    getTraceparent: () => get(PARENT),
+    getTracestate: () => get(STATE),
+    getBaggage: () => get(BAGGAGE),
+  };
+}
+
+// owner is the invocation to which what runs now belongs; undefined when it was begun by none.
+function owner() {
+  const store = storage.getStore();
+  return store && store[INVOCATION];
+}
+
+function invokeBeside(inv, traceID, arn, clientContext, identity, event) {
+  const store = { [REQUEST_ID]: inv.id, [TRACE_ID]: traceID === '' ? undefined : traceID, [INVOCATION]: inv };
+  storage.run(store, invoke, inv, arn, clientContext, identity, event);
 }
 
 globalThis.awslambda = {
@@ -669,7 +755,9 @@ process.on('unhandledRejection', (reason, promise) => {
   fatal('Unhandled Promise Rejection', Object.assign(err, { reason, promise }), 128);
 });
 process.on('exit', () => {
-  if (!gone) drain(2000);
+  if (gone) return;
+  sendBatch();
+  drain(2000);
 });
 
 // ---- Reading. A frame that came in whole is read where it lies; one that did not is put together first.
@@ -730,20 +818,20 @@ function dispatch(buf, start, end) {
       const inv = new Invocation(lo, hi, text(buf), deadline);
       const arn = text(buf), traceID = text(buf), clientContext = text(buf), identity = text(buf);
       const event = buf.utf8Slice(at, end);
+      current = inv;
+      open.add(inv);
+      inFlight++;
+      if (storage !== undefined) {
+        nextTick(invokeBeside, inv, traceID, arn, clientContext, identity, event);
+        return;
+      }
       if (traceID !== trace) {
         if (traceID === '') delete process.env._X_AMZN_TRACE_ID;
         else process.env._X_AMZN_TRACE_ID = traceID;
         trace = traceID;
       }
-      current = inv;
-      open.add(inv);
-      if (++inFlight === 1) {
-        socket.unref(); // so that an empty event loop shows
-      } else if (storage === undefined) {
-        storage = new (require('async_hooks').AsyncLocalStorage)();
-      }
-      if (storage) nextTick(() => storage.run(inv, invoke, inv, arn, clientContext, identity, event));
-      else nextTick(invoke, inv, arn, clientContext, identity, event);
+      unref();
+      nextTick(invoke, inv, arn, clientContext, identity, event);
       return;
     }
     case INIT: {
@@ -778,6 +866,11 @@ function dispatch(buf, start, end) {
       stopping = true;
       if (inFlight === 0) exit(0);
   }
+}
+
+// unref lets an empty event loop show while an invocation runs alone; beside others it may wait for one that is yet to come.
+function unref() {
+  if (inFlight > 0 && storage === undefined) socket.unref();
 }
 
 const socket = new net.Socket({ fd: FD, readable: true, writable: false, onread: { buffer: allocUnsafeSlow(64 * 1024), callback: received } });
