@@ -387,6 +387,15 @@ func TestSpec(t *testing.T) {
 			t.Errorf("no warning in %q", lines)
 		}
 	})
+	t.Run("several at once", func(t *testing.T) {
+		p, _ := newFake(t, newRecorder(), script, nil)
+		mustRun(t, p, several("f", 10), id(1), "1")
+		spec, in := <-specs, <-inits
+		has(t, spec.Env, "AWS_LAMBDA_INITIALIZATION_TYPE=lambda-managed-instances", "AWS_LAMBDA_MAX_CONCURRENCY=10")
+		if in.Slots != 10 {
+			t.Errorf("%d slots", in.Slots)
+		}
+	})
 	t.Run("relocated", func(t *testing.T) {
 		r := newRecorder()
 		r.runtime.Env = []string{"NODE_PATH=/var/runtime/node_modules:/var/task:/opt/x"}

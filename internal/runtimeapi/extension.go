@@ -355,6 +355,8 @@ func (l *Link) register(name string, events []string) (x *extension, errorType, 
 			return nil, "Extension.InvalidEventType", event + ": ShutdownEventNotSupportedForInternalExtension"
 		case event != eventShutdown && event != eventInvoke:
 			return nil, "Extension.InvalidEventType", event + ": ErrorInvalidEventType"
+		case event == eventInvoke && e.cfg.Version != nil && e.cfg.Version.Slots() > 1: // no call has the instance to itself
+			return nil, "Extension.InvalidEventType", event + ": InvokeEventNotSupportedForManagedInstances"
 		}
 	}
 	switch {

@@ -59,6 +59,18 @@ class LambdaTest(unittest.TestCase):
         answer = client.invoke(FunctionName=name, Payload=json.dumps(event), **more)
         return answer, json.loads(answer["Payload"].read() or "null")
 
+    @unittest.skipUnless("CapacityProviderConfig" in client.meta.service_model.shape_for("CreateFunctionRequest").members, "an older model")
+    def test_capacity_provider(self):
+        arn = "arn:aws:lambda:us-east-1:000000000000:capacity-provider:local"
+        config = {"LambdaManagedInstancesCapacityProviderConfig": {"CapacityProviderArn": arn}}
+        name, answer = self.make("nodejs22.x", CapacityProviderConfig=config)
+        config["LambdaManagedInstancesCapacityProviderConfig"]["PerExecutionEnvironmentMaxConcurrency"] = 64
+        self.assertEqual(answer["CapacityProviderConfig"], config)
+        self.assertEqual(client.get_function_configuration(FunctionName=name)["CapacityProviderConfig"], config)
+        self.assertEqual([p["CapacityProviderArn"] for p in client.list_capacity_providers()["CapacityProviders"]], [arn])
+        self.assertEqual(client.get_capacity_provider(CapacityProviderName=arn)["CapacityProvider"]["State"], "Active")
+        self.fails("InvalidParameterValueException", 400, client.update_function_configuration, FunctionName=name, Runtime="python3.11", CapacityProviderConfig=config)
+
     def test_life_of_a_function(self):
         name, created = self.make(Environment={"Variables": {"GREETING": "hi"}}, Description="d", MemorySize=256, Timeout=5)
         self.assertEqual(created["State"], "Pending")
