@@ -240,7 +240,7 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		default:
 			f.Handler = "bootstrap"
 		}
-		if concurrency != nil && p.check(concurrency, checkConcurrency(f.Runtime, f.Concurrency)) && f.Runtime != hansom.RuntimeHTTP {
+		if concurrency != nil && p.check(concurrency, checkConcurrency(f.Runtime, f.Concurrency)) && f.Concurrency == 1 && f.Runtime != hansom.RuntimeHTTP {
 			f.Concurrency = 0 // 1 is the default there
 		}
 		if ready != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -205,6 +206,11 @@ func (l *Pipeline) flush() {
 		return
 	}
 	l.writing = true
+	if len(l.calls) > 1 { // callers that are about to run may have events to add
+		l.mu.Unlock()
+		runtime.Gosched()
+		l.mu.Lock()
+	}
 	for {
 		b := l.dequeue()
 		l.mu.Unlock()
