@@ -506,11 +506,21 @@ class ResponseStream extends Writable {
   // begin queues what comes before the first bytes: the content type and, for HTTP, the prelude.
   begin() {
     if (this.begun) return;
-    this.begun = true;
     const frames = [this.frame(RESULT, F_STREAM, bufferFrom(this.contentType))];
+    let size = 0;
     if (typeof this._onBeforeFirstWrite === 'function') {
-      this._onBeforeFirstWrite((part) => frames.push(this.frame(CHUNK, 0, bufferFrom(part))));
+      this._onBeforeFirstWrite((part) => {
+        part = bufferFrom(part);
+        size += part.length;
+        frames.push(this.frame(CHUNK, 0, part));
+      });
     }
+    if (size > this.credit) {
+      this.inv.fail(runtimeError('InvalidStreamingOperation', `The prelude of the response has ${size} bytes.`));
+      return;
+    }
+    this.begun = true;
+    this.credit -= size;
     push(Buffer.concat(frames), undefined);
   }
 
@@ -528,6 +538,7 @@ class ResponseStream extends Writable {
       return;
     }
     this.begin();
+    if (this.inv.done) return;
     this.waiting = { chunk, done };
     this.pump();
   }
@@ -561,8 +572,9 @@ class ResponseStream extends Writable {
 
   // complete ends the answer when the handler has returned and its stream has ended.
   complete() {
-    if (!this.settled || !this.flushed || !this.inv.settle()) return;
+    if (!this.settled || !this.flushed || this.inv.done) return;
     this.begin();
+    if (!this.inv.settle()) return;
     push(this.frame(END, 0, allocUnsafe(0)), undefined);
     writeQueue();
     this.inv.finish();
