@@ -35,7 +35,6 @@ type conn struct {
 	remote string
 	fiber  *loop.Fiber
 	watch  *loop.Watch
-	cancel context.CancelFunc
 	blank  *http.Request // with the connection's context
 
 	buf      *[]byte     // nil while there is nothing unread

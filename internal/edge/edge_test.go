@@ -481,3 +481,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParse(b *testing.B) {
+	const head = "GET /hello?a=b HTTP/1.1\r\nHost: abc.lambda-url.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\naccept-encoding: gzip\r\n"
+	var r request
+	b.ReportAllocs()
+	for b.Loop() {
+		if !r.parse(head) {
+			b.Fatal("not plain")
+		}
+	}
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	w := response{write: func([]byte) error { return nil }}
+	contentType, length, body := []string{"application/json"}, []string{"33"}, []byte(`{"hello":"world","path":"/hello"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		w.reset(false, false)
+		w.Header()["Content-Type"], w.Header()["Content-Length"] = contentType, length
+		_, _ = w.Write(body)
+		w.finish()
+	}
+}

@@ -30,6 +30,9 @@ type response struct {
 	length    int64 // of the body as declared; -1 when it is not
 	written   int64
 	err       error // of a write
+
+	date   []byte // the header's line
+	second int64  // it is of, in Unix time
 }
 
 func (w *response) reset(head, closes bool) {
@@ -187,7 +190,7 @@ func (w *response) commit(whole bool, body []byte) {
 		}
 	}
 	if w.header["Date"] == nil {
-		b = append(time.Now().UTC().AppendFormat(append(b, "Date: "...), http.TimeFormat), "\r\n"...)
+		b = append(b, w.now(time.Now())...)
 	}
 	if _, ok := w.header["Content-Type"]; !ok && len(body) > 0 {
 		b = append(append(append(b, "Content-Type: "...), http.DetectContentType(body)...), "\r\n"...)
@@ -208,6 +211,15 @@ func (w *response) commit(whole bool, body []byte) {
 		b = append(strconv.AppendInt(append(b, "Content-Length: "...), w.length, 10), "\r\n"...)
 	}
 	w.out = append(b, "\r\n"...)
+}
+
+// now is the line with the date.
+func (w *response) now(t time.Time) []byte {
+	if s := t.Unix(); s != w.second || w.date == nil {
+		w.second = s
+		w.date = append(t.UTC().AppendFormat(append(w.date[:0], "Date: "...), http.TimeFormat), "\r\n"...)
+	}
+	return w.date
 }
 
 // appendValue appends a header's value without what could end it early.

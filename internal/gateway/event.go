@@ -30,7 +30,7 @@ func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]
 	if r.TLS != nil {
 		scheme, port = "https", "443"
 	}
-	if _, p, err := net.SplitHostPort(r.Host); err == nil {
+	if _, p := splitPort(r.Host); p != "" {
 		port = p
 	}
 

@@ -88,16 +88,32 @@ func (g *Gateway) SetApps(apps []App) {
 
 // label is the host of a request without its port and the base domain. An IP address stands for the bare domain.
 func (g *Gateway) label(host string) (label, name string, ok bool) {
-	name = host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
+	name, _ = splitPort(host)
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if name == g.cfg.Domain || net.ParseIP(strings.Trim(name, "[]")) != nil {
+	if name == g.cfg.Domain || isIP(name) {
 		return "", name, true
 	}
 	label, ok = strings.CutSuffix(name, "."+g.cfg.Domain)
 	return label, name, ok
+}
+
+// splitPort cuts the port off a host; "" when it has none.
+func splitPort(host string) (name, port string) {
+	if strings.IndexByte(host, ':') < 0 { // the error of SplitHostPort costs an allocation
+		return host, ""
+	}
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		return h, p
+	}
+	return host, ""
+}
+
+func isIP(name string) bool {
+	if name == "" {
+		return false
+	}
+	last := name[len(name)-1]
+	return (last == ']' || last >= '0' && last <= '9' || strings.IndexByte(name, ':') >= 0) && net.ParseIP(strings.Trim(name, "[]")) != nil
 }
 
 // ServeHTTP answers at a function URL's or an app's host and with 404 at any other.
@@ -173,7 +189,7 @@ var bodies = sync.Pool{New: func() any { return new([]byte) }}
 // exchange is the hansom.Exchange of one request. It keeps the memory of the event.
 type exchange struct {
 	hansom.Exchange
-	call  *call
+	call  call
 	inv   *hansom.Invocation
 	event []byte
 	err   error // of Event
@@ -186,12 +202,12 @@ var exchanges = sync.Pool{New: func() any {
 }}
 
 func (x *exchange) makeEvent() ([]byte, error) {
-	x.event, x.err = appendEvent(x.event[:0], x.Request, x.call, x.inv)
+	x.event, x.err = appendEvent(x.event[:0], x.Request, &x.call, x.inv)
 	return x.event, x.err
 }
 
 func (x *exchange) put() {
-	x.Request, x.Response, x.call, x.inv, x.err = nil, nil, nil, nil, nil
+	x.Request, x.Response, x.call, x.inv, x.err = nil, nil, call{}, nil, nil
 	if cap(x.event) <= keptBuffer {
 		exchanges.Put(x)
 	}
@@ -240,7 +256,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
 
 	x := exchanges.Get().(*exchange)
 	defer x.put()
-	x.Request, x.Response, x.call, x.inv = r, w, c, &inv
+	x.Request, x.Response, x.call, x.inv = r, w, *c, &inv
 	inv.HTTP = &x.Exchange
 	var sink hansom.Sink
 	var streamed *stream

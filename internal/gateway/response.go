@@ -29,6 +29,8 @@ type response struct {
 	base64  bool
 }
 
+var typeJSON = []string{"application/json"} // without room to append
+
 var errResponse = errors.New("not a response")
 
 // parse scans the members of a result that is an object with a statusCode; any other result is left as it is (status 0).
@@ -138,7 +140,7 @@ func writeResult(w http.ResponseWriter, result []byte) bool {
 			}
 			body = text
 		}
-		w.Header()["Content-Type"] = []string{"application/json"}
+		w.Header()["Content-Type"] = typeJSON
 		return write(w, http.StatusOK, body)
 	}
 	body := p.body

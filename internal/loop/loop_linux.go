@@ -103,16 +103,16 @@ func (l *Loop) Close() {
 
 // Go runs f as a fiber.
 func (l *Loop) Go(f func(*Fiber)) error {
-	fiber := &Fiber{loop: l}
-	fiber.next, _ = iter.Pull(func(yield func(struct{}) bool) {
-		fiber.yield = yield
-		f(fiber)
-	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return ErrClosed
 	}
+	fiber := &Fiber{loop: l}
+	fiber.next, _ = iter.Pull(func(yield func(struct{}) bool) {
+		fiber.yield = yield
+		f(fiber)
+	})
 	l.fibers++
 	l.post(fiber)
 	return nil
@@ -202,21 +202,26 @@ func (l *Loop) event(e *syscall.EpollEvent) *Fiber {
 		l.mu.Unlock()
 		return nil
 	}
+	f := w.happened()
+	l.mu.Unlock()
+	if e.Events&hungUp != 0 && w.hangup != nil {
+		w.hangup()
+		w.hangup = nil
+	}
+	return f
+}
+
+// happened ends a wait: it returns the fiber that waits, which is to be resumed. The loop is locked.
+func (w *Watch) happened() *Fiber {
 	f := w.fiber
 	switch {
 	case f != nil:
-		w.fiber = nil
-		f.err = nil
+		w.fiber, f.err = nil, nil
 	case w.blocked:
 		w.blocked = false
 		w.wake <- struct{}{}
 	default:
 		w.ready = true
-	}
-	l.mu.Unlock()
-	if e.Events&hungUp != 0 && w.hangup != nil {
-		w.hangup()
-		w.hangup = nil
 	}
 	return f
 }

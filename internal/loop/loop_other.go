@@ -4,6 +4,7 @@ package loop
 
 import (
 	"errors"
+	"syscall"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -32,5 +33,9 @@ func (w *Watch) Loop() *Loop                       { return w.loop }
 func (w *Watch) Close()                            {}
 func (w *Watch) Wait(*Fiber, time.Time) error      { return errUnsupported }
 func (w *Watch) WaitWrite(*Fiber, time.Time) error { return errUnsupported }
-func Read(int, []byte) (int, error)                { return 0, errUnsupported }
-func Write(int, []byte) (int, error)               { return 0, errUnsupported }
+
+// Read reads from a non-blocking descriptor.
+func Read(fd int, p []byte) (int, error) { return syscall.Read(fd, p) }
+
+// Write is Read's counterpart.
+func Write(fd int, p []byte) (int, error) { return syscall.Write(fd, p) }

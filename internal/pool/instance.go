@@ -23,6 +23,9 @@ const (
 	sampleEvery = time.Second
 )
 
+// longAnswer is how many bytes of an answer may hold up an event loop.
+const longAnswer = 64 << 10
+
 // instance is a sandbox bound to a version.
 type instance struct {
 	id       string
@@ -172,8 +175,8 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	}
 	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
-	if err != nil {
-		inv.Detach() // to see how it ended takes time
+	if err != nil || len(resp.Payload) > longAnswer {
+		inv.Detach() // to see how it ended, or to go through the answer, takes time
 	}
 	if errors.Is(err, sandbox.ErrUndelivered) && !last {
 		out.finish(j)

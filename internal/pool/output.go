@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
@@ -105,7 +106,7 @@ func (o *output) read(fd, limit int) (more bool) {
 	buf := buffers.Get().(*[readSize]byte)
 	defer buffers.Put(buf)
 	for limit > 0 && !o.eof {
-		n, err := syscall.Read(fd, buf[:])
+		n, err := loop.Read(fd, buf[:])
 		switch {
 		case err != nil && errors.Is(err, syscall.EINTR):
 		case err != nil && errors.Is(err, syscall.EAGAIN):

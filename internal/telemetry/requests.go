@@ -32,8 +32,6 @@ type Request struct {
 	Cold      bool      `json:"cold,omitempty"`
 	Memory    int64     `json:"memoryMb,omitempty"` // peak of the instance
 	MemoryMax int       `json:"memoryLimitMb,omitempty"`
-
-	again bool // it comes again, over net/http
 }
 
 // requestQueue is how many requests a follower may lag behind before it loses some.
@@ -109,6 +107,12 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 
 type requestKey struct{}
 
+// telling is a request that is to be told of when it has been answered.
+type telling struct {
+	Request
+	again bool // it comes again, over net/http
+}
+
 // Handler passes requests on and tells of them.
 func (q *Requests) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -116,7 +120,7 @@ func (q *Requests) Handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		told := &Request{Source: "edge", Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Outcome: "refused"}
+		told := &telling{Request: Request{Source: "edge", Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Outcome: "refused"}}
 		start := time.Now()
 		status := &statusWriter{ResponseWriter: w}
 		defer func() {
@@ -124,7 +128,7 @@ func (q *Requests) Handler(next http.Handler) http.Handler {
 				return
 			}
 			told.Status = cmp.Or(status.code, http.StatusOK)
-			q.tell(told, start)
+			q.tell(&told.Request, start)
 		}()
 		next.ServeHTTP(status, r.WithContext(context.WithValue(r.Context(), requestKey{}, told)))
 	})
@@ -166,9 +170,9 @@ func (i requestInvoker) Invoke(ctx context.Context, inv *hansom.Invocation, sink
 	if i.requests.followed.Load() == 0 {
 		return i.next.Invoke(ctx, inv, sink)
 	}
-	told, fromEdge := ctx.Value(requestKey{}).(*Request)
+	told, fromEdge := ctx.Value(requestKey{}).(*telling)
 	if !fromEdge {
-		told = &Request{Outcome: "refused"}
+		told = &telling{Request: Request{Outcome: "refused"}}
 	}
 	start := time.Now()
 	result, err := i.next.Invoke(ctx, inv, sink)
@@ -185,7 +189,7 @@ func (i requestInvoker) Invoke(ctx context.Context, inv *hansom.Invocation, sink
 		}
 	}
 	if !fromEdge {
-		i.requests.tell(told, start)
+		i.requests.tell(&told.Request, start)
 	}
 	return result, err
 }

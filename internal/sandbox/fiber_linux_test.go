@@ -1,0 +1,191 @@
+package sandbox_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/frame"
+	"github.com/hansomcloud/hansom/internal/loop"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// onFiber runs f on a fiber of a new loop.
+func onFiber(t *testing.T, f func(*loop.Fiber)) {
+	t.Helper()
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	done := make(chan struct{})
+	if err := l.Go(func(fiber *loop.Fiber) {
+		defer close(done)
+		f(fiber)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+}
+
+// bare is a link and the runtime's end of its socket, which answers each event with itself until an event says otherwise.
+func bare(t *testing.T) *sandbox.FrameLink {
+	t.Helper()
+	server, file, err := sandbox.Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := sandbox.NewFrameLink(server, func(string, []byte) {})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer file.Close()
+		header := make([]byte, frame.HeaderSize)
+		for {
+			if !readFull(file, header) {
+				return
+			}
+			h, _ := frame.ParseHeader(header)
+			body := make([]byte, h.Length)
+			if !readFull(file, body) {
+				return
+			}
+			body = body[8:]
+			for range 5 {
+				_, body, _ = frame.Bytes(body)
+			}
+			switch string(body[:min(len(body), 6)]) {
+			case "silent":
+				continue
+			case "finish":
+				return
+			}
+			// In two parts, so that the link has to wait in the middle.
+			b := append(frame.AppendHeader(nil, frame.Header{Length: uint32(len(body)), Kind: frame.Result, Stream: h.Stream}), body...)
+			for _, part := range [][]byte{b[:10], b[10:]} {
+				if _, err := file.Write(part); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		link.Close()
+		<-done
+	})
+	return link
+}
+
+func readFull(f *os.File, p []byte) bool {
+	for len(p) > 0 {
+		n, err := f.Read(p)
+		if err != nil {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
+}
+
+func event(f hansom.Fiber, payload string, after time.Duration) *sandbox.Request {
+	return &sandbox.Request{Invocation: &hansom.Invocation{ID: "id", Payload: []byte(payload), Fiber: f}, Deadline: time.Now().Add(after).UnixMilli()}
+}
+
+func TestCallsOnFibers(t *testing.T) {
+	link := bare(t)
+	large := make([]byte, 3<<20)
+	for i := range large {
+		large[i] = 'a' + byte(i%26)
+	}
+	check := func(f hansom.Fiber) {
+		for _, payload := range []string{"small", string(large), "again"} {
+			resp, err := link.Invoke(event(f, payload, time.Minute), nil)
+			if err != nil || string(resp.Payload) != payload {
+				t.Errorf("%.20q of %d bytes, %v", resp.Payload, len(resp.Payload), err)
+			}
+			if resp.Release != nil {
+				resp.Release()
+			}
+		}
+	}
+	check(nil)                                   // Go's poller looks after the socket
+	onFiber(t, func(f *loop.Fiber) { check(f) }) // a loop
+	onFiber(t, func(f *loop.Fiber) { check(f) }) // another one
+	onFiber(t, func(f *loop.Fiber) {             // as a goroutine
+		f.Detach()
+		check(f)
+		f.Attach()
+		check(f)
+	})
+	check(nil)
+}
+
+func TestDeadlinesOfCalls(t *testing.T) {
+	for name, run := range map[string]func(*testing.T, func(*loop.Fiber)){
+		"goroutine": func(_ *testing.T, f func(*loop.Fiber)) { f(nil) },
+		"fiber":     onFiber,
+	} {
+		t.Run(name, func(t *testing.T) {
+			link := bare(t)
+			run(t, func(f *loop.Fiber) {
+				var on hansom.Fiber
+				if f != nil {
+					on = f
+				}
+				// A deadline that has come since does not end a later call, nor does that of an earlier call put it off.
+				for _, after := range []time.Duration{20 * time.Millisecond, time.Hour} {
+					if _, err := link.Invoke(event(on, "x", after), nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(30 * time.Millisecond)
+				if _, err := link.Invoke(event(on, "x", time.Hour), nil); err != nil {
+					t.Fatal(err)
+				}
+				req := event(on, "silent", 50*time.Millisecond)
+				if _, err := link.Invoke(req, nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+				if now := time.Now(); now.Before(time.UnixMilli(req.Deadline)) {
+					t.Error("too early")
+				}
+			})
+		})
+	}
+}
+
+func TestARuntimeThatEndsOnAFiber(t *testing.T) {
+	link := bare(t)
+	onFiber(t, func(f *loop.Fiber) {
+		if _, err := link.Invoke(event(f, "x", time.Minute), nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := link.Invoke(event(f, "finish", time.Minute), nil); !errors.Is(err, sandbox.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Close ends a call that is under way on a loop.
+func TestCloseDuringACallOnAFiber(t *testing.T) {
+	link := bare(t)
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	began, result := make(chan struct{}), make(chan error, 1)
+	_ = l.Go(func(f *loop.Fiber) {
+		_, _ = link.Invoke(event(f, "x", time.Minute), nil)
+		close(began)
+		_, err := link.Invoke(event(f, "silent", time.Minute), nil)
+		result <- err
+	})
+	<-began
+	link.Close()
+	if err := <-result; !errors.Is(err, sandbox.ErrClosed) {
+		t.Errorf("got %v", err)
+	}
+}
