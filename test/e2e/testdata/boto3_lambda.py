@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -165,6 +166,25 @@ class LambdaTest(unittest.TestCase):
         client.delete_function_concurrency(FunctionName=name)
         self.assertEqual(self.invoke(name, {"n": 1})[1]["n"], 1)
         self.assertEqual(client.get_account_settings()["AccountLimit"]["ConcurrentExecutions"], 1000)
+
+    def test_provisioned_concurrency(self):
+        name, _ = self.make(code=package(app__py="import os\ndef handler(event, context):\n    return os.environ['AWS_LAMBDA_INITIALIZATION_TYPE']\n"))
+        at = {"FunctionName": name, "Qualifier": client.publish_version(FunctionName=name)["Version"]}
+        self.fails("ProvisionedConcurrencyConfigNotFoundException", 404, client.get_provisioned_concurrency_config, **at)
+        self.fails("InvalidParameterValueException", 400, client.put_provisioned_concurrency_config, FunctionName=name, Qualifier="$LATEST",
+                   ProvisionedConcurrentExecutions=1)
+        put = client.put_provisioned_concurrency_config(ProvisionedConcurrentExecutions=1, **at)
+        self.assertEqual((put["ResponseMetadata"]["HTTPStatusCode"], put["Status"]), (202, "IN_PROGRESS"))
+        end = time.monotonic() + 60
+        while client.get_provisioned_concurrency_config(**at)["Status"] != "READY":
+            self.assertLess(time.monotonic(), end, "not READY within a minute")
+            time.sleep(0.02)
+        answer = client.invoke(LogType="Tail", **at)
+        self.assertEqual(json.load(answer["Payload"]), "provisioned-concurrency")
+        self.assertNotIn(b"Init Duration", base64.b64decode(answer["LogResult"]))
+        listed = client.get_paginator("list_provisioned_concurrency_configs").paginate(FunctionName=name).build_full_result()
+        self.assertEqual([c["AvailableProvisionedConcurrentExecutions"] for c in listed["ProvisionedConcurrencyConfigs"]], [1])
+        self.assertEqual(client.delete_provisioned_concurrency_config(**at)["ResponseMetadata"]["HTTPStatusCode"], 204)
 
     def test_permissions(self):
         name, _ = self.make()
