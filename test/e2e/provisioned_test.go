@@ -200,3 +200,52 @@ func TestProvisionedConcurrencyFails(t *testing.T) {
 		t.Errorf("%+v, %v", settings.AccountLimit, err)
 	}
 }
+
+// What a manifest asks for is kept ready of what is live: after a deployment, of the new code.
+func TestProvisionedApp(t *testing.T) {
+	s := start(t, nil)
+	deploy := func(text string, provisioned int) {
+		t.Helper()
+		code := string(pack(t, map[string]string{"app.js": text}))
+		if status, body := manage(t, s.API(), hansomtest.Credentials, "PUT", "artifacts/"+digest([]byte(code)), code); status/100 != 2 {
+			t.Fatal(status, body)
+		}
+		app := fmt.Sprintf(`{"name": "shop", "functions": {"api": {"runtime": "nodejs22.x", "handler": "app.handler", "codeSha256": %q,
+			"memory": 128, "timeout": 3, "provisioned": %d, "http": ["GET /"]}}}`, digest([]byte(code)), provisioned)
+		if status, body := manage(t, s.API(), hansomtest.Credentials, "PUT", "apps/shop", app); status != http.StatusOK {
+			t.Fatal(status, body)
+		}
+	}
+	wait := func(want string, instances int) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			n, provisioned := instancesOf(t, s, "shop-api")
+			if n == instances && provisioned == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%d instances, %s after a minute", n, provisioned)
+			}
+		}
+	}
+	answers := func(want string) {
+		t.Helper()
+		b := browser(t, strings.TrimPrefix(s.Edge(), "http://"))
+		if status, body := get(t, b, "http://shop.localhost/"); status != http.StatusOK || body != want {
+			t.Fatalf("%d %s, want %s", status, body, want)
+		}
+	}
+	kind := `exports.handler = async () => process.env.AWS_LAMBDA_INITIALIZATION_TYPE`
+	deploy(kind, 2)
+	wait("[{$LATEST READY 2 2}]", 2)
+	answers("provisioned-concurrency")
+	deploy(kind+` + ", new"`, 2)
+	wait("[{$LATEST READY 2 2}]", 2)
+	answers("provisioned-concurrency, new")
+	deploy(kind+` + ", new"`, 1)
+	wait("[{$LATEST READY 1 1}]", 1)
+	answers("provisioned-concurrency, new")
+	deploy(kind+` + ", new"`, 0)
+	wait("[]", 0)
+	answers("on-demand, new")
+}
