@@ -128,6 +128,7 @@ func (b *bench) noisyNeighbour(ctx context.Context) error {
 			time.Sleep(700 * time.Millisecond)
 			during, err := measure()
 			answers[i] = stop()
+			time.Sleep(300 * time.Millisecond) // what it leaves to clean up is not the next one's
 			if err != nil {
 				return fmt.Errorf("%s: %w", n.name, err)
 			}
@@ -142,9 +143,9 @@ func (b *bench) noisyNeighbour(ctx context.Context) error {
 	b.report.printf("| the neighbour | p50 ms, calm | p50 ms, noisy | p99 ms, calm | p99 ms, noisy | p99, ratio | generator late by, p99 ms |\n| --- | --- | --- | --- | --- | --- | --- |\n")
 	var pairs []plot.Pair
 	for i, n := range nuisances {
-		quiet, loud := load.Merge(calm[i]), load.Merge(noisy[i])
-		q, l := ms(load.Percentile(quiet, 99)), ms(load.Percentile(loud, 99))
-		b.report.printf("| %s | %.3f | %.3f | %.3f | %.3f | %.2f | %.3f |\n", n.name, ms(load.Percentile(quiet, 50)), ms(load.Percentile(loud, 50)), q, l, l/q, ms(load.Percentile(lags(noisy[i]), 99)))
+		s := &side{samples: map[string][]load.Sample{"calm": calm[i], "noisy": noisy[i]}}
+		q, l := s.median("calm", percentile(99)), s.median("noisy", percentile(99))
+		b.report.printf("| %s | %.3f | %.3f | %.3f | %.3f | %.2f | %.3f |\n", n.name, s.median("calm", percentile(50)), s.median("noisy", percentile(50)), q, l, l/q, ms(load.Percentile(lags(noisy[i]), 99)))
 		b.report.target("noisy", "p99 beside a neighbour, to without: "+n.name, l/q, 2, atMost)
 		progress("answers to %s: %v", n.path, answers[i])
 		pairs = append(pairs, plot.Pair{Name: n.name, Before: q, After: l})
