@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hansomcloud/hansom/test/bench/rig"
 )
 
 // notes says for each target why it is not met; see its head.
@@ -111,13 +112,13 @@ the runtimes (of a peer: the proxy and what is behind it), never of the load gen
 *Hansom* runs one call at a time in an instance, so that 8 connections use up to 8 processes; *concurrency: 16* is the manifest's setting of that name, one process.
 `
 
-func (r *report) markdown(plots string) (string, error) {
+func (r *report) markdown(plots string) string {
 	var out strings.Builder
-	commit, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	commit, err := rig.Run("git", "rev-parse", "--short", "HEAD")
 	if err != nil {
-		return "", err
+		commit = "unknown" // the program runs outside of a checkout too
 	}
-	fmt.Fprintf(&out, "# Benchmarks\n\nWritten by `make bench` on %s at commit %s; don't edit.\n\n", time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(commit)))
+	fmt.Fprintf(&out, "# Benchmarks\n\nWritten by `make bench` on %s at commit %s; don't edit.\n\n", time.Now().UTC().Format(time.DateOnly), commit)
 	if len(r.skipped) > 0 {
 		fmt.Fprintf(&out, "**Not a whole run**: without %s.\n\n", strings.Join(r.skipped, ", "))
 	}
@@ -143,19 +144,14 @@ func (r *report) markdown(plots string) (string, error) {
 		}
 	}
 	out.WriteString(strings.ReplaceAll(r.body.String(), "(PLOTS/", "("+plots+"/"))
-	return out.String(), nil
+	return out.String()
 }
 
 // write puts the report at path and the plots into the folder of that name without its suffix.
 func (r *report) write(path string) error {
 	folder := strings.TrimSuffix(path, filepath.Ext(path))
-	text, err := r.markdown(filepath.Base(folder))
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
-	}
+	text := r.markdown(filepath.Base(folder))
+	err := os.MkdirAll(folder, 0o755)
 	for name, svg := range r.plots {
 		err = errors.Join(err, os.WriteFile(filepath.Join(folder, name+".svg"), []byte(svg), 0o644))
 	}

@@ -25,10 +25,7 @@ func TestReport(t *testing.T) {
 	r.target("P7", "MB", 30, 80, atMost)
 	r.section("Starts")
 	r.plot("cold", "Cold starts", "<svg/>")
-	text, err := r.markdown("benchmarks")
-	if err != nil {
-		t.Skip("no git here: ", err)
-	}
+	text := r.markdown("benchmarks")
 	for _, want := range []string{
 		"| P3 | calls/s | 1.20 | at least 3 | **not met** |", "| P7 | MB | 30.00 | at most 80 | met |",
 		"\n## Starts\n", "![Cold starts](benchmarks/cold.svg)", "**P3.** ",
