@@ -123,7 +123,10 @@ func (b *bench) run(ctx context.Context, out string, only []string) (err error) 
 		started := time.Now()
 		progress("%s", p.title)
 		if err := p.do(b, ctx); err != nil {
-			return fmt.Errorf("%s: %w", p.name, errors.Join(err, ctx.Err()))
+			if ctx.Err() != nil {
+				return errors.New("interrupted; everything was stopped, nothing written")
+			}
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		progress("%s took %.0f s", p.name, time.Since(started).Seconds())
 	}
