@@ -54,8 +54,13 @@ func note(dir string) string { return filepath.Join(dir, "network") }
 func Check(cfg Config) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with this goroutine, and the namespace with it
-		done <- try(cfg)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() { // the first thread stands for the process in /proc: another one must go
+			done <- Check(cfg)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- try(cfg) // the thread ends with this goroutine, and the namespace with it
 	}()
 	return <-done
 }
@@ -157,7 +162,7 @@ func (n *Network) ensure() (err error) {
 			n.remove()
 		}
 	}()
-	if n.home, err = unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+	if n.home, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return err
 	}
 	if n.host, err = openRoutes(); err != nil {
