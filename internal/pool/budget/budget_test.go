@@ -6,7 +6,11 @@ import (
 )
 
 func TestBudget(t *testing.T) {
-	b := New[string](10)
+	var free, limit int64
+	b := New[string](10, func(f, l int64) { free, limit = f, l })
+	if free != 10 || limit != 10 {
+		t.Errorf("%d of %d are free", free, limit)
+	}
 	if !b.Reserve(7) || b.Reserve(4) || b.Missing(4) != 1 {
 		t.Errorf("7 of 10 are taken: %d used, %d missing for 4", b.Used(), b.Missing(4))
 	}
@@ -15,8 +19,8 @@ func TestBudget(t *testing.T) {
 		t.Errorf("7 of 10 are ending: %d missing for 4", b.Missing(4))
 	}
 	b.Hold(5)
-	if b.Ended(7); b.Used() != 5 {
-		t.Errorf("%d used", b.Used())
+	if b.Ended(7); b.Used() != 5 || free != 5 {
+		t.Errorf("%d used, %d free", b.Used(), free)
 	}
 	b.Ended(5)
 	if !b.Reserve(10) || b.Limit() != 10 {
@@ -27,7 +31,7 @@ func TestBudget(t *testing.T) {
 
 // Those that wait are served in their order, by one at a time, who looks again when something happened meanwhile.
 func TestHungry(t *testing.T) {
-	b := New[string](1)
+	b := New[string](1, nil)
 	b.Want("a")
 	b.Want("b")
 	b.Want("a")

@@ -16,8 +16,8 @@ func BenchmarkStart(b *testing.B) {
 	d := openDriver(b, b.TempDir())
 	spec := sandbox.Spec{Command: []string{"/bin/true"}, Dir: "/", Memory: 128 << 20, Tmp: 512 << 20, Frames: true,
 		Listen: []sandbox.Listen{{Port: 9001, Env: []string{"API"}, Format: "%s"}, {Port: 4566, Env: []string{"URL"}, Format: "http://%s"}}}
+	i := 0
 	run := func(b *testing.B, whole bool) {
-		i := 0
 		for b.Loop() {
 			spec.ID = fmt.Sprintf("b%d", i)
 			i++
@@ -37,6 +37,13 @@ func BenchmarkStart(b *testing.B) {
 		}
 	}
 	b.Run("UntilRunning", func(b *testing.B) { run(b, false) })
+	for name, online := range map[string]bool{"Connected": true, "NotConnected": false} { // under unshare --net
+		b.Run(name, func(b *testing.B) {
+			spec.Names, spec.Internet = true, online
+			run(b, false)
+			spec.Names, spec.Internet = false, false
+		})
+	}
 	b.Run("UntilGone", func(b *testing.B) { run(b, true) })
 	b.Run("PlainProcess", func(b *testing.B) {
 		for b.Loop() {

@@ -23,6 +23,9 @@ import (
 // and one with a daemon, prints its id, their pids and "ready", and waits to be killed.
 const serverEnv = "HANSOM_TEST_SERVER"
 
+// internetEnv connects the sandboxes of such a server with the internet.
+const internetEnv = "HANSOM_TEST_INTERNET"
+
 func serve(dir string) {
 	fail := func(err error) {
 		if err != nil {
@@ -42,6 +45,7 @@ func serve(dir string) {
 			spec = show(&t, id, sandboxtest.Daemon, "API", "hold")
 			spec.Listen = []sandbox.Listen{{Port: 9001, Env: []string{"API"}, Format: "%s"}}
 		}
+		spec.Internet = os.Getenv(internetEnv) != ""
 		sb, err := d.Start(context.Background(), spec)
 		fail(err)
 		fmt.Println("pid", sb.(interface{ Pid() int }).Pid())
