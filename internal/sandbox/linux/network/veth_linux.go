@@ -119,10 +119,7 @@ const genNone = 1
 
 // addressless keeps the kernel from giving an interface an address of version 6.
 func addressless() nl.NetlinkRequestData {
-	spec := nl.NewRtAttr(unix.IFLA_AF_SPEC, nil)
-	inet6 := nl.NewRtAttrChild(spec, unix.AF_INET6, nil)
-	nl.NewRtAttrChild(inet6, unix.IFLA_INET6_ADDR_GEN_MODE, []byte{genNone})
-	return spec
+	return nested(unix.IFLA_AF_SPEC, nested(unix.AF_INET6, nl.NewRtAttr(unix.IFLA_INET6_ADDR_GEN_MODE, []byte{genNone})))
 }
 
 func text(kind int, s string) *nl.RtAttr { return nl.NewRtAttr(kind, nl.ZeroTerminated(s)) }
