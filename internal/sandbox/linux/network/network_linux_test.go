@@ -1,6 +1,7 @@
 package network
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -134,14 +135,14 @@ func newWorld(t testing.TB) *space {
 	return s
 }
 
-const testID = "sabcdefgh"
-
 func newNetwork(t testing.TB, runDir string) *Network {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Join(runDir, testID), 0o700); err != nil {
+	// Interfaces of other tests may be there still: the kernel takes its time.
+	id := "s" + strings.ToLower(rand.Text()[:8])
+	if err := os.MkdirAll(filepath.Join(runDir, id), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	n := New(Config{Range: DefaultRange, Refuse: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, runDir, testID, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	n := New(Config{Range: DefaultRange, Refuse: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, runDir, id, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	t.Cleanup(n.Close)
 	return n
 }
@@ -160,7 +161,7 @@ func TestCheck(t *testing.T) {
 	if err := Check(Config{Range: DefaultRange}); err != nil {
 		t.Error(err)
 	}
-	if all := left(t); len(all) > 0 {
+	if all := left(t, "sprobe", netip.MustParsePrefix("100.64.0.0/18")); len(all) > 0 {
 		t.Errorf("it leaves %v", all)
 	}
 }
@@ -295,10 +296,7 @@ func TestForwarding(t *testing.T) {
 		_ = netlink.LinkDel(link)
 	}
 
-	second := New(n.cfg, runDir, "sbcdefghi", n.log)
-	if err := os.Mkdir(filepath.Join(runDir, "sbcdefghi"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	second := newNetwork(t, runDir)
 	attach(t, second, newSpace(t))
 	if n.addresses.block == second.addresses.block {
 		t.Error("both servers have the same addresses")
@@ -313,8 +311,8 @@ func TestForwarding(t *testing.T) {
 	}
 }
 
-// left is what there is on the host of servers.
-func left(t *testing.T) []string {
+// left is what there is on the host of a server.
+func left(t *testing.T, id string, block netip.Prefix) []string {
 	t.Helper()
 	var all []string
 	links, err := netlink.LinkList()
@@ -322,7 +320,7 @@ func left(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, "h") {
+		if strings.HasPrefix(l.Attrs().Name, prefix(id)) {
 			all = append(all, l.Attrs().Name)
 		}
 	}
@@ -331,7 +329,7 @@ func left(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, r := range routes {
-		if r.Dst != nil && DefaultRange.Contains(netip.AddrFrom4([4]byte(r.Dst.IP.To4()))) {
+		if r.Dst != nil && block.Contains(netip.AddrFrom4([4]byte(r.Dst.IP.To4()))) {
 			all = append(all, r.Dst.String())
 		}
 	}
@@ -344,7 +342,9 @@ func left(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, table := range tables {
-		all = append(all, table.Name)
+		if table.Name == tableName(id) {
+			all = append(all, table.Name)
+		}
 	}
 	return all
 }
@@ -358,20 +358,20 @@ func TestSweep(t *testing.T) {
 	for _, s := range spaces {
 		attach(t, n, s)
 	}
-	if all := left(t); len(all) != 3+3+1+1 {
+	if all := left(t, n.id, n.addresses.block); len(all) != 3+3+1+1 {
 		t.Fatalf("three sandboxes have %v", all)
 	}
 	// The end of a process closes its files, and nothing else.
 	for _, u := range n.uplinks {
 		u.lock.Close()
 	}
-	if err := Sweep(runDir, testID); err != nil {
+	if err := Sweep(runDir, n.id); err != nil {
 		t.Fatal(err)
 	}
-	if all := left(t); len(all) > 0 || forwards("up0") {
+	if all := left(t, n.id, n.addresses.block); len(all) > 0 || forwards("up0") {
 		t.Errorf("left: %v; forwarding %t", all, forwards("up0"))
 	}
-	if err := Sweep(runDir, testID); err != nil {
+	if err := Sweep(runDir, n.id); err != nil {
 		t.Error("a second time:", err)
 	}
 }
@@ -459,6 +459,58 @@ func TestAddresses(t *testing.T) {
 	if _, more := a.get(); first != 3 || second != 1 || more {
 		t.Errorf("%d, %d, %t; want the one that has rested longest first", first, second, more)
 	}
+}
+
+// TestNoVersion6: neither end of a pair has an address of version 6, and the host hears nothing of that version from inside.
+func TestNoVersion6(t *testing.T) {
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil {
+		t.Skip("this kernel has no version 6")
+	}
+	newWorld(t)
+	n := newNetwork(t, t.TempDir())
+	s := newSpace(t)
+	attach(t, n, s)
+	here, err := netlink.NewHandle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	inside := s.handle(t)
+	outer, err := here.LinkByName(prefix(n.id) + "0001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, err := inside.LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for h, link := range map[*netlink.Handle]netlink.Link{here: outer, inside: inner} {
+		if got, err := h.AddrList(link, netlink.FAMILY_V6); err != nil || len(got) > 0 {
+			t.Errorf("%s: %v, %v", link.Attrs().Name, got, err)
+		}
+	}
+	// As though somebody had given it some.
+	noDAD := func(text string) *netlink.Addr {
+		a, _ := netlink.ParseAddr(text)
+		a.Flags = unix.IFA_F_NODAD
+		return a
+	}
+	if err := errors.Join(here.AddrAdd(outer, noDAD("fd00::1/64")), inside.AddrAdd(inner, noDAD("fd00::2/64"))); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp6", "[fd00::1]:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s.do(func() {
+		if conn, err := net.Dial("tcp6", "[fd00::1]:80"); !errors.Is(err, syscall.ECONNREFUSED) {
+			if err == nil {
+				conn.Close()
+			}
+			t.Errorf("a sandbox that has an address of version 6: %v", err)
+		}
+	})
 }
 
 func TestBlockBits(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
 	"runtime"
 	"syscall"
 
@@ -172,7 +173,9 @@ func (p *pair) connect(host, inner, ns int) error {
 
 // raise sets an interface up.
 func (b *batch) raise(index int) {
-	b.add(unix.RTM_NEWLINK, 0, link(int32(index), 0, 0), addressless())
+	if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil { // else this kernel has no version 6, and refuses to hear of it
+		b.add(unix.RTM_NEWLINK, 0, link(int32(index), 0, 0), addressless())
+	}
 	b.add(unix.RTM_NEWLINK, 0, link(int32(index), unix.IFF_UP, unix.IFF_UP))
 }
 
