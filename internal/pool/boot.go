@@ -155,6 +155,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	if l := inst.sandbox.Listener(PlatformPort); l != nil {
 		p.start(func() { p.deps.Platform(l, v) })
 	}
+	if l := inst.sandbox.Listener(EdgePort); l != nil {
+		p.start(func() { p.deps.Edge(l) })
+	}
 	if namer, ok := inst.sandbox.(sandbox.Namer); ok && spec.Names {
 		packets, l := namer.Names()
 		p.start(func() { p.deps.Names(packets, l, p.egress(v)) })
@@ -311,6 +314,9 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 			l.Env = []string{"AWS_ENDPOINT_URL"}
 		}
 		spec.Listen = append(spec.Listen, l)
+	}
+	if egress != hansom.EgressNone && p.deps.Edge != nil {
+		spec.Listen = append(spec.Listen, sandbox.Listen{Port: EdgePort})
 	}
 	paths := func(s string) string { return s }
 	if r, ok := p.deps.Driver.(sandbox.Relocator); ok {

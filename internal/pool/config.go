@@ -14,6 +14,7 @@ import (
 const (
 	RuntimePort  = 9001 // Lambda Runtime API; only for runtimes that do not speak frames
 	PlatformPort = 4566 // the platform's AWS-shaped APIs
+	EdgePort     = 80   // what the edge listener serves
 	HTTPPort     = 8080 // where functions that serve HTTP listen, $PORT
 )
 
@@ -84,7 +85,7 @@ type Blanks interface {
 	Fit(free, budget int64)
 }
 
-// Deps are what the pool works with. All but Platform, Names and Blanks are needed.
+// Deps are what the pool works with. All but Platform, Edge, Names and Blanks are needed.
 type Deps struct {
 	Driver      sandbox.Driver
 	Runtimes    Runtimes
@@ -102,6 +103,9 @@ type Deps struct {
 
 	// Blanks of Driver; nil: it has none.
 	Blanks Blanks
+
+	// Edge serves the hosts under the base domain on l, in the same way. nil: there is no listener.
+	Edge func(l net.Listener)
 
 	// Names answers look-ups of a function with this egress until both are closed, when the sandbox ends. nil: nothing does.
 	Names func(packets net.PacketConn, l net.Listener, egress string)

@@ -84,6 +84,15 @@ func loopbackOnly(h http.Handler) http.Handler {
 // servePlatform serves the AWS-shaped APIs on the listener inside a sandbox until the sandbox ends.
 func (s *Server) servePlatform(l net.Listener, _ *hansom.Version) { _ = s.platform.Serve(l) }
 
+// innerEdge serves the hosts under the base domain on a listener inside a sandbox. Where functions share the host's loopback, they
+// have the edge listener itself.
+func (s *Server) innerEdge() func(net.Listener) {
+	if s.driver.Name() != "linux" {
+		return nil
+	}
+	return func(l net.Listener) { _ = s.inner.Serve(l) }
+}
+
 // resolver answers look-ups of functions.
 func (s *Server) resolver(logger *slog.Logger) *egress.Resolver {
 	config := egress.DefaultConfig()

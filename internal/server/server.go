@@ -51,7 +51,8 @@ type Server struct {
 	edgeListener, apiListener net.Listener
 	edge                      *edge.Server
 	loops                     []*loop.Loop
-	api, platform             *http.Server
+	api                       *http.Server
+	platform, inner           *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
 
 	lock      *os.File
 	db        *db.DB
@@ -206,7 +207,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.loops, err = newLoops(); err != nil {
 		return nil, err
 	}
-	s.edge = edge.New(httpServer(s.requests.Handler(s.gateway), logger), s.loops, logger.With("component", "edge"))
+	web := s.requests.Handler(s.gateway)
+	s.edge = edge.New(httpServer(web, logger), s.loops, logger.With("component", "edge"))
+	s.inner = httpServer(web, logger)
 	s.api = httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger)
 	s.platform = httpServer(aws, logger)
 	return s, nil
@@ -285,8 +288,10 @@ func (s *Server) close() {
 	if s.pool != nil {
 		s.report("pool", s.pool.Close())
 	}
-	if s.platform != nil {
-		_ = s.platform.Close()
+	for _, inside := range []*http.Server{s.platform, s.inner} {
+		if inside != nil {
+			_ = inside.Close()
+		}
 	}
 	if s.edge != nil {
 		_ = s.edge.Close()

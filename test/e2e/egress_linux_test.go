@@ -217,6 +217,18 @@ func testEgress(t *testing.T) {
 			t.Errorf("%d of %d addresses", len(many), manyAddresses)
 		}
 	})
+	t.Run("Platform", func(t *testing.T) {
+		create(t, c, "hello", python311, source(t, python311, "def handler(event, context):\n    return 'hello'\n"))
+		made, err := c.CreateFunctionUrlConfig(t.Context(), &lambda.CreateFunctionUrlConfigInput{FunctionName: aws.String("hello"), AuthType: types.FunctionUrlAuthTypeNone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, _, _ := strings.Cut(strings.TrimPrefix(*made.FunctionUrl, "http://"), ":")
+		create(t, c, "inner", node22, source(t, node22, nodeProbe))
+		probe(t, "inner", `{"host": "`+host+`"}`, "hello")
+		probe(t, "node", `{"host": "`+host+`"}`, "hello")
+		probe(t, "none", `{"host": "127.0.0.1"}`, "ECONNREFUSED")
+	})
 	t.Run("Levels", func(t *testing.T) {
 		for _, f := range []string{"default", "none"} {
 			probe(t, f, `{"host": "8.8.8.8"}`, "ENETUNREACH")

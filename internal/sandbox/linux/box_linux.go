@@ -121,7 +121,7 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	if err == nil {
 		err = b.ready(spec)
 	}
-	if e := <-connected; err == nil {
+	if e := <-connected; err == nil && !errors.Is(e, sandbox.ErrClosed) { // a tree that has ended already was started
 		err = e
 	}
 	if !stop() {

@@ -113,6 +113,16 @@ func TestConnect(t *testing.T) {
 	if err := sb.(sandbox.Connector).Connect(); err == nil {
 		t.Error("a sandbox is connected that has ended")
 	}
+	for i := range 20 { // a program that ends before it is connected has been started all the same
+		sb, err := d.Start(t.Context(), sandbox.Spec{ID: fmt.Sprintf("brief%d", i), Command: []string{"/bin/true"}, Dir: "/", Memory: 64 << 20, Tmp: 1 << 20,
+			Internet: true, Frames: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-sb.Done()
+		sb.Kill()
+		sb.Output().Close()
+	}
 }
 
 // TestKilledServerNetwork: what a server that was killed had on the network goes at the next start, and what another has stays.
