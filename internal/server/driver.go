@@ -42,7 +42,7 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 			s.describe(driver.Facts())
 			if s.cfg.Egress == hansom.EgressInternet && driver.Internet() != nil {
 				s.cfg.Egress = hansom.EgressPlatform
-				s.logger.Warn("functions cannot reach the internet here; their default egress is platform", "reason", driver.Internet())
+				s.logger.Warn("the default egress of functions is platform instead of internet")
 			}
 			return s.openRuntimes(ctx, false)
 		}
