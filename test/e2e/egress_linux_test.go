@@ -28,6 +28,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
@@ -53,6 +55,9 @@ func TestEgress(t *testing.T) {
 	case os.Getenv(inside) != "":
 		testEgress(t)
 		return
+	}
+	if err := network.Check(linux.DefaultConfig().Network); err != nil {
+		t.Skip(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestEgress$", "-test.v")
 	cmd.Env = append(os.Environ(), inside+"=1")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 	"github.com/hansomcloud/hansom/internal/sandbox/sandboxtest"
 )
 
@@ -23,6 +24,9 @@ func ownNetwork(t *testing.T) bool {
 	const inside = "HANSOM_TEST_NETWORK"
 	if os.Geteuid() != 0 {
 		t.Skip("egress to the internet needs root")
+	}
+	if err := network.Check(DefaultConfig().Network); err != nil {
+		t.Skip(err)
 	}
 	if os.Getenv(inside) != "" {
 		return true

@@ -83,6 +83,9 @@ func try(cfg Config) error {
 	if err := p.connect(fd, fd, ns); err != nil {
 		return fmt.Errorf("this kernel makes no pair of interfaces (veth): %w", err)
 	}
+	if err := writeForwarding(p.outside, "1"); err != nil {
+		return fmt.Errorf("the server may not change settings of the network: %w", err)
+	}
 	c, err := nftables.New()
 	if err == nil {
 		_, err = install(c, "sprobe", prefix("sprobe"), netip.PrefixFrom(cfg.Range.Addr(), cfg.blockBits()), &cfg)
@@ -183,11 +186,11 @@ func (n *Network) ensure() (err error) {
 	if err := n.findUplinks(); err != nil {
 		return err
 	}
-	n.up, n.stop = true, make(chan struct{})
-	updates := make(chan netlink.RouteUpdate, 64)
-	if err := netlink.RouteSubscribe(updates, n.stop); err != nil {
+	stop, updates := make(chan struct{}), make(chan netlink.RouteUpdate, 64)
+	if err := netlink.RouteSubscribe(updates, stop); err != nil {
 		return err
 	}
+	n.up, n.stop = true, stop
 	n.tasks.Go(func() { n.maintain(updates) })
 	return nil
 }
