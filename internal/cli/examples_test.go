@@ -148,7 +148,7 @@ func (x *examples) start(t *testing.T, dir, line string, out *screen) *exec.Cmd 
 		api = "127.0.0.1:0" // a server of its own
 	}
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "HANSOM_") || strings.HasPrefix(e, "AWS_") }),
-		"HANSOM_API="+api, "HANSOM_EDGE=127.0.0.1:0", "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test", "HANSOM_INSECURE_NO_ISOLATION=1",
+		"HANSOM_API="+api, "HANSOM_EDGE=127.0.0.1:0", "HANSOM_EGRESS=platform", "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test", "HANSOM_INSECURE_NO_ISOLATION=1",
 		"GORACE=atexit_sleep_ms=0") // else each command takes a second more under the race detector
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -120,7 +120,7 @@ type shell struct {
 
 // newShell is that of somebody without settings of their own, but for the ports of the server.
 func newShell(t *testing.T, root, edge, api string) *shell {
-	s := &shell{dir: t.TempDir(), root: root, env: []string{"HANSOM_EDGE=127.0.0.1:" + edge, "HANSOM_API=127.0.0.1:" + api,
+	s := &shell{dir: t.TempDir(), root: root, env: []string{"HANSOM_EGRESS=platform", "HANSOM_EDGE=127.0.0.1:" + edge, "HANSOM_API=127.0.0.1:" + api,
 		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null", "AWS_PAGER="}}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "HANSOM_") && !strings.HasPrefix(e, "AWS_") {
