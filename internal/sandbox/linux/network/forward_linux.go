@@ -74,7 +74,7 @@ func (n *Network) leadsOut(r *netlink.Route) bool {
 	}
 	bits, _ := r.Dst.Mask.Size()
 	ip, ok := netip.AddrFromSlice(r.Dst.IP.To4())
-	if !ok || n.addresses.block.Contains(ip) {
+	if !ok || n.cfg.Range.Contains(ip) {
 		return false
 	}
 	if bits == 0 {

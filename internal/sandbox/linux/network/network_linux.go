@@ -186,13 +186,20 @@ func (n *Network) ensure() (err error) {
 	if err := n.findUplinks(); err != nil {
 		return err
 	}
-	stop, updates := make(chan struct{}), make(chan netlink.RouteUpdate, 64)
-	if err := netlink.RouteSubscribe(updates, stop); err != nil {
+	n.stop = make(chan struct{})
+	updates, err := n.follow()
+	if err != nil {
 		return err
 	}
-	n.up, n.stop = true, stop
+	n.up = true
 	n.tasks.Go(func() { n.maintain(updates) })
 	return nil
+}
+
+// follow subscribes to changes of the host's routes until n.stop. The channel is closed when there were too many of them.
+func (n *Network) follow() (<-chan netlink.RouteUpdate, error) {
+	updates := make(chan netlink.RouteUpdate, 64)
+	return updates, netlink.RouteSubscribeWithOptions(updates, n.stop, netlink.RouteSubscribeOptions{ReceiveBufferSize: 1 << 20})
 }
 
 // claim takes a block of addresses that nobody has a route to: a blackhole route marks it, which also keeps stray packets in.
@@ -250,8 +257,13 @@ func (n *Network) maintain(routes <-chan netlink.RouteUpdate) {
 			return
 		case u, ok := <-routes:
 			if !ok {
-				routes = nil
-			} else if n.mayMatter(&u) && changed == nil {
+				var err error
+				if routes, err = n.follow(); err != nil {
+					n.log.Warn("cannot follow the host's routes any more", "error", err)
+					routes = nil
+				}
+			}
+			if (!ok || n.mayMatter(&u)) && changed == nil {
 				changed = time.After(100 * time.Millisecond) // changes come in groups
 			}
 		case <-changed:
@@ -271,13 +283,13 @@ func (n *Network) maintain(routes <-chan netlink.RouteUpdate) {
 	}
 }
 
-// mayMatter leaves out the routes of sandboxes themselves.
+// mayMatter leaves out the routes of sandboxes themselves, this server's and others'.
 func (n *Network) mayMatter(u *netlink.RouteUpdate) bool {
 	if u.Dst == nil {
 		return true
 	}
 	ip, ok := netip.AddrFromSlice(u.Dst.IP.To4())
-	return ok && !n.addresses.block.Contains(ip)
+	return ok && !n.cfg.Range.Contains(ip)
 }
 
 // forgetConnections ends what the host still tracks of sandboxes that are gone: it must not count for, nor reach, the next one.
