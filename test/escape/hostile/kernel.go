@@ -93,7 +93,7 @@ func init() {
 		"watch a file system":           func(*event) error { return call(unix.SYS_FANOTIFY_INIT, 0, 0) },
 		"change quotas":                 func(*event) error { return call(unix.SYS_QUOTACTL, 0x80000100, 0, 0, 0) },
 		"trace init":                    func(*event) error { return call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1, 0, 0) },
-		"trace a child":                 func(*event) error { return call(unix.SYS_PTRACE, unix.PTRACE_TRACEME, 0, 0, 0) },
+		"trace a child":                 traceChild,
 		"read the memory of init":       func(*event) error { return readMemory(1) },
 		"read the memory of itself":     func(*event) error { return readMemory(os.Getpid()) },
 		"open the memory of init":       func(*event) error { _, err := os.OpenFile("/proc/1/mem", os.O_RDWR, 0); return err },
@@ -259,6 +259,18 @@ func takeCapability(*event) error {
 	return unix.Capset(&header, &data[0])
 }
 
+func traceChild(*event) error {
+	p, err := os.StartProcess("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		p.Kill()
+		p.Wait()
+	}()
+	return call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(p.Pid), 0, 0)
+}
+
 // loadBPF loads a program that returns 0.
 func loadBPF() error {
 	code := [2]uint64{0x00000000000000b7, 0x0000000000000095} // r0 = 0; exit
@@ -347,7 +359,11 @@ func cgroupPaths(*event) answer {
 func everyCall(e *event) answer {
 	var found []string
 	for _, n := range slices.Sorted(slices.Values(e.Calls)) {
-		_, _, errno := syscall.RawSyscall6(uintptr(n), 0, 0, 0, 0, 0, 0)
+		first := uintptr(0)
+		if n == unix.SYS_PTRACE {
+			first = ^first // 0 would stop this program at its next signal
+		}
+		_, _, errno := syscall.RawSyscall6(uintptr(n), first, 0, 0, 0, 0, 0)
 		if errno != unix.EPERM && errno != unix.ENOSYS {
 			found = append(found, fmt.Sprintf("%d %s", n, unix.ErrnoName(errno)))
 		}

@@ -293,13 +293,15 @@ func closeOthers() {
 // ignoreSignals keeps a "kill -TERM -1" inside the sandbox from ending its init. The command has been started: it inherits none
 // of this.
 func ignoreSignals() {
-	const ignore = 1 // SIG_IGN
-	action := [4]uintptr{ignore}
-	for sig := syscall.SIGHUP; sig < 32; sig++ {
+	const byDefault, ignore = 0, 1 // SIG_DFL, SIG_IGN
+	for sig := syscall.SIGHUP; sig <= 64; sig++ {
+		action := [4]uintptr{ignore}
 		switch sig {
-		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGCHLD, syscall.SIGKILL, syscall.SIGSTOP:
-		default:
-			syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		case syscall.SIGILL, syscall.SIGTRAP, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV:
+			action[0] = byDefault // process 1 gets these from the kernel alone; Go's handlers would take them from anybody
+		case syscall.SIGCHLD, syscall.SIGKILL, syscall.SIGSTOP:
+			continue
 		}
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 	}
 }

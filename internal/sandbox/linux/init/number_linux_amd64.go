@@ -1,3 +1,6 @@
 package main
 
-const sysSeccomp = 317
+const (
+	sysSeccomp      = 317
+	sysSchedSetattr = 314
+)

@@ -1,3 +1,6 @@
 package main
 
-const sysSeccomp = 277
+const (
+	sysSeccomp      = 277
+	sysSchedSetattr = 274
+)
