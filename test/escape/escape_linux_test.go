@@ -66,11 +66,12 @@ func readRows(t *testing.T) (rows []row) {
 	return rows
 }
 
-// hundreds of numbers of system calls that no sandbox may make, known and unknown ones.
+// forbiddenCalls are the numbers of system calls that no sandbox may make, known and unknown ones. uretprobe and uprobe of amd64 are
+// not among them: the kernel lets no filter see them, and ends who makes them without having been probed.
 func forbiddenCalls() []int {
 	var list []int
 	for n := range 600 {
-		if !slices.Contains(linux.SystemCalls(), uint32(n)) {
+		if !slices.Contains(linux.SystemCalls(), uint32(n)) && n != 335 && n != 336 {
 			list = append(list, n)
 		}
 	}
@@ -136,7 +137,7 @@ func (f *fixture) testOutside(t *testing.T) {
 func (f *fixture) outside(t *testing.T, language, who, name string) answer {
 	t.Helper()
 	e := f.event
-	e.Attempt = name
+	e.Attempt, e.Init = name, e.PID
 	input, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)

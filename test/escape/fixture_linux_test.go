@@ -14,11 +14,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,7 @@ type event struct {
 	Attempt     string   `json:"attempt"`
 	Secret      string   `json:"secret"`
 	Data        string   `json:"data"`
+	Init        int      `json:"init"`
 	PID         int      `json:"pid"`
 	OtherInit   int      `json:"otherInit"`
 	OtherPort   int      `json:"otherPort"`
@@ -93,7 +96,7 @@ func newFixture(t *testing.T, change func(*server.Config)) *fixture {
 	if os.Geteuid() != 0 {
 		t.Skip("the escape suite needs root, for the linux driver as servers run it and for what it tries outside sandboxes")
 	}
-	f := &fixture{programs: map[string]string{}}
+	f := &fixture{programs: map[string]string{}, event: event{Init: 1}}
 	f.build(t)
 	f.Server = hansomtest.Start(t, func(c *server.Config) {
 		c.Driver, c.LogSize = "linux", 16
@@ -118,7 +121,7 @@ func newFixture(t *testing.T, change func(*server.Config)) *fixture {
 		t.Fatal("the code of the Go function is not unpacked: ", unpacked, err)
 	}
 	program := filepath.Dir(unpacked[0]) + "/setuid"
-	for _, err := range []error{os.WriteFile(program, []byte(f.programs["go"]), 0o755), os.Chmod(program, 0o4755)} {
+	for _, err := range []error{os.WriteFile(program, []byte(f.programs["go"]), 0o755), os.Chmod(program, os.ModeSetuid|0o755)} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +153,7 @@ func (f *fixture) build(t *testing.T) {
 	// As nobody sees it when no sandbox hinders it.
 	f.setuid = dir
 	for _, err := range []error{
-		os.WriteFile(dir+"/setuid", []byte(f.programs["go"]), 0o755), os.Chmod(dir+"/setuid", 0o4755), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755),
+		os.WriteFile(dir+"/setuid", []byte(f.programs["go"]), 0o755), os.Chmod(dir+"/setuid", os.ModeSetuid|0o755), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -426,7 +429,8 @@ func zipOf(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	z := zip.NewWriter(&out)
-	for name, text := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		text := files[name]
 		h := &zip.FileHeader{Name: name, Method: zip.Store}
 		h.SetMode(0o755)
 		w, err := z.CreateHeader(h)

@@ -65,7 +65,7 @@ func init() {
 	})
 	for _, name := range []string{"mnt", "user", "pid", "net", "ipc", "uts", "cgroup", "time"} {
 		try(map[string]func(e *event) error{
-			"enter the " + name + " namespace of init": func(e *event) error { return enter(1, name) },
+			"enter the " + name + " namespace of init": func(e *event) error { return enter(e.Init, name) },
 		})
 	}
 	try(map[string]func(e *event) error{
@@ -92,20 +92,22 @@ func init() {
 		"open a file by its handle":     openByHandle,
 		"watch a file system":           func(*event) error { return call(unix.SYS_FANOTIFY_INIT, 0, 0) },
 		"change quotas":                 func(*event) error { return call(unix.SYS_QUOTACTL, 0x80000100, 0, 0, 0) },
-		"trace init":                    func(*event) error { return call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, 1, 0, 0) },
+		"trace init":                    func(e *event) error { return call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(e.Init), 0, 0) },
 		"trace a child":                 traceChild,
 		"read the memory of init":       func(*event) error { return readMemory(1) },
 		"read the memory of itself":     func(*event) error { return readMemory(os.Getpid()) },
-		"open the memory of init":       func(*event) error { _, err := os.OpenFile("/proc/1/mem", os.O_RDWR, 0); return err },
-		"compare descriptors with init": func(*event) error { return call(unix.SYS_KCMP, 1, uintptr(os.Getpid()), 0, 0, 0) },
-		"take a descriptor of init":     func(*event) error { return takeDescriptor(1) },
-		"limit init":                    func(*event) error { return unix.Prlimit(1, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 3}, nil) },
-		"raise its own limit of files":  func(*event) error { return raise(unix.RLIMIT_NOFILE) },
-		"raise its own limit of cores":  func(*event) error { return raise(unix.RLIMIT_CORE) },
-		"become root":                   func(*event) error { return call(unix.SYS_SETUID, 0) },
-		"take a group":                  func(*event) error { return call(unix.SYS_SETGID, 0) },
-		"take more groups":              func(*event) error { g := uint32(6); return call(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&g))) },
-		"take a capability":             takeCapability,
+		"open the memory of init":       func(e *event) error { _, err := os.OpenFile(e.init("mem"), os.O_RDWR, 0); return err },
+		"compare descriptors with init": func(e *event) error { return call(unix.SYS_KCMP, uintptr(e.Init), uintptr(os.Getpid()), 0, 0, 0) },
+		"take a descriptor of init":     func(e *event) error { return takeDescriptor(e.Init) },
+		"limit init": func(e *event) error {
+			return unix.Prlimit(e.Init, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 3}, nil)
+		},
+		"raise its own limit of files": func(*event) error { return raise(unix.RLIMIT_NOFILE) },
+		"raise its own limit of cores": func(*event) error { return raise(unix.RLIMIT_CORE) },
+		"become root":                  func(*event) error { return call(unix.SYS_SETUID, 0) },
+		"take a group":                 func(*event) error { return call(unix.SYS_SETGID, 0) },
+		"take more groups":             func(*event) error { g := uint32(6); return call(unix.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(&g))) },
+		"take a capability":            takeCapability,
 		"keep an ambient capability": func(*event) error {
 			return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_SYS_ADMIN, 0, 0)
 		},

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ type event struct {
 
 	Secret      string   `json:"secret"`      // file of the host that all may read
 	Data        string   `json:"data"`        // the server's data directory
+	Init        int      `json:"init"`        // the sandbox's; outside, a process that stands for it
 	PID         int      `json:"pid"`         // process of the host
 	OtherInit   int      `json:"otherInit"`   // the host's number of another sandbox's init
 	TCP         []string `json:"tcp"`         // addresses of listeners of the host
@@ -39,6 +41,9 @@ type event struct {
 	Own         string   `json:"own"`         // ARN of a function of the same project
 	Credentials []string `json:"credentials"` // stolen
 }
+
+// init is a path below that of the init in /proc.
+func (e *event) init(name string) string { return fmt.Sprintf("/proc/%d/%s", e.Init, name) }
 
 // answer is what came of an attempt.
 type answer struct {
@@ -85,6 +90,10 @@ func attempt(e *event) answer {
 	if f == nil {
 		return answer{Result: "no such attempt"}
 	}
+	for _, c := range held {
+		c.Close()
+	}
+	held = nil
 	done := make(chan answer)
 	go func() {
 		runtime.LockOSThread() // never unlocked: what the attempt changes ends with the thread
@@ -95,6 +104,7 @@ func attempt(e *event) answer {
 
 func main() {
 	name := flag.String("attempt", "", "make this attempt here, with the event on standard input")
+	debug.SetTraceback("none") // the end of a log is for what went wrong
 	flag.Parse()
 	if len(os.Args) > 1 && os.Args[1] == "whoami" { // as a setuid program, see files.go
 		fmt.Println(os.Geteuid())

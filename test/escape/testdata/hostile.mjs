@@ -41,14 +41,14 @@ let calls = 0
 
 const attempts = {
   'read a file of the host': (e) => read(e.secret),
-  'read it below the root of process 1': (e) => read('/proc/1/root' + e.secret),
+  'read it below the root of process 1': (e) => read(`/proc/${e.init}/root${e.secret}`),
   'read it through a symbolic link': (e) => {
     fs.rmSync('/tmp/link', { force: true })
     fs.symlinkSync(e.secret, '/tmp/link')
     read('/tmp/link')
   },
   'read it through an asynchronous call': async (e) => { await fs.promises.readFile(e.secret) },
-  'read the environment of init': () => read('/proc/1/environ'),
+  'read the environment of init': (e) => read(`/proc/${e.init}/environ`),
   'list the data directory': (e) => { fs.readdirSync(e.data) },
   'list the host\'s home directories': () => { fs.readdirSync('/home') },
   'import a file of the host': async (e) => { await import('file://' + e.secret) },
@@ -84,9 +84,9 @@ const attempts = {
     const list = fs.readdirSync('/proc').filter((n) => /^\d+$/.test(n)).map((n) => [n, fs.readFileSync(`/proc/${n}/cmdline`, 'utf8').replaceAll('\0', ' ')])
     return found(list.filter(([, line]) => !/^(hansom-init|\/.*node)/.test(line)).map(String))
   },
-  'use an internal binding of Node.js': () => {
+  'use an internal binding of Node.js': (e) => {
     const { spawn_sync: s } = process.binding('spawn_sync') ? { spawn_sync: process.binding('spawn_sync') } : {}
-    const r = s.spawn({ file: '/bin/cat', args: ['cat', '/proc/1/environ'], stdio: [{ type: 'pipe', readable: true }, { type: 'pipe', writable: true }, { type: 'pipe', writable: true }] })
+    const r = s.spawn({ file: '/bin/cat', args: ['cat', `/proc/${e.init}/environ`], stdio: [{ type: 'pipe', readable: true }, { type: 'pipe', writable: true }, { type: 'pipe', writable: true }] })
     return r.status === 0 ? ['ok', String(r.output[1])] : ['refused', String(r.output[2])]
   },
   'connect to a listener of the host': async (e) => {

@@ -35,6 +35,7 @@ def attempt(name):
 def handler(event, context):
     global calls
     calls += 1
+    globals().pop("held", None)
     f = attempts.get(event["attempt"])
     if f is None:
         return {"result": "no such attempt"}
@@ -69,21 +70,29 @@ def read(path):
 
 
 attempt("read a file of the host")(lambda e: read(e["secret"]))
-attempt("read it below the root of process 1")(lambda e: read("/proc/1/root" + e["secret"]))
-attempt("read the environment of init")(lambda e: read("/proc/1/environ"))
-attempt("read the memory map of init")(lambda e: read("/proc/1/maps"))
-attempt("read the stack of init")(lambda e: read("/proc/1/stack"))
-attempt("list the descriptors of init")(lambda e: os.listdir("/proc/1/fd") and None)
+attempt("read it below the root of process 1")(lambda e: read("/proc/%d/root%s" % (e["init"], e["secret"])))
+attempt("read the environment of init")(lambda e: read("/proc/%d/environ" % e["init"]))
+attempt("read the memory map of init")(lambda e: read("/proc/%d/maps" % e["init"]))
+attempt("read the stack of init")(lambda e: read("/proc/%d/stack" % e["init"]))
+attempt("list the descriptors of init")(lambda e: os.listdir("/proc/%d/fd" % e["init"]) and None)
 attempt("list the host's home directories")(lambda e: os.listdir("/home") and None)
 attempt("list the data directory")(lambda e: os.listdir(e["data"]) and None)
-attempt("change the working directory to the host's")(lambda e: os.chdir("/proc/1/cwd"))
+attempt("change the working directory to the host's")(lambda e: os.chdir("/proc/%d/cwd" % e["init"]))
 attempt("write to the code")(lambda e: open(__file__, "a").close())
 attempt("write compiled code beside the code")(lambda e: os.mkdir("/var/task/__pycache__"))
 attempt("write to the bootstrap")(lambda e: open(sys.modules["__main__"].__file__, "a").close())
 attempt("write to the interpreter")(lambda e: open(os.path.realpath(sys.executable), "a").close())
 attempt("make a module of the standard library")(lambda e: open(os.path.dirname(os.__file__) + "/escape.py", "w").close())
 attempt("make shared memory")(lambda e: open("/dev/shm/escape", "w").close())
-attempt("make a device")(lambda e: os.mknod("/tmp/device", 0o666 | stat.S_IFBLK, os.makedev(8, 0)))
+
+
+@attempt("make a device")
+def device(e):
+    name = "/tmp/device-%d" % os.getpid()
+    os.mknod(name, 0o666 | stat.S_IFBLK, os.makedev(8, 0))
+    os.remove(name)
+
+
 attempt("lock the code for all instances")(lambda e: __import__("fcntl").flock(open(__file__), 6))
 attempt("take over a file of others")(lambda e: os.chown("/usr/bin/env", os.getuid(), os.getgid()))
 
@@ -101,16 +110,17 @@ attempt("make a user namespace")(lambda e: call("unshare", 0x10000000))
 attempt("mount a tmpfs")(lambda e: call("mount", b"tmpfs", b"/tmp", b"tmpfs", 0, None))
 attempt("unmount /proc")(lambda e: call("umount2", b"/proc", 2))
 attempt("change the root")(lambda e: os.chroot("/tmp"))
-attempt("trace init")(lambda e: call("ptrace", 0x4206, 1, None, None))
+attempt("trace init")(lambda e: call("ptrace", 0x4206, e["init"], None, None))
 attempt("set the host name")(lambda e: socket.sethostname("escaped"))
 attempt("raise its priority")(lambda e: os.nice(-10) and None)
 attempt("run with real-time priority")(lambda e: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)))
 attempt("set the clock")(lambda e: time.clock_settime(time.CLOCK_REALTIME, -1))
 attempt("raise its limit of files")(lambda e: resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 20, 1 << 20)))
 attempt("kill the init of another sandbox")(lambda e: os.kill(e["otherInit"], signal.SIGKILL))
+attempt("find a process of the host in /proc")(lambda e: read("/proc/%d/status" % e["pid"]))
 attempt("signal a process of the host")(lambda e: os.kill(e["pid"], 0))
 attempt("open a process of the host")(lambda e: os.close(os.pidfd_open(e["pid"])))
-attempt("limit init")(lambda e: resource.prlimit(1, resource.RLIMIT_NOFILE, (3, 3)) and None)
+attempt("limit init")(lambda e: resource.prlimit(e["init"], resource.RLIMIT_NOFILE, (3, 3)) and None)
 attempt("add a key")(lambda e: call("syscall", 248, b"user", b"escape", b"x", 1, -2))
 attempt("load a BPF program")(lambda e: call("syscall", 321, 5, None, 0))
 attempt("make an io_uring")(lambda e: call("syscall", 425, 4, ctypes.create_string_buffer(200)))
