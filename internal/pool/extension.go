@@ -108,13 +108,16 @@ func (i *instance) attend(v *hansom.Version, spec *sandbox.Spec) {
 // openOutput opens what the instance's programs print.
 func (i *instance) openOutput(logs Logs, v *hansom.Version) (err error) {
 	i.output, err = newOutput(logs, v, i.id, i.sandbox.Output())
+	if err == nil {
+		i.output.budget = &i.group.printed
+	}
 	gate, ok := i.sandbox.(sandbox.Gate)
 	if !ok || gate.ExtensionOutput() == nil {
 		return err
 	}
 	if err == nil {
 		if i.output.extensions, err = newOutput(logs, v, i.id, gate.ExtensionOutput()); err == nil {
-			i.output.extensions.main = i.output
+			i.output.extensions.main, i.output.extensions.budget = i.output, &i.group.printed
 		}
 	}
 	return err

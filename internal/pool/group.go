@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/pool/pace"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
@@ -23,6 +24,7 @@ type group struct {
 	version *hansom.Version // set by the first call, as the next
 	bytes   int64           // memory limit of an instance
 	slots   int             // calls that an instance takes at once
+	printed pace.Budget
 
 	mu        sync.Mutex
 	idle      []*instance // a stack: the last is the one used last

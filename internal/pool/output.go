@@ -12,6 +12,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/loop"
+	"github.com/hansomcloud/hansom/internal/pool/pace"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
@@ -28,6 +29,8 @@ type output struct {
 	logs Logs
 	file *os.File // nil when the sandbox has no output
 	raw  syscall.RawConn
+
+	budget *pace.Budget // of all instances of the version; nil when nothing is read
 
 	extensions *output             // what external extensions print; nil when there are none
 	main       *output             // of these extensions' output, through which it logs; nil otherwise
@@ -88,10 +91,12 @@ func (o *output) follow() {
 		return
 	}
 	_ = o.raw.Read(func(fd uintptr) bool {
+		o.pause()
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for !o.eof && o.read(int(fd), readSize) {
 			o.mu.Unlock() // a call that ends wants the lock too
+			o.pause()
 			o.mu.Lock()
 		}
 		return o.eof
@@ -99,6 +104,16 @@ func (o *output) follow() {
 	o.mu.Lock()
 	o.flush()
 	o.mu.Unlock()
+}
+
+// pause waits while the version has printed more than its share: the pipe fills, and holds up who prints.
+func (o *output) pause() {
+	if o.budget == nil {
+		return
+	}
+	if d := o.budget.Pause(time.Now()); d > 0 {
+		time.Sleep(d)
+	}
 }
 
 // read takes up to limit bytes from the pipe without waiting; true when there may be more. o is locked.
@@ -157,6 +172,9 @@ func (o *output) close() {
 // write cuts p into lines. o is locked.
 func (o *output) write(p []byte) {
 	now := time.Now()
+	if o.budget != nil {
+		o.budget.Spend(now, len(p), bytes.Count(p, []byte{'\n'}))
+	}
 	for len(p) > 0 {
 		line, rest, found := bytes.Cut(p, []byte{'\n'})
 		if room := maxLine - len(o.partial); len(line) > room {
@@ -251,7 +269,11 @@ func (o *output) event(j *journal, at time.Time, message string) {
 // message logs what the runtime attributed to a request. It is the link's sandbox.LogFunc.
 func (o *output) message(requestID string, p []byte) {
 	p = bytes.TrimSuffix(p, []byte{'\n'})
+	o.pause()
 	now := time.Now()
+	if o.budget != nil {
+		o.budget.Spend(now, len(p), 1)
+	}
 	if o.publish != nil {
 		o.tell(sandbox.EventFunctionLog, now, text(p))
 	}

@@ -132,14 +132,14 @@ func linkDown() error {
 	return call(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request)))
 }
 
-// addLink asks for a dummy interface over netlink's route protocol.
+// addLink asks for a pair of interfaces over netlink's route protocol.
 func addLink() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	kind := []byte{10, 0, 1, 0, 'd', 'u', 'm', 'm', 'y', 0, 0, 0} // IFLA_INFO_KIND
+	kind := []byte{9, 0, 1, 0, 'v', 'e', 't', 'h', 0, 0, 0, 0} // IFLA_INFO_KIND
 	info := append([]byte{byte(4 + len(kind)), 0, unix.IFLA_LINKINFO, 0}, kind...)
 	body := append(make([]byte, unix.SizeofIfInfomsg), info...)
 	message := make([]byte, unix.SizeofNlMsghdr)
