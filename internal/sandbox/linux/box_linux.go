@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,9 @@ type box struct {
 	done     chan struct{} // the tree is gone
 	released chan struct{} // and so is all that it held on the host
 	exit     sandbox.Exit
+
+	running atomic.Bool // started and not frozen
+	turn    turn        // for keepTurns alone
 
 	mu    sync.Mutex
 	ended bool          // usage is final
@@ -351,6 +355,8 @@ func (b *box) wait() (status syscall.WaitStatus) {
 
 // watch lives as long as the tree.
 func (b *box) watch() {
+	b.running.Store(true)
+	defer b.running.Store(false)
 	var reported *syscall.WaitStatus
 	over := false
 	for reported == nil {
@@ -533,10 +539,16 @@ func (b *box) Kill() {
 }
 
 // Freeze implements sandbox.Freezer. The processes stop a moment later.
-func (f freezable) Freeze() error { return f.group.Freeze(true) }
+func (f freezable) Freeze() error {
+	f.running.Store(false)
+	return f.group.Freeze(true)
+}
 
 // Thaw implements sandbox.Freezer.
-func (f freezable) Thaw() error { return f.group.Freeze(false) }
+func (f freezable) Thaw() error {
+	f.running.Store(true)
+	return f.group.Freeze(false)
+}
 
 // Cap implements sandbox.Capper with Config.CPUQuota; without that it does nothing.
 func (b *box) Cap(memory int64) error {

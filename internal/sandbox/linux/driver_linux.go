@@ -51,6 +51,7 @@ type Driver struct {
 	null   *os.File
 	spawns chan spawn
 	idle   chan struct{} // closed when the spawning thread has ended
+	turned chan struct{} // closed when keepTurns has
 	binder *binder       // nil where nothing can be bound into a sandbox that runs
 
 	net     *network.Network
@@ -71,8 +72,9 @@ var _ sandbox.Driver = (*Driver)(nil)
 // New opens the driver: it removes what dead servers left behind, takes an id and a range of user ids and tries a sandbox. An
 // error of kind Unavailable says what this host or this user lacks.
 func New(cfg Config, log *slog.Logger) (*Driver, error) {
-	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), idle: make(chan struct{})}
+	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), idle: make(chan struct{}), turned: make(chan struct{})}
 	go d.spawner()
+	go d.keepTurns()
 	err := d.open()
 	if err == nil {
 		err = d.try()
@@ -384,6 +386,7 @@ func (d *Driver) Close() error {
 	}
 	close(d.spawns)
 	<-d.idle
+	<-d.turned
 	if d.binder != nil {
 		d.binder.close()
 	}

@@ -44,6 +44,9 @@ type Group interface {
 	Set(l Limits) error
 	// Cap makes the CPU that comes with memory the most that there is. Without cgroups it does nothing.
 	Cap(memory int64) error
+	// CPU is the CPU time used so far in nanoseconds, and Threads are those that it has now; nothing where no group tells.
+	CPU() int64
+	Threads() []int
 	// Read tells what was used, and whether the kernel killed a process for want of memory.
 	Read() (u sandbox.Usage, oom bool)
 	// Remove closes the group's files and removes it; its last process has gone.
@@ -186,6 +189,8 @@ func (noGroup) FreezerFiles() []*os.File                         { return nil }
 func (noGroup) Freeze(bool) error                                { return errors.ErrUnsupported }
 func (noGroup) Set(Limits) error                                 { return nil }
 func (noGroup) Read() (sandbox.Usage, bool)                      { return sandbox.Usage{}, false }
+func (noGroup) CPU() int64                                       { return 0 }
+func (noGroup) Threads() []int                                   { return nil }
 func (noGroup) Remove() error                                    { return nil }
 
 // idleness is whether a group runs only when nothing else wants to. Before Linux 5.15 the least share there is has to do.

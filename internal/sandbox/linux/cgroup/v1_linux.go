@@ -255,3 +255,17 @@ func (g *v1Group) Remove() error {
 	}
 	return failed
 }
+
+func (g *v1Group) CPU() int64 {
+	if f := g.file("cpuacct", "cpuacct.usage"); f != "" {
+		return readNumber(f)
+	}
+	return 0
+}
+
+func (g *v1Group) Threads() []int {
+	if f := g.file("cpu", "tasks"); f != "" {
+		return readPids(f)
+	}
+	return nil
+}

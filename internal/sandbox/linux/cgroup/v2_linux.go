@@ -161,3 +161,10 @@ func (g *v2Group) Remove() error {
 	}
 	return removeGroup(g.dir)
 }
+
+func (g *v2Group) CPU() int64 {
+	us, _ := readField(filepath.Join(g.dir, "cpu.stat"), "usage_usec")
+	return us * 1000
+}
+
+func (g *v2Group) Threads() []int { return readPids(filepath.Join(g.dir, "cgroup.threads")) }
