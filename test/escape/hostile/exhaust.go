@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -295,8 +296,8 @@ func noise(work func()) func(e *event) answer {
 
 func init() {
 	attempts["noise of the processor"] = noise(func() {
-		for i := range 1 << 20 {
-			sink += i
+		for range 1 << 20 {
+			sink.Add(1)
 		}
 	})
 	attempts["noise of memory"] = noise(func() {
@@ -311,6 +312,6 @@ func init() {
 }
 
 var (
-	sink  int
+	sink  atomic.Int64
 	lines = []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 640))
 )
