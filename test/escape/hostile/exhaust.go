@@ -5,11 +5,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -64,10 +62,10 @@ func init() {
 		}
 		return answer{Result: "ok"}
 	}
-	attempts["use up memory in pipes"] = func(*event) answer { return fillPairs(pipe, 400) }
-	attempts["use up memory in Unix sockets"] = func(*event) answer { return fillPairs(unixPair, 400) }
-	attempts["use up memory in TCP sockets"] = func(*event) answer { return fillPairs(tcpPair, 400) }
-	attempts["use up memory in UDP sockets"] = func(*event) answer { return fillPairs(udpPair, 400) }
+	attempts["use up memory in pipes"] = func(*event) answer { return fillPairs(pipe, 100) }
+	attempts["use up memory in Unix sockets"] = func(*event) answer { return fillPairs(unixPair, 100) }
+	attempts["use up memory in TCP sockets"] = func(*event) answer { return fillPairs(tcpPair, 100) }
+	attempts["use up memory in UDP sockets"] = func(*event) answer { return fillPairs(udpPair, 100) }
 	attempts["fill the disk"] = func(*event) answer {
 		f, err := os.Create("/tmp/full")
 		if err != nil {
@@ -183,7 +181,7 @@ func fillPairs(make func() ([2]int, error), n int) answer {
 		unix.SetNonblock(p[0], true)
 		unix.SetNonblock(p[1], true)
 		for _, size := range []int{32 << 10, 1 << 10} {
-			for range 16 << 20 / size { // of datagrams what finds no room is lost
+			for range 5 << 20 / size { // of datagrams what finds no room is lost
 				if _, err := unix.Write(p[1], block[:size]); err != nil {
 					break
 				}
@@ -273,45 +271,3 @@ func udpPair() (p [2]int, err error) {
 	}
 	return p, unix.Connect(p[1], at)
 }
-
-// noise is what a neighbour hears.
-func noise(work func()) func(e *event) answer {
-	return func(*event) answer {
-		end := time.Now().Add(2 * time.Second)
-		done := make(chan bool)
-		for range 4 {
-			go func() {
-				for time.Now().Before(end) {
-					work()
-				}
-				done <- true
-			}()
-		}
-		for range 4 {
-			<-done
-		}
-		return answer{Result: "noise"}
-	}
-}
-
-func init() {
-	attempts["noise of the processor"] = noise(func() {
-		for range 1 << 20 {
-			sink.Add(1)
-		}
-	})
-	attempts["noise of memory"] = noise(func() {
-		b, err := unix.Mmap(-1, 0, 16<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_POPULATE)
-		if err == nil {
-			unix.Munmap(b)
-		}
-	})
-	attempts["noise of processes"] = noise(func() { exec.Command("/bin/true").Run() })
-	attempts["noise of the disk"] = noise(func() { os.WriteFile("/tmp/noise", block, 0o600) })
-	attempts["noise of logs"] = noise(func() { unix.Write(1, lines) })
-}
-
-var (
-	sink  atomic.Int64
-	lines = []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 640))
-)
