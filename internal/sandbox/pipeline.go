@@ -19,9 +19,9 @@ const (
 )
 
 // Pipeline is the Link of managed runtimes that may take several invocations at once, which Init.Slots says; it is a FrameLink
-// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered; one goroutine reads and wakes the
-// callers. Neither ever waits for a sink: a streamed answer has credit (see frame.Window), which its caller grants as the sink
-// takes it. A missed deadline sends CANCEL and leaves the other invocations alone.
+// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered; one goroutine
+// reads and wakes the callers. Neither ever waits for a sink: a streamed answer has credit (frame.Credit), which its caller grants
+// again as the sink takes it. A missed deadline sends CANCEL and leaves the other invocations alone.
 type Pipeline struct {
 	conn  *net.UnixConn
 	raw   syscall.RawConn
