@@ -121,6 +121,10 @@ func TestInvoke(t *testing.T) {
 }
 
 // A web request becomes an event, but for a function that serves HTTP.
+type fiber struct{}
+
+func (fiber) Detach() {}
+
 func TestExchange(t *testing.T) {
 	var got *hansom.Invocation
 	w := &world{run: func(_ *hansom.Version, inv *hansom.Invocation) (hansom.Result, error) {
@@ -143,6 +147,12 @@ func TestExchange(t *testing.T) {
 		t.Errorf("%+v %v", got, err)
 	}
 	if err := call("nodejs22.x", nil, broken); err != broken {
+		t.Error(err)
+	}
+	w.runtime = hansom.RuntimeHTTP
+	onFiber := inv("f")
+	onFiber.HTTP, onFiber.Fiber = &hansom.Exchange{}, fiber{}
+	if _, err := s.Invoke(t.Context(), onFiber, nil); err != hansom.ErrHandOver {
 		t.Error(err)
 	}
 	isKind(t, call("nodejs22.x", make([]byte, 6<<20+1), nil), hansom.TooLarge)

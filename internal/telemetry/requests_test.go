@@ -109,6 +109,33 @@ func TestRequestStatus(t *testing.T) {
 	}
 }
 
+// A request that is handed over is told of when it comes again.
+func TestRequestHandedOver(t *testing.T) {
+	q := NewRequests()
+	told := follow(t, q, hansom.DefaultProject)
+	calls := 0
+	invoker := q.Invoker(invokerFunc(func(*hansom.Invocation) (hansom.Result, error) {
+		if calls++; calls == 1 {
+			return hansom.Result{}, hansom.ErrHandOver
+		}
+		return hansom.Result{}, nil
+	}))
+	h := q.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := invoker.Invoke(r.Context(), &hansom.Invocation{Project: hansom.DefaultProject}, nil); err != nil {
+			panic(err)
+		}
+	}))
+	for range 2 {
+		func() {
+			defer func() { _ = recover() }()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		}()
+	}
+	if got := nextRequest(t, told); got.Outcome != "ok" || len(told) != 0 {
+		t.Errorf("got %+v, and %d more", got, len(told))
+	}
+}
+
 func TestRequestsClose(t *testing.T) {
 	q := NewRequests()
 	q.Close()

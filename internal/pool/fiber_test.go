@@ -1,0 +1,60 @@
+package pool
+
+import (
+	"context"
+	"testing"
+
+	"github.com/hansomcloud/hansom/internal/runtimes"
+	"github.com/hansomcloud/hansom/internal/sandbox"
+)
+
+// fiber counts what is asked of it.
+type fiber struct{ detached int }
+
+func (f *fiber) Detach() { f.detached++ }
+
+// carrier is a link that carries fibers.
+type carrier struct{ *stubSandbox }
+
+func (carrier) CarriesFibers() bool { return true }
+
+// A warm call stays on its fiber where its link allows that; whatever may take time gets a goroutine.
+func TestFibers(t *testing.T) {
+	carries := func(_ *Config, d *Deps) {
+		d.Link = func(sb sandbox.Sandbox, _ *runtimes.Runtime, _ sandbox.LogFunc) (sandbox.Link, error) {
+			return carrier{sb.(*stubSandbox)}, nil
+		}
+	}
+	detaches := func(p *Pool, payload string) bool {
+		t.Helper()
+		f, inv := &fiber{}, call(id(1), payload)
+		inv.Fiber = f
+		if _, err := p.Run(context.Background(), version("f"), inv, nil); err != nil {
+			t.Fatal(err)
+		}
+		return f.detached > 0
+	}
+	d := &stub{invoke: func(_ *stubSandbox, req *sandbox.Request) (sandbox.Response, error) {
+		if string(req.Payload) == "fail" {
+			return sandbox.Response{}, sandbox.ErrClosed
+		}
+		return sandbox.Response{Payload: req.Payload}, nil
+	}}
+	p := newPool(t, d, newRecorder(), carries)
+	for _, c := range []struct {
+		name, payload string
+		want          bool
+	}{
+		{"cold", "1", true}, {"warm", "1", false}, {"a long answer", repeat('x', longAnswer+1), true}, {"warm again", "1", false}, {"failure", "fail", true},
+	} {
+		if got := detaches(p, c.payload); got != c.want {
+			t.Errorf("%s: detached is %v", c.name, got)
+		}
+	}
+	other := newPool(t, &stub{}, newRecorder(), nil)
+	for range 2 {
+		if !detaches(other, "1") {
+			t.Error("a link that says nothing of fibers was called on one")
+		}
+	}
+}
