@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -305,14 +306,27 @@ func TestAClientThatGoesAwayCancelsItsRequest(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
-	_, addr := start(t, echo, func(s *http.Server) {
-		s.ReadHeaderTimeout, s.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
-	})
-	for name, text := range map[string]string{"new": "", "head": "GET / HTTP/1.1\r\nHost", "kept alive": "GET /done HTTP/1.1\r\nHost: a\r\n\r\n"} {
-		t.Run(name, func(t *testing.T) {
-			got := exchange(t, addr, text, 0) // returns when the server closes
-			if strings.Contains(got, "GET /done a") != (name == "kept alive") {
-				t.Errorf("got %q", got)
+	for _, c := range []struct {
+		name, text string
+		head, idle time.Duration
+		answers    int
+	}{
+		{"new", "", 20 * time.Millisecond, time.Hour, 0},
+		{"head", "GET / HTTP/1.1\r\nHost", 20 * time.Millisecond, time.Hour, 0},
+		{"kept alive", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", time.Hour, 20 * time.Millisecond, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, addr := start(t, echo, func(s *http.Server) { s.ReadHeaderTimeout, s.IdleTimeout = c.head, c.idle })
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			_, _ = io.WriteString(conn, c.text) // the server may have closed already
+			got, err := io.ReadAll(conn)
+			if errors.Is(err, os.ErrDeadlineExceeded) || strings.Count(string(got), "200 OK") != c.answers {
+				t.Errorf("got %q, %v", got, err)
 			}
 		})
 	}
