@@ -17,7 +17,7 @@ func TestTurns(t *testing.T) {
 	if slice(t, 0) == 0 {
 		t.Skip("this kernel has no slices of one's own: they came with Linux 6.12")
 	}
-	if _, none := d.groups.(noCgroups); none {
+	if len(d.groups.Dirs()) == 0 {
 		t.Skip("no cgroups")
 	}
 	compute := show(t, "compute", sandboxtest.Hold)
@@ -33,7 +33,7 @@ func TestTurns(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		found := map[time.Duration]bool{}
-		for _, thread := range d.living[id].group.threads() {
+		for _, thread := range d.living[id].group.Threads() {
 			found[slice(t, thread)] = true
 		}
 		return found
