@@ -207,14 +207,16 @@ func TestDemand(t *testing.T) {
 func TestBootFails(t *testing.T) {
 	boots := make(chan struct{}, 1)
 	d := driver(fake.Script{Process: func(context.Context, *fake.Sandbox) error {
-		boots <- struct{}{}
+		select {
+		case boots <- struct{}{}:
+		default:
+		}
 		return fake.Exit(1)
 	}})
 	s := stock(t, DefaultConfig(), d)
 	s.Expect(spec("one"))
 	<-boots
 	await(t, s, "no blank", func(st Stats) bool { return st.Booting == 0 })
-	go func() { <-boots }()
 	if sb := begin(t, s, spec("one")); sb.Bound() != nil {
 		t.Error("what did not boot was handed out")
 	}
