@@ -47,7 +47,7 @@ func descriptorCheck() hansomapi.Check {
 		c.Status, c.Detail, c.Fix = "warning", "their limit is not known: "+err.Error(), "set it with ulimit -n 1048576 before the start"
 		return c
 	}
-	c.Detail = fmt.Sprintf("at most %d; an instance takes up to 11", limit.Cur)
+	c.Detail = fmt.Sprintf("at most %d; an instance takes up to 14", limit.Cur)
 	if limit.Cur < enoughDescriptors {
 		c.Status, c.Fix = "warning", "raise it with ulimit -n 1048576 before the start, or LimitNOFILE=1048576 in the systemd unit"
 	}
