@@ -78,7 +78,7 @@ type Server struct {
 
 // heapFloor is how much the collector counts as live beyond what is, in bytes: a small heap would be collected several times a second
 // under load. It is never touched, so that it takes no memory.
-const heapFloor = 32 << 20
+const heapFloor = 12 << 20
 
 // New opens the data directory and the listeners and wires all parts; nothing is served before Run. What it opened is closed
 // again when it fails.
