@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -250,6 +251,7 @@ func encode(query, answer *dnsmessage.Message, size int) []byte {
 	m := *answer
 	m.ID, m.Response, m.RecursionDesired, m.RecursionAvailable, m.OpCode = query.ID, true, query.RecursionDesired, true, query.OpCode
 	m.Questions = query.Questions
+	m.Answers, m.Authorities = slices.Clone(m.Answers), slices.Clone(m.Authorities) // Pack writes to them, and the answer may be kept
 	text, err := m.Pack()
 	if err == nil && len(text) <= size {
 		return text
