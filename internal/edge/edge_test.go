@@ -385,6 +385,28 @@ func TestShutdownWaitsForAnswers(t *testing.T) {
 }
 
 // A client that does not read holds up nobody else.
+func TestShutdownBeforeServe(t *testing.T) {
+	l, err := loop.New()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer l.Close()
+	s := New(&http.Server{}, []*loop.Loop{l}, slog.New(slog.DiscardHandler))
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
+	}
+	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener is open: %v", err)
+	}
+}
+
 func TestASlowReader(t *testing.T) {
 	big := bytes.Repeat([]byte("x"), 32<<20)
 	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {

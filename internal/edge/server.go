@@ -44,6 +44,11 @@ func (s *Server) Serve(l net.Listener) error {
 		return s.http.Serve(l)
 	}
 	s.mu.Lock()
+	if s.stopping.Load() { // before it has begun
+		s.mu.Unlock()
+		_ = l.Close()
+		return http.ErrServerClosed
+	}
 	s.listener = l
 	s.odd = &handed{addr: l.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}
 	s.mu.Unlock()
