@@ -279,18 +279,32 @@ func (w *web) deploy(t *testing.T, app, settings string) {
 	w.name, w.url = app+"-api", "http://"+app+".localhost:"+port
 }
 
-// hold sends n requests that are answered when all of them are in one process.
-func (w *web) hold(t *testing.T, n, together int) {
+// hold has n calls under way at once, and says how many instances there are then.
+func (w *web) hold(t *testing.T, n int) (instances int) {
 	t.Helper()
-	var calls sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var begun sync.WaitGroup
 	for range n {
-		calls.Go(func() {
-			if resp, text := w.do(t, "GET", fmt.Sprint("/hold?n=", together), nil); resp.StatusCode != 200 || text != "released" {
-				t.Errorf("%s %q", resp.Status, text)
+		begun.Go(func() {
+			r, err := http.NewRequestWithContext(ctx, "GET", w.url+"/events", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := w.browser.Do(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			context.AfterFunc(ctx, func() { resp.Body.Close() })
+			if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "data: hello\n" {
+				t.Errorf("%s %q %v", resp.Status, line, err)
 			}
 		})
 	}
-	calls.Wait()
+	begun.Wait()
+	return w.instances(t)
 }
 
 // As many calls share an instance as the manifest says; more start another; all end when idle.
@@ -298,18 +312,15 @@ func TestHTTPConcurrency(t *testing.T) {
 	s := start(t, func(c *server.Config) { c.Idle = 2 * time.Second })
 	w := &web{Server: s, lambda: client(t, s.API(), hansomtest.Credentials), browser: browser(t, s.EdgeAddr())}
 	w.deploy(t, "many", "concurrency: 200, ready: /echo")
-	w.hold(t, 200, 200)
-	if n := w.instances(t); n != 1 {
+	if n := w.hold(t, 200); n != 1 {
 		t.Errorf("%d instances for 200 calls", n)
 	}
 	w.deploy(t, "few", "concurrency: 5")
-	w.hold(t, 15, 5)
-	if n := w.instances(t); n != 3 {
+	if n := w.hold(t, 15); n != 3 {
 		t.Errorf("%d instances for 15 calls, 5 in each", n)
 	}
 	w.deploy(t, "default", "environment: {MODE: b}")
-	w.hold(t, 160, 80)
-	if n := w.instances(t); n != 2 {
+	if n := w.hold(t, 160); n != 2 {
 		t.Errorf("%d instances for 160 calls", n)
 	}
 	for end := time.Now().Add(30 * time.Second); w.instances(t) > 0; time.Sleep(50 * time.Millisecond) {

@@ -60,13 +60,6 @@ const server = http.createServer((req, res) => {
       for (const r of waiting) r.write('data: tick\n\n');
       res.end(String(waiting.length));
       return;
-    case '/hold': // until as many wait as the query says
-      waiting.push(res);
-      if (waiting.length >= Number(url.searchParams.get('n'))) {
-        for (const r of waiting) r.end('released');
-        waiting = [];
-      }
-      return;
     case '/exit':
       process.exit(3);
     case '/hang':
