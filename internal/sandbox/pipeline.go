@@ -78,7 +78,10 @@ type exchange struct {
 
 var exchanges = sync.Pool{New: func() any { return &exchange{wake: make(chan struct{}, 1)} }}
 
-var _ Link = (*Pipeline)(nil)
+var (
+	_ Link    = (*Pipeline)(nil)
+	_ Carrier = (*Pipeline)(nil)
+)
 
 // NewPipeline returns a link over the server's end of a runtime's socket. log takes the messages of LOG frames.
 func NewPipeline(conn *net.UnixConn, log LogFunc) *Pipeline {
@@ -102,6 +105,9 @@ func (l *Pipeline) Init(ctx context.Context, in *Init) error {
 	l.work.Go(l.read)
 	return nil
 }
+
+// CarriesFibers implements Carrier: with one slot the caller reads its answer itself. Init comes first.
+func (l *Pipeline) CarriesFibers() bool { return !l.many && l.first.CarriesFibers() }
 
 // Close closes the socket, which ends all invocations with ErrClosed.
 func (l *Pipeline) Close() error {

@@ -499,6 +499,9 @@ func TestPipelineOfOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.receive()
+	if many, _, _ := newPipeline(t); !link.CarriesFibers() || many.CarriesFibers() {
+		t.Error("one call is carried on its fiber, many are not")
+	}
 	a := begin(t, link, p, request("a", "1"), nil)
 	p.send(streamed(1, ""), chunkOf(1, strings.Repeat("a", 2*frame.Credit)), encode(frame.Header{Kind: frame.End, Stream: 1}, "")) // without credit
 	wantPayload(t, a, strings.Repeat("a", 2*frame.Credit))
