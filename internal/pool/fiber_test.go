@@ -58,3 +58,40 @@ func TestFibers(t *testing.T) {
 		}
 	}
 }
+
+// A function that prints more than its share waits off its loop, and so does what reads the rest of it.
+func TestFibersOfThosePrintingTooMuch(t *testing.T) {
+	r := newRecorder()
+	r.silent = true
+	var print sandbox.LogFunc
+	much := make([]byte, 32<<20)
+	d := &stub{invoke: func(_ *stubSandbox, req *sandbox.Request) (sandbox.Response, error) {
+		if string(req.Payload) == "print" {
+			print(req.ID, much)
+		}
+		return sandbox.Response{Payload: req.Payload}, nil
+	}}
+	p := newPool(t, d, r, func(_ *Config, d *Deps) {
+		d.Link = func(sb sandbox.Sandbox, _ *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
+			print = log
+			return carrier{sb.(*stubSandbox)}, nil
+		}
+	})
+	run := func(payload string) (detached int) {
+		f, inv := &fiber{}, call(id(1), payload)
+		inv.Fiber = f
+		if _, err := p.Run(context.Background(), version("f"), inv, nil); err != nil {
+			t.Fatal(err)
+		}
+		return f.detached
+	}
+	run("cold")
+	for n := 0; run("print") == 0; n++ {
+		if n > 10 {
+			t.Fatal("it prints on the loop, however much")
+		}
+	}
+	if run("print") < 2 || run("quiet") == 0 {
+		t.Error("a call of a function that is held up stayed on the loop")
+	}
+}

@@ -172,11 +172,13 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	}
 	if c, ok := inst.link.(sandbox.Carrier); active || !ok || !c.CarriesFibers() {
 		inv.Detach()
+	} else {
+		j.carried = inv
 	}
 	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
-	if err != nil || len(resp.Payload) > longAnswer {
-		inv.Detach() // to see how it ended, or to go through the answer, takes time
+	if err != nil || len(resp.Payload) > longAnswer || out.budget.Pause(end) > 0 {
+		inv.Detach() // to see how it ended, to go through the answer or to read what it printed takes time
 	}
 	if errors.Is(err, sandbox.ErrUndelivered) && !last {
 		out.finish(j)

@@ -49,9 +49,10 @@ type output struct {
 // journal is what is logged for one call.
 type journal struct {
 	id      string
-	place   int    // in output.calls
-	tailing bool   // keep the end of it
-	tail    []byte // the end, and a bit more
+	place   int                // in output.calls
+	tailing bool               // keep the end of it
+	tail    []byte             // the end, and a bit more
+	carried *hansom.Invocation // that is on a fiber; nil for others
 }
 
 // buffers serve every reader: an instance that is silent holds none.
@@ -108,11 +109,17 @@ func (o *output) follow() {
 
 // pause waits while the version has printed more than its share: the pipe fills, and holds up who prints.
 func (o *output) pause() {
-	if o.budget == nil {
-		return
-	}
 	if d := o.budget.Pause(time.Now()); d > 0 {
 		time.Sleep(d)
+	}
+}
+
+// detach lets a call on a fiber, whose link is what calls message, wait.
+func (o *output) detach() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if j := o.only(); j != nil && j.carried != nil {
+		j.carried.Detach()
 	}
 }
 
@@ -172,9 +179,7 @@ func (o *output) close() {
 // write cuts p into lines. o is locked.
 func (o *output) write(p []byte) {
 	now := time.Now()
-	if o.budget != nil {
-		o.budget.Spend(now, len(p), bytes.Count(p, []byte{'\n'}))
-	}
+	o.budget.Spend(now, len(p), bytes.Count(p, []byte{'\n'}))
 	for len(p) > 0 {
 		line, rest, found := bytes.Cut(p, []byte{'\n'})
 		if room := maxLine - len(o.partial); len(line) > room {
@@ -269,11 +274,12 @@ func (o *output) event(j *journal, at time.Time, message string) {
 // message logs what the runtime attributed to a request. It is the link's sandbox.LogFunc.
 func (o *output) message(requestID string, p []byte) {
 	p = bytes.TrimSuffix(p, []byte{'\n'})
-	o.pause()
 	now := time.Now()
-	if o.budget != nil {
-		o.budget.Spend(now, len(p), 1)
+	if d := o.budget.Pause(now); d > 0 {
+		o.detach()
+		time.Sleep(d)
 	}
+	o.budget.Spend(now, len(p), 1)
 	if o.publish != nil {
 		o.tell(sandbox.EventFunctionLog, now, text(p))
 	}

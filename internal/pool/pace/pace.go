@@ -15,7 +15,7 @@ const (
 	MaxPause = time.Second / 20 // at a time
 )
 
-// Budget of one version. Its zero value is full. It may be used by several goroutines.
+// Budget of one version. Its zero value is full, and nil is one without an end. It may be used by several goroutines.
 type Budget struct {
 	mu   sync.Mutex
 	paid time.Time // when all that has been printed will be paid for
@@ -23,6 +23,9 @@ type Budget struct {
 
 // Spend counts what has been printed.
 func (b *Budget) Spend(now time.Time, bytes, lines int) {
+	if b == nil {
+		return
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.paid.Before(now) {
@@ -33,6 +36,9 @@ func (b *Budget) Spend(now time.Time, bytes, lines int) {
 
 // Pause is how long to leave what else is printed in its pipe, where it holds up who prints it. It is 0 while the budget lasts.
 func (b *Budget) Pause(now time.Time) time.Duration {
+	if b == nil {
+		return 0
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.paid.Before(now) {
