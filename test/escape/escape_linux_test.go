@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hansomcloud/hansom/internal/sandbox/linux"
+	"github.com/hansomcloud/hansom/internal/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -80,14 +81,50 @@ func forbiddenCalls() []int {
 
 func TestEscape(t *testing.T) {
 	f := newFixture(t, nil)
-	t.Run("inside", f.testInside)
+	t.Run("bound", func(t *testing.T) { // the first instances; those that come later may find no blank
+		for _, function := range []string{"hostile-python", "hostile-python-slow", "hostile-node", "hostile-node-slow"} {
+			f.bound(t, function, "bound", "forked")
+		}
+	})
+	t.Run("inside", func(t *testing.T) { f.testInside(t, func(row) bool { return true }) })
 	t.Run("outside", f.testOutside)
 	t.Run("left behind", f.testLeftBehind)
 	t.Run("instances", f.testInstances)
+	t.Run("forked", func(t *testing.T) { // there has been a zygote for long
+		f.create(t, f.own, "late", "python", memory, 60)
+		f.bound(t, "late", "forked")
+	})
 }
 
-// testInside makes each attempt in a sandbox, and sees it refused.
-func (f *fixture) testInside(t *testing.T) {
+// TestEscapeBooted makes those attempts again that blanks and zygotes could answer differently, in instances that have booted.
+func TestEscapeBooted(t *testing.T) {
+	f := newFixture(t, func(c *server.Config) { c.Blanks, c.Zygotes = 0, false })
+	for _, function := range []string{"hostile-python", "hostile-node"} {
+		if a := f.attempt(t.Context(), function, "see how it was started"); a.Result != "booted" {
+			t.Errorf("%s: %+v", function, a)
+		}
+	}
+	doors := []string{"/proc", "shared code", "mounts", "processes", "between instances", "the connection to the server"}
+	f.testInside(t, func(r row) bool {
+		return (r.language == "python" || r.language == "node") && slices.Contains(doors, r.door)
+	})
+}
+
+// bound sees that a function's first instance is made of a blank.
+func (f *fixture) bound(t *testing.T, function string, how ...string) {
+	t.Helper()
+	f.awaitBlanks(t)
+	before := f.metric(t, `hansom_blank_starts_total{blank="used"}`)
+	if a := f.attempt(t.Context(), function, "see how it was started"); !slices.Contains(how, a.Result) {
+		t.Errorf("%s: %+v, want %v", function, a, how)
+	}
+	if n := f.metric(t, `hansom_blank_starts_total{blank="used"}`) - before; n != 1 {
+		t.Errorf("%s: %v blanks were used for its start", function, n)
+	}
+}
+
+// testInside makes each attempt that which is true for in a sandbox, and sees it refused.
+func (f *fixture) testInside(t *testing.T, which func(row) bool) {
 	rows := readRows(t)
 	t.Run("all", func(t *testing.T) {
 		for _, language := range []string{"go", "go/slow", "python", "python/slow", "node", "node/slow"} {
@@ -95,7 +132,7 @@ func (f *fixture) testInside(t *testing.T) {
 				t.Parallel()
 				function := "hostile-" + strings.ReplaceAll(language, "/", "-")
 				for _, r := range rows {
-					if r.language != language {
+					if r.language != language || !which(r) {
 						continue
 					}
 					t.Run(r.attempt, func(t *testing.T) {

@@ -110,6 +110,7 @@ func newFixture(t *testing.T, change func(*server.Config)) *fixture {
 		f.create(t, f.own, "hostile-"+language, language, memory, 60)
 		f.create(t, f.own, "hostile-"+language+"-slow", language, slowMemory, 1)
 	}
+	f.awaitBlanks(t)
 	f.event.Calls = forbiddenCalls()
 	f.event.Own = "arn:aws:lambda:us-east-1:000000000000:function:hostile-python"
 	f.victim(t)
@@ -127,6 +128,41 @@ func newFixture(t *testing.T, change func(*server.Config)) *fixture {
 		}
 	}
 	return f
+}
+
+// kinds of blanks that fit the functions: one for Python, and one for each memory size of Node.js.
+const kinds = 3
+
+// awaitBlanks waits until each function finds a blank, unless there are none.
+func (f *fixture) awaitBlanks(t *testing.T) {
+	t.Helper()
+	if f.Config.Blanks == 0 {
+		return
+	}
+	ready := func() bool {
+		return f.metric(t, `hansom_blanks{state="ready"}`) >= kinds && f.metric(t, `hansom_blanks{state="booting"}`) == 0
+	}
+	for deadline := time.Now().Add(time.Minute); !ready(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("there are no blanks within a minute")
+		}
+	}
+}
+
+// metric is the value of a metric with its labels.
+func (f *fixture) metric(t *testing.T, name string) (value float64) {
+	t.Helper()
+	resp, err := http.Get(f.API() + "/_hansom/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	_, after, found := strings.Cut(string(text), "\n"+name+" ")
+	if _, scanned := fmt.Sscan(after, &value); err != nil || scanned != nil || !found {
+		t.Fatalf("metric %s: %v, %v", name, err, scanned)
+	}
+	return value
 }
 
 // build makes the programs.

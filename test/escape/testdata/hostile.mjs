@@ -107,6 +107,7 @@ const attempts = {
     s.on('error', (err) => { s.close(); reject(err) })
     s.send('x', 9, '192.0.2.1', (err) => { s.close(); err ? reject(err) : resolve() })
   }),
+  'see how it was started': () => [fs.readFileSync('/proc/self/environ', 'utf8').includes('AWS_LAMBDA_FUNCTION_NAME=') ? 'booted' : 'bound', ''],
   'find foreign variables in its environment': (e) => {
     const names = new Set([...Object.keys(process.env), ...fs.readFileSync('/proc/self/environ', 'utf8').split('\0').filter(Boolean).map((v) => v.split('=')[0])])
     return found([...names].filter((n) => !own.test(n)).concat(Object.values(process.env).filter((v) => v.includes(e.data) || v.includes('escape-victim'))))

@@ -494,6 +494,16 @@ def none(e):
     return "none"
 
 
+@attempt("see how it was started")
+def started(e):
+    """A program that was bound or forked does not find its own name where the kernel keeps what a process was started with."""
+    with open("/proc/self/cmdline", "rb") as f:
+        if b"zygote" in f.read():
+            return "forked"
+    with open("/proc/self/environ", "rb") as f:
+        return "booted" if b"AWS_LAMBDA_FUNCTION_NAME=" in f.read() else "bound"
+
+
 @attempt("draw lots")
 def lots(e):
     """What an instance draws, and what it sees of the files that others have made at the same time."""
