@@ -109,14 +109,15 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	// Whatever the init is at, a signal ends it; then the control socket reads EOF.
 	stop := context.AfterFunc(ctx, b.interrupt)
-	// What loads code only when it is told to can boot meanwhile.
+	// What loads code only when it is told to can boot meanwhile. What is forked has the zygote's network until its init is ready.
 	connected := make(chan error, 1)
-	if spec.Internet && spec.Frames && len(spec.Extend) == 0 {
-		go func() { connected <- b.Connect() }()
-	} else if spec.Internet {
-		err = b.Connect()
+	switch {
+	case !spec.Internet || b.forked:
 		connected <- nil
-	} else {
+	case spec.Frames && len(spec.Extend) == 0:
+		go func() { connected <- b.Connect() }()
+	default:
+		err = b.Connect()
 		connected <- nil
 	}
 	if err == nil {
@@ -125,7 +126,11 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	if err == nil {
 		err = b.ready(spec)
 	}
-	if e := <-connected; err == nil && !errors.Is(e, sandbox.ErrClosed) { // a tree that has ended already was started
+	e := <-connected
+	if err == nil && spec.Internet && b.forked {
+		e = b.Connect()
+	}
+	if err == nil && !errors.Is(e, sandbox.ErrClosed) { // a tree that has ended already was started
 		err = e
 	}
 	if !stop() {

@@ -2,6 +2,7 @@ package linux
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -97,6 +98,7 @@ func TestManyConnected(t *testing.T) {
 }
 
 func (b *box) attachedTo() netip.Addr { return b.address.Addr }
+func (b *box) wasForked() bool        { return b.forked }
 
 // TestConnect: a sandbox that runs can be connected, once.
 func TestConnect(t *testing.T) {
@@ -126,6 +128,32 @@ func TestConnect(t *testing.T) {
 		<-sb.Done()
 		sb.Kill()
 		sb.Output().Close()
+	}
+}
+
+// TestForkedConnected: what is forked is connected itself, and not the zygote, whose network it leaves.
+func TestForkedConnected(t *testing.T) {
+	if !ownNetwork(t) {
+		return
+	}
+	d := openInspecting(t)
+	const program = "import socket, time\nfor _ in range(1000):\n    if len(socket.if_nameindex()) > 1: break\n    time.sleep(0.01)\nprint(len(socket.if_nameindex()))"
+	for i := range 20 {
+		spec := sandbox.Spec{ID: fmt.Sprintf("c%d", i), Command: []string{"/inspect", program}, Dir: "/tmp", Memory: 128 << 20, Tmp: 16 << 20, Fork: d.fork,
+			Internet: true, Frames: true}
+		sb, err := d.Driver.Start(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := io.ReadAll(sb.Output())
+		if forked := sb.(interface{ wasForked() bool }).wasForked(); !forked || err != nil || string(out) != "2\n" {
+			t.Errorf("start %d has %s interfaces; forked: %v, %v", i, out, forked, err)
+		}
+		sb.Kill()
+		sb.Output().Close()
+		if t.Failed() {
+			return
+		}
 	}
 }
 

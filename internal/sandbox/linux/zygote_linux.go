@@ -20,10 +20,10 @@ import (
 
 // fork has a zygote clone the init with files, which are those of clone, and its command. It returns false when there is none that
 // could: the init must be started then, and will start the command. Programs of Spec.Extend start before the command does, and
-// would see one that still has rights.
+// would see one that still has rights. One that does not wait to be told would start before it is connected.
 func (b *box) fork(ctx context.Context, spec sandbox.Spec, files []uintptr) (bool, error) {
 	d := b.driver
-	if spec.Fork == nil || d.zygotes == nil || len(spec.Extend) > 0 {
+	if spec.Fork == nil || d.zygotes == nil || len(spec.Extend) > 0 || spec.Internet && !spec.Frames {
 		return false, nil
 	}
 	dir, tasks, err := b.group.Entries()
