@@ -1,7 +1,7 @@
 package e2e
 
 import (
-	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
@@ -21,7 +21,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-// TestBurst starts many functions at once, each for the first time. Each answers with its own name.
+// TestBurst starts many functions at once, each for the first time. Each answers with its own name, and draws lots of its own.
 // HANSOM_BURST sets how many (40), and has the time and the CPU that it takes logged; HANSOM_BURST_RUNTIME the runtime.
 func TestBurst(t *testing.T) {
 	n := 40
@@ -29,12 +29,12 @@ func TestBurst(t *testing.T) {
 		n, _ = strconv.Atoi(text)
 	}
 	rt := python311
-	code := "import os\ndef handler(event, context):\n    return os.environ['NAME'] + context.function_name + str(os.getpid())\n"
+	code := testdata(t, "draw.py")
 	if text := os.Getenv("HANSOM_BURST_RUNTIME"); text != "" {
 		rt = types.Runtime(text)
-		code = "exports.handler = async (event, context) => process.env.NAME + context.functionName + process.pid\n"
+		code = testdata(t, "draw.js")
 	}
-	s := start(t, func(c *server.Config) { c.Memory, c.Zygotes = 1<<20, os.Getenv("HANSOM_ZYGOTES") != "false" })
+	s := start(t, func(c *server.Config) { c.Memory = 1 << 20 })
 	c := client(t, s.API(), hansomtest.Credentials)
 	for i := range n {
 		name := fmt.Sprintf("burst%d", i)
@@ -46,13 +46,16 @@ func TestBurst(t *testing.T) {
 	}
 	before, busy, began := cpu(), machine(), time.Now()
 	var wg sync.WaitGroup
-	times := make([]time.Duration, n)
+	times, answers := make([]time.Duration, n), make([]struct {
+		Name  string
+		Draws []string
+	}, n)
 	for i := range n {
 		wg.Go(func() {
 			name := fmt.Sprintf("burst%d", i)
 			out, err := c.Invoke(t.Context(), &lambda.InvokeInput{FunctionName: aws.String(name)})
 			times[i] = time.Since(began)
-			if err != nil || out.FunctionError != nil || !bytes.Contains(out.Payload, []byte("I am "+name)) {
+			if err != nil || out.FunctionError != nil || json.Unmarshal(out.Payload, &answers[i]) != nil || answers[i].Name != "I am "+name {
 				t.Errorf("%s: %v", name, err)
 				if out != nil {
 					t.Errorf("%s", out.Payload)
@@ -61,6 +64,15 @@ func TestBurst(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	drawn := map[string]int{}
+	for i, a := range answers {
+		for _, draw := range a.Draws {
+			if other, ok := drawn[draw]; ok {
+				t.Errorf("functions %d and %d both drew %s", other, i, draw)
+			}
+			drawn[draw] = i
+		}
+	}
 	if os.Getenv("HANSOM_BURST") != "" {
 		slices.Sort(times)
 		took := time.Since(began)

@@ -47,13 +47,18 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// start runs a server with the driver that HANSOM_DRIVER names, else with the best one that works here.
+// start runs a server with the driver that HANSOM_DRIVER names, else with the best one that works here. HANSOM_BLANKS=0 and
+// HANSOM_ZYGOTES=false let interpreters boot.
 func start(t testing.TB, change func(*server.Config)) *hansomtest.Server {
 	t.Helper()
 	return hansomtest.Start(t, func(c *server.Config) {
 		if driver := os.Getenv("HANSOM_DRIVER"); driver != "" {
 			c.Driver = driver
 		}
+		if os.Getenv("HANSOM_BLANKS") == "0" {
+			c.Blanks = 0
+		}
+		c.Zygotes = os.Getenv("HANSOM_ZYGOTES") != "false"
 		if change != nil {
 			change(c)
 		}
