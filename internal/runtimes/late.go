@@ -10,7 +10,7 @@ var (
 	readAtBoot = map[Family][]string{
 		Node: {"LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "GCONV_PATH", "LOCPATH", // of the C library and OpenSSL
 			"LANG", "ICU_DATA", "UV_THREADPOOL_SIZE", "UV_USE_IO_URING", "NODE_"},
-		Python: {"LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "GCONV_PATH", "LOCPATH", "PYTHON"},
+		Python: {"LD_", "LC_", "GLIBC_", "MALLOC_", "OPENSSL_", "GCONV_PATH", "LOCPATH", "LANG", "PYTHON"},
 	}
 	// readLater begin like the above, but are read when they are needed, or by programs.
 	readLater = []string{"NODE_ENV", "NODE_PATH", "NODE_TLS_REJECT_UNAUTHORIZED", "NODE_CONFIG", "NODE_CONFIG_DIR", "NODE_CONFIG_ENV", "NODE_APP_INSTANCE"}

@@ -11,8 +11,8 @@ func TestLate(t *testing.T) {
 		{Node, "OWN", true}, {Node, "TZ", true}, {Node, "NODE_ENV", true}, {Node, "NODE_PATH", true}, {Node, "AWS_REGION", true}, {Node, "LANGUAGES", true},
 		{Node, "NODE_OPTIONS", false}, {Node, "NODE_EXTRA_CA_CERTS", false}, {Node, "UV_THREADPOOL_SIZE", false}, {Node, "LANG", false}, {Node, "LC_ALL", false},
 		{Node, "LD_PRELOAD", false}, {Node, "PYTHONPATH", true}, {Node, Wrapper, false}, {Node, "OPENSSL_CONF", false},
-		{Python, "OWN", true}, {Python, "TZ", true}, {Python, "LANG", true}, {Python, "NODE_OPTIONS", true},
-		{Python, "PYTHONPATH", false}, {Python, "PYTHONHASHSEED", false}, {Python, "LC_CTYPE", false}, {Python, "LD_LIBRARY_PATH", false}, {Python, Wrapper, false},
+		{Python, "OWN", true}, {Python, "TZ", true}, {Python, "NODE_OPTIONS", true},
+		{Python, "PYTHONPATH", false}, {Python, "PYTHONHASHSEED", false}, {Python, "LANG", false}, {Python, "LC_CTYPE", false}, {Python, "LD_LIBRARY_PATH", false}, {Python, Wrapper, false},
 	} {
 		r := &Runtime{Family: c.family, Frames: true}
 		if got := r.Late(map[string]string{"ANY": "", c.name: "x"}); got != c.want {

@@ -27,7 +27,7 @@ func TestZygote(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		for _, name := range []string{"PYTHONPATH", "PYTHONHASHSEED", "LD_PRELOAD", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "LC_ALL", "GLIBC_TUNABLES", Wrapper} {
+		for _, name := range []string{"PYTHONPATH", "PYTHONHASHSEED", "LD_PRELOAD", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "LC_ALL", "LANG", "GLIBC_TUNABLES", Wrapper} {
 			if r.Zygote(map[string]string{name: "x"}) != nil {
 				t.Errorf("a function that sets %s does not boot", name)
 			}
