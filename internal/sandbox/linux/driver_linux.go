@@ -132,6 +132,12 @@ func memoryFile(name string, contents []byte) (*os.File, error) {
 	if err == unix.EINVAL { // before Linux 6.3 all of them were executable
 		fd, err = unix.MemfdCreate(name, flags)
 	}
+	if err == nil {
+		// Whoever is cloned to run it puts its own descriptors at the low numbers first.
+		low := fd
+		fd, err = unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, 64)
+		unix.Close(low)
+	}
 	if err != nil {
 		return nil, os.NewSyscallError("memfd_create", err)
 	}
