@@ -80,8 +80,9 @@ type kind struct {
 	spec    sandbox.Spec // what a blank of it is prepared with, but for the id
 	ready   []*blank     // the oldest first
 	booting int
-	out     int     // starts since the stock was full
-	need    float64 // of which so many have come at once, lately
+	out     int       // starts since the stock was full, or since began
+	began   time.Time // of starts that count as coming at once
+	need    float64   // so many have come at once, lately
 	last    time.Time
 	bytes   int64         // that one uses
 	boot    time.Duration // that one took
@@ -98,6 +99,7 @@ const (
 	guess     = 48 << 20         // bytes of a blank before the first of its kind has been measured
 	limit     = 256 << 20        // bytes that a blank may use
 	bootLimit = 30 * time.Second // for a machine with more to do than it can
+	atOnce    = 2 * time.Second  // starts within come at once: a steady stream of them is no burst, however long it lasts
 )
 
 // New returns a stock that is empty. Run must run beside it, and Fit be called once at least.
@@ -139,6 +141,9 @@ func (s *Stock) take(spec sandbox.Spec) *blank {
 	defer s.mu.Unlock()
 	defer s.notify()
 	k := s.kind(spec)
+	if k.last.Sub(k.began) >= atOnce {
+		k.out, k.began = 0, k.last
+	}
 	k.out++
 	k.need = max(k.need, float64(k.out))
 	if len(k.ready) == 0 {

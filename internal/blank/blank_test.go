@@ -267,3 +267,19 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d kinds are remembered", len(s.kinds))
 	}
 }
+
+// A steady stream of starts that boots cannot keep up with is no burst: what is wanted does not grow as long as it lasts.
+func TestSteadyDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(DefaultConfig(), driver(fake.Script{}), slog.New(slog.DiscardHandler))
+		defer s.Close()
+		s.Fit(1<<40, 1<<40)
+		for range 1000 {
+			s.take(spec("steady"))
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := s.kind(spec("steady")).missing(); n < 10 || n > 20 {
+			t.Errorf("%d blanks are missing after 10 starts a second", n)
+		}
+	})
+}

@@ -69,10 +69,15 @@ func prepare(ctx context.Context, s *rig.Server, dir string) (*mix, error) {
 		}
 	}
 	_, err = s.Client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("crash"), Timeout: aws.Int32(1)})
+	if err == nil {
+		err = m.updated(ctx, "crash")
+	}
 	if err != nil {
 		return nil, err
 	}
-	return m, m.updated(ctx, "crash")
+	// As many calls at once in an instance.
+	manifest := "name: many\nfunctions:\n  f: {runtime: nodejs22.x, code: ., handler: app.handler, concurrency: 4}\n"
+	return m, s.Deploy(ctx, filepath.Join(dir, "many"), "", map[string]string{"app.js": rig.NodeHello, "hansom.yaml": manifest})
 }
 
 // cycle runs the mix for d, and returns when all of it has ended.
@@ -90,7 +95,7 @@ func (m *mix) cycle(ctx context.Context, d time.Duration) {
 			}
 		})
 	}
-	for _, name := range []string{"node", "python", "go"} {
+	for _, name := range []string{"node", "python", "go", "many-f"} {
 		for range 2 {
 			again("call "+name, 5*time.Millisecond, func(ctx context.Context) error { return m.call(ctx, name) })
 		}
@@ -232,11 +237,13 @@ func (m *mix) life(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// It boots while the function is removed.
+	_, provision := c.PutProvisionedConcurrencyConfig(ctx, &lambda.PutProvisionedConcurrencyConfigInput{FunctionName: &name, Qualifier: version.Version, ProvisionedConcurrentExecutions: aws.Int32(1)})
 	_, alias := c.CreateAlias(ctx, &lambda.CreateAliasInput{FunctionName: &name, Name: aws.String("live"), FunctionVersion: version.Version})
 	called := m.call(ctx, name+":live")
 	_, url := m.server.URL(ctx, name)
 	_, remove := c.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
-	return errors.Join(alias, called, url, remove)
+	return errors.Join(provision, alias, called, url, remove)
 }
 
 // layer publishes a layer, calls a function that has it, and removes both.

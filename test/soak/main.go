@@ -40,8 +40,9 @@ func run(ctx context.Context, bin, heap string, duration, cycle time.Duration) (
 		return err
 	}
 	defer os.RemoveAll(dir)
-	// Idle instances and unreferenced code go soon, so that every cycle sees the whole of their life.
-	s, err := rig.StartServer(bin, filepath.Join(dir, "data"), "--run-dir", filepath.Join(dir, "run"), "--idle", "2s", "--code-grace", "1s", "--log-size", "1")
+	// Idle instances and unreferenced code go soon, so that every cycle sees the whole of their life. As many blanks wait at every
+	// rest: without a limit their number follows how much the machine had done before.
+	s, err := rig.StartServer(bin, filepath.Join(dir, "data"), "--run-dir", filepath.Join(dir, "run"), "--idle", "2s", "--code-grace", "1s", "--log-size", "1", "--blanks", "20")
 	if err != nil {
 		return err
 	}

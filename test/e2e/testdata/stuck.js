@@ -10,7 +10,10 @@ exports.slow = async (event) => {
 // Prints as much as it is let.
 exports.print = async (event) => {
   const line = 'x'.repeat(200000)
-  for (const end = Date.now() + Number(event.queryStringParameters?.ms ?? 0); Date.now() < end;) console.log(line)
+  for (const end = Date.now() + Number(event.queryStringParameters?.ms ?? 0); Date.now() < end;) {
+    console.log(line)
+    await new Promise(setImmediate) // for it to go out
+  }
   return 'printed'
 }
 
