@@ -23,6 +23,8 @@ import (
 const (
 	readSize = 4 << 10  // bytes of a connection's buffer to begin with
 	keepSize = 16 << 10 // a larger buffer is not kept
+
+	maxServed = 16 // requests that a client has sent ahead which are served before others of the loop have their turn
 )
 
 // buffers are those of idle connections, which hold none.
@@ -40,6 +42,7 @@ type conn struct {
 	buf      *[]byte     // nil while there is nothing unread
 	r, w     int         // (*buf)[r:w] is unread
 	drained  bool        // the last read took all that was there
+	served   int         // requests since the last wait
 	ended    atomic.Bool // the client has ended its side
 	idle     atomic.Bool // waits for a request
 	request  request
@@ -66,6 +69,10 @@ func (c *conn) run(f *loop.Fiber) {
 		err = c.next(deadline)
 		f.Attach()
 		deadline = time.Time{}
+		if c.served++; c.served >= maxServed {
+			c.served = 0
+			f.Yield()
+		}
 	}
 	if c.watch != nil {
 		c.watch.Close()
@@ -173,6 +180,7 @@ func (c *conn) head(deadline time.Time) (end int, err error) {
 func (c *conn) fill(n int, deadline time.Time) error {
 	for {
 		if c.drained && !c.ended.Load() {
+			c.served = 0
 			if err := c.watch.Wait(c.fiber, deadline); err != nil {
 				return err
 			}

@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -539,4 +541,41 @@ func BenchmarkAnswer(b *testing.B) {
 		_, _ = w.Write(body)
 		w.finish()
 	}
+}
+
+// A client that always has sent more requests holds up no other.
+func TestAFloodOfRequests(t *testing.T) {
+	const text, most = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100000
+	var served atomic.Int64
+	var flood net.Conn
+	begun := make(chan struct{})
+	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/other" {
+			fmt.Fprint(w, served.Load())
+			return
+		}
+		if n := served.Add(1); n == 1 {
+			close(begun)
+		} else if n > most {
+			return
+		}
+		_, _ = io.WriteString(flood, text) // before the last one is read
+	}, nil)
+	var err error
+	if flood, err = net.Dial("tcp", addr); err != nil {
+		t.Fatal(err)
+	}
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(io.Discard, flood) })
+	if _, err := io.WriteString(flood, strings.Repeat(text, 2000)); err != nil { // several buffers
+		t.Fatal(err)
+	}
+	<-begun
+	answer := exchange(t, addr, "GET /other HTTP/1.1\r\nHost: x\r\n\r\n", 1)
+	_, body, _ := strings.Cut(answer, "\r\n\r\n")
+	if n, err := strconv.Atoi(body); err != nil || n > most {
+		t.Errorf("answered after %s other requests, %v", body, err)
+	}
+	flood.Close()
+	reading.Wait()
 }

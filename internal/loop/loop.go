@@ -45,3 +45,12 @@ func (f *Fiber) Attach() {
 		f.yield(struct{}{}) // to the goroutine that gave the loop away, which posts the fiber
 	}
 }
+
+// Yield lets others of the loop go first: a fiber that finds all that it asks for without waiting has to. It has no effect on a
+// detached fiber.
+func (f *Fiber) Yield() {
+	if !f.detached {
+		f.loop.again(f)
+		f.yield(struct{}{})
+	}
+}

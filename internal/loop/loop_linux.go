@@ -37,6 +37,7 @@ type Loop struct {
 	// Of the goroutine that has the loop, and of fibers that are not detached.
 	events   [128]syscall.EpollEvent
 	at, n    int    // events[at:n] are not handled yet
+	turns    int    // of posted fibers since events were asked for
 	timed    *Fiber // those that wait with a deadline
 	earliest time.Time
 }
@@ -133,6 +134,13 @@ func (l *Loop) rouse() {
 	}
 }
 
+// again resumes f when others have had their turn.
+func (l *Loop) again(f *Fiber) {
+	l.mu.Lock()
+	l.post(f)
+	l.mu.Unlock()
+}
+
 // takeOver gives the loop to another goroutine.
 func (l *Loop) takeOver() { go l.run() }
 
@@ -147,7 +155,9 @@ func (l *Loop) run() {
 			}
 		}
 		l.mu.Lock()
-		if n := len(l.posted); n > 0 {
+		n := len(l.posted)
+		if n > 0 && l.turns < maxTurns {
+			l.turns++
 			f := l.posted[0]
 			copy(l.posted, l.posted[1:])
 			l.posted[n-1] = nil
@@ -164,16 +174,22 @@ func (l *Loop) run() {
 			close(l.done)
 			return
 		}
-		l.asleep = true
+		l.asleep = n == 0
 		l.mu.Unlock()
-		l.wait()
+		l.wait(n == 0)
 	}
 }
 
-// wait takes the next events.
-func (l *Loop) wait() {
+// maxTurns of posted fibers come before a look at events: fibers that yield all the time do not keep others from their descriptors.
+const maxTurns = 64
+
+// wait takes the next events; those that are there already unless block is true.
+func (l *Loop) wait(block bool) {
+	l.turns = 0
 	timeout := -1
-	if !l.earliest.IsZero() {
+	if !block {
+		timeout = 0
+	} else if !l.earliest.IsZero() {
 		timeout = max(int((time.Until(l.earliest)+time.Millisecond-1)/time.Millisecond), 0)
 	}
 	n, _ := syscall.EpollWait(l.epoll, l.events[:], timeout) // EINTR is no event
@@ -181,7 +197,7 @@ func (l *Loop) wait() {
 	l.mu.Lock()
 	l.asleep = false
 	l.mu.Unlock()
-	if timeout >= 0 && !time.Now().Before(l.earliest) {
+	if timeout >= 0 && !l.earliest.IsZero() && !time.Now().Before(l.earliest) {
 		l.expire(time.Now())
 	}
 }

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -224,4 +225,33 @@ func BenchmarkTurn(b *testing.B) {
 		_, _ = syscall.Read(peer, p[:])
 	}
 	_ = syscall.Shutdown(peer, syscall.SHUT_RDWR)
+}
+
+// Fibers that never wait leave those alone that do.
+func TestYield(t *testing.T) {
+	l := newLoop(t)
+	w, fd, peer := pair(t, l, nil)
+	var over atomic.Bool
+	var hogs sync.WaitGroup
+	for range 2 {
+		hogs.Add(1)
+		_ = l.Go(func(f *Fiber) {
+			defer hogs.Done()
+			for !over.Load() {
+				f.Yield()
+			}
+		})
+	}
+	go send(t, peer, "x")
+	do(t, l, func(f *Fiber) {
+		var b [1]byte
+		if n, err := read(f, w, fd, b[:]); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+		if err := w.Wait(f, time.Now().Add(time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	})
+	over.Store(true)
+	hogs.Wait()
 }

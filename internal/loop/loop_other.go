@@ -29,6 +29,7 @@ func (l *Loop) Close()                             {}
 func (l *Loop) Go(func(*Fiber)) error              { return errUnsupported }
 func (l *Loop) Watch(int, func()) (*Watch, error)  { return nil, errUnsupported }
 func (l *Loop) takeOver()                          {}
+func (l *Loop) again(*Fiber)                       {}
 func (w *Watch) Loop() *Loop                       { return w.loop }
 func (w *Watch) Close()                            {}
 func (w *Watch) Wait(*Fiber, time.Time) error      { return errUnsupported }

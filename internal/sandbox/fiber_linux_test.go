@@ -190,3 +190,43 @@ func TestCloseDuringACallOnAFiber(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A runtime that always has sent more holds up no other fiber, and its call ends in time.
+func TestARuntimeThatFloodsAFiber(t *testing.T) {
+	server, file, err := sandbox.Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	message := append(frame.AppendHeader(nil, frame.Header{Kind: frame.Log, Length: 1}), 'x')
+	const most = 3000000
+	n := 0
+	link := sandbox.NewFrameLink(server, func(string, []byte) {
+		if n++; n < most {
+			_, _ = file.Write(message)
+		}
+	})
+	defer link.Close()
+	l, err := loop.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := file.Write(message); err != nil {
+		t.Fatal(err)
+	}
+	began, ended, turn := make(chan struct{}), make(chan error, 1), make(chan int, 1)
+	_ = l.Go(func(f *loop.Fiber) {
+		close(began)
+		_, err := link.Invoke(event(f, "x", 200*time.Millisecond), nil)
+		ended <- err
+	})
+	<-began
+	_ = l.Go(func(*loop.Fiber) { turn <- n })
+	if err := <-ended; !errors.Is(err, os.ErrDeadlineExceeded) || n == most {
+		t.Errorf("the call ended with %v after %d messages", err, n)
+	}
+	if n := <-turn; n == most {
+		t.Error("another fiber had to wait for its end")
+	}
+}
