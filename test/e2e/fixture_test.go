@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // start runs a server with the driver that HANSOM_DRIVER names, else with the best one that works here. HANSOM_BLANKS=0 and
-// HANSOM_ZYGOTES=false let interpreters boot.
+// HANSOM_ZYGOTES=false let interpreters boot; with HANSOM_BLANKS=ready each function that create makes finds a blank.
 func start(t testing.TB, change func(*server.Config)) *hansomtest.Server {
 	t.Helper()
 	return hansomtest.Start(t, func(c *server.Config) {
@@ -168,6 +168,19 @@ func create(t testing.TB, c *lambda.Client, name string, runtime types.Runtime, 
 		t.Fatal(err)
 	}
 	waitActive(t, c, name)
+	if os.Getenv("HANSOM_BLANKS") != "ready" {
+		return
+	}
+	state := func(name string) string {
+		_, text := get(t, http.DefaultClient, aws.ToString(c.Options().BaseEndpoint)+"/_hansom/metrics")
+		_, value, _ := strings.Cut(text, "\nhansom_blanks{state=\""+name+"\"} ")
+		value, _, _ = strings.Cut(value, "\n")
+		return value
+	}
+	// A function of a runtime without them waits for nothing.
+	for end := time.Now().Add(5 * time.Second); (state("booting") != "0" || state("ready") == "0") && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func waitActive(t testing.TB, c *lambda.Client, name string) {
