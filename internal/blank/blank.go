@@ -63,16 +63,17 @@ type Stock struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
-	mu     sync.Mutex
-	kinds  map[string]*kind
-	free   int64     // bytes of memory that instances leave
-	share  int64     // bytes that blanks may use of it
-	quiet  time.Time // nothing boots before: calls come first
-	since  time.Time // quiet has been put off since then
-	later  time.Time // nor before this, after a boot that failed
-	broken error     // why no blank is made any more
-	closed bool
-	stats  Stats
+	mu       sync.Mutex
+	kinds    map[string]*kind
+	free     int64     // bytes of memory that instances leave
+	share    int64     // bytes that blanks may use of it
+	quiet    time.Time // nothing boots before: calls come first
+	since    time.Time // quiet has been put off since then
+	starting int       // starts without a blank under way, which come first too
+	later    time.Time // nor before this, after a boot that failed
+	broken   error     // why no blank is made any more
+	closed   bool
+	stats    Stats
 }
 
 // kind is what boots alike.
@@ -117,6 +118,7 @@ func (s *Stock) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, 
 	for {
 		b := s.take(spec)
 		if b == nil {
+			defer s.begin()()
 			return s.Driver.Start(ctx, spec)
 		}
 		err := b.Bind(ctx, spec)
@@ -156,6 +158,22 @@ func (s *Stock) take(spec sandbox.Spec) *blank {
 	s.stats.Used++
 	s.hold(useHold)
 	return b
+}
+
+// begin counts a start without a blank until it is over.
+func (s *Stock) begin() (over func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.starting--; s.starting == 0 {
+			s.since = s.now() // what was started still boots
+			s.hold(missHold)
+			s.notify()
+		}
+	}
 }
 
 // Expect says that a sandbox like spec may be started soon: there will be a blank for it.

@@ -222,6 +222,27 @@ func TestBootFails(t *testing.T) {
 	}
 }
 
+// TestStartsGoFirst: no blank is booted while a start without one is under way.
+func TestStartsGoFirst(t *testing.T) {
+	var s *Stock
+	during := true
+	s = New(DefaultConfig(), driver(fake.Script{Start: func(context.Context) error {
+		_, during = s.due()
+		return nil
+	}}), slog.New(slog.DiscardHandler))
+	s.Fit(1<<40, 1<<40)
+	begin(t, s, spec("one"))
+	if during {
+		t.Error("a blank is to be booted while the start is under way")
+	}
+	if _, wanted := s.due(); !wanted {
+		t.Error("no blank is to be booted after it")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // refusing cannot bind.
 type refusing struct{ *fake.Driver }
 

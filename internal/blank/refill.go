@@ -84,7 +84,7 @@ func (s *Stock) Run(ctx context.Context) error {
 func (s *Stock) due() (wait time.Duration, wanted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.neediest() == nil {
+	if s.starting > 0 || s.neediest() == nil {
 		return 0, false
 	}
 	return max(s.quiet.Sub(s.now()), s.later.Sub(s.now())), true

@@ -123,9 +123,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	if f := external(rt, &spec); f != nil {
 		return p.notStarted(v, spec.ID, phase, f)
 	}
-	ctx, cancel := context.WithTimeout(p.ctx, limit)
-	defer cancel()
-	if inst.sandbox, err = p.deps.Driver.Start(ctx, spec); err != nil {
+	if inst.sandbox, err = p.deps.Driver.Start(p.ctx, spec); err != nil {
 		if p.closed.Load() {
 			return nil, nil, errDraining()
 		}
@@ -134,6 +132,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 		}
 		return p.noEntrypoint(v, spec.ID, phase, err)
 	}
+	// Not before: in a burst starts wait for each other, which is not the function's fault.
+	ctx, cancel := context.WithTimeout(p.ctx, limit)
+	defer cancel()
 	inst.over = inst.sandbox.Done()
 	if gate, ok := inst.sandbox.(sandbox.Gate); ok && len(spec.Extend) > 0 {
 		inst.over = gate.Ended()

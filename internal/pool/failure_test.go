@@ -279,6 +279,17 @@ func TestInitTimeout(t *testing.T) {
 	})
 }
 
+// TestSlowStart: what the driver takes, in a burst mostly for its turn, is not the time that a function has to initialise.
+func TestSlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &stub{onStart: func() { time.Sleep(time.Minute) }}
+		p := newPool(t, d, newRecorder(), nil)
+		if res := mustRun(t, p, version("f"), id(1), "1"); res.FunctionError != "" {
+			t.Errorf("%s", res.Payload)
+		}
+	})
+}
+
 func TestNoBootstrap(t *testing.T) {
 	r := newRecorder()
 	r.runtime, r.code = runtimes.Runtime{Identifier: "provided.al2023", Family: runtimes.Provided}, t.TempDir()

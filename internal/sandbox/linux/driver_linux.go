@@ -53,6 +53,7 @@ type Driver struct {
 	idle   chan struct{} // closed when the spawning thread has ended
 	turned chan struct{} // closed when keepTurns has
 	binder *binder       // nil where nothing can be bound into a sandbox that runs
+	turns  turnstile     // of starts
 
 	net     *network.Network
 	offline error // why there is no net
@@ -72,7 +73,7 @@ var _ sandbox.Driver = (*Driver)(nil)
 // New opens the driver: it removes what dead servers left behind, takes an id and a range of user ids and tries a sandbox. An
 // error of kind Unavailable says what this host or this user lacks.
 func New(cfg Config, log *slog.Logger) (*Driver, error) {
-	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), idle: make(chan struct{}), turned: make(chan struct{})}
+	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), turns: newTurnstile(), idle: make(chan struct{}), turned: make(chan struct{})}
 	go d.spawner()
 	go d.keepTurns()
 	err := d.open()
@@ -241,10 +242,16 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if err := check(spec); err != nil {
 		return nil, err
 	}
-	b, err := d.launch(ctx, spec)
+	leave, err := d.turns.pass(ctx)
 	if err != nil {
 		return nil, err
 	}
+	b, err := d.launch(ctx, spec)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	b.leaveWhenBooted(spec, leave)
 	return b.able(), nil
 }
 
@@ -271,11 +278,16 @@ func (d *Driver) launch(ctx context.Context, spec sandbox.Spec) (*box, error) {
 	if spec.Internet && d.net == nil {
 		return nil, d.noInternet()
 	}
-	b, err := d.start(ctx, spec)
+	limited, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	b, err := d.start(limited, spec)
 	if err != nil {
 		var e *hansom.Error
-		if ctx.Err() != nil || errors.As(err, &e) {
+		switch {
+		case ctx.Err() != nil || errors.As(err, &e):
 			return nil, err
+		case limited.Err() != nil:
+			return nil, hansom.Errorf(hansom.Unavailable, opStart, "no sandbox could be made within %s: the host has more to do than it can", startLimit)
 		}
 		return nil, hansom.Errorf(hansom.Internal, opStart, "%w", err)
 	}
