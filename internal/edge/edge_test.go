@@ -547,7 +547,7 @@ func BenchmarkAnswer(b *testing.B) {
 func TestAFloodOfRequests(t *testing.T) {
 	const text, most = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 100000
 	var served atomic.Int64
-	var flood net.Conn
+	var flooding atomic.Value // the connection
 	begun := make(chan struct{})
 	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/other" {
@@ -559,12 +559,13 @@ func TestAFloodOfRequests(t *testing.T) {
 		} else if n > most {
 			return
 		}
-		_, _ = io.WriteString(flood, text) // before the last one is read
+		_, _ = io.WriteString(flooding.Load().(net.Conn), text) // before the last one is read
 	}, nil)
-	var err error
-	if flood, err = net.Dial("tcp", addr); err != nil {
+	flood, err := net.Dial("tcp", addr)
+	if err != nil {
 		t.Fatal(err)
 	}
+	flooding.Store(flood)
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _ = io.Copy(io.Discard, flood) })
 	if _, err := io.WriteString(flood, strings.Repeat(text, 2000)); err != nil { // several buffers
