@@ -46,7 +46,7 @@ func New(cfg Config, deps Deps, logger *slog.Logger) (*Pool, error) {
 		return nil, err
 	}
 	if cfg.Memory == 0 {
-		host, err := hostMemory()
+		host, err := budget.HostMemory()
 		if err != nil {
 			return nil, hansom.Errorf(hansom.Internal, "make pool", "the host does not tell how much memory it has (%w): set the memory for instances", err)
 		}

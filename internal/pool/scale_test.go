@@ -691,8 +691,4 @@ func TestConfig(t *testing.T) {
 		_, err := New(cfg, Deps{}, nil)
 		isKind(t, err, hansom.Invalid)
 	}
-	n, err := hostMemory()
-	if err != nil || n < 64*mb {
-		t.Errorf("host memory %d, %v", n, err)
-	}
 }

@@ -1,4 +1,4 @@
-package pool
+package budget
 
 import (
 	"bytes"
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hostMemory is what this process may use at most, in bytes: the machine's memory, or less where a cgroup says so.
-func hostMemory() (int64, error) {
+// HostMemory is what this process may use at most, in bytes: the machine's memory, or less where a cgroup says so.
+func HostMemory() (int64, error) {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0, err

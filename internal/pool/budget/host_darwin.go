@@ -1,9 +1,9 @@
-package pool
+package budget
 
 import "golang.org/x/sys/unix"
 
-// hostMemory is the machine's memory in bytes.
-func hostMemory() (int64, error) {
+// HostMemory is the machine's memory in bytes.
+func HostMemory() (int64, error) {
 	n, err := unix.SysctlUint64("hw.memsize")
 	return int64(n), err
 }
