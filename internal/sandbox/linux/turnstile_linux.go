@@ -16,6 +16,9 @@ import (
 // all be late together, and cost more: they take the caches and the kernel's locks from each other.
 const bootsPerCPU = 2
 
+// bootPatience is how long the turn of an interpreter that says nothing lasts.
+const bootPatience = time.Second
+
 // startLimit is how long a start may take from its turn on.
 const startLimit = 30 * time.Second
 
@@ -47,24 +50,34 @@ func (b *box) leaveWhenBooted(spec sandbox.Spec, leave func()) {
 		leave()
 		return
 	}
+	f.SetReadDeadline(time.Now().Add(bootPatience))
+	looking := make(chan struct{})
 	go func() {
 		defer leave()
 		defer f.Close()
-		awaitSpeech(f)
+		awaitSpeech(f, looking)
 	}()
+	<-looking // before anybody else reads: what comes from here on is not missed
 }
 
-// awaitSpeech waits until there is or was something to read, an end included.
-func awaitSpeech(f *os.File) {
+// awaitSpeech waits until there is or was something to read, an end included. It closes looking when it has begun.
+func awaitSpeech(f *os.File, looking chan<- struct{}) {
+	begun := false
+	begin := func() {
+		if !begun {
+			begun = true
+			close(looking)
+		}
+	}
+	defer begin()
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return
 	}
-	woken := false
 	raw.Read(func(fd uintptr) bool {
 		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK)
-		spoke := woken || err != syscall.EAGAIN && err != syscall.EINTR
-		woken = true
-		return spoke
+		woken := begun
+		begin()
+		return woken || err != syscall.EAGAIN
 	})
 }
