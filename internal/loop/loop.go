@@ -31,6 +31,9 @@ type Fiber struct {
 // Loop is the one that carries the fiber.
 func (f *Fiber) Loop() *Loop { return f.loop }
 
+// Detached says that the fiber is a goroutine for the time being.
+func (f *Fiber) Detached() bool { return f.detached }
+
 // Detach lets the fiber block: another goroutine takes over the loop. It has no effect on a detached fiber.
 func (f *Fiber) Detach() {
 	if !f.detached {

@@ -40,6 +40,7 @@ type Loop struct {
 	turns    int    // of posted fibers since events were asked for
 	timed    *Fiber // those that wait with a deadline
 	earliest time.Time
+	later    []func() // see Later
 }
 
 // Watch is a descriptor that a loop looks after. One goroutine or fiber at a time waits for it.
@@ -168,6 +169,15 @@ func (l *Loop) run() {
 			}
 			continue
 		}
+		if len(l.later) > 0 {
+			l.mu.Unlock()
+			for i, do := range l.later {
+				l.later[i] = nil
+				do()
+			}
+			l.later = l.later[:0]
+			continue
+		}
 		if l.closed && l.fibers == 0 {
 			l.mu.Unlock()
 			l.release()
@@ -261,6 +271,20 @@ func (l *Loop) resume(f *Fiber) bool {
 	}
 	l.mu.Unlock()
 	return !detached
+}
+
+// Later has the loop call do once all fibers that can go on have done so. It is for fibers of the loop that are not detached. do
+// must not wait, nor call Later.
+func (l *Loop) Later(do func()) { l.later = append(l.later, do) }
+
+// Suspend waits until Resume. The fiber must not be detached.
+func (f *Fiber) Suspend() { f.yield(struct{}{}) }
+
+// Resume ends a Suspend that has begun or is about to. It is called once for each, by anybody.
+func (f *Fiber) Resume() {
+	f.loop.mu.Lock()
+	f.loop.post(f)
+	f.loop.mu.Unlock()
 }
 
 func (l *Loop) time(f *Fiber, deadline time.Time) {
@@ -384,14 +408,23 @@ func (w *Watch) Wait(f *Fiber, deadline time.Time) error {
 
 // WaitWrite is Wait for room to write. It returns for what there is to read as well.
 func (w *Watch) WaitWrite(f *Fiber, deadline time.Time) error {
-	if err := w.loop.control(syscall.EPOLL_CTL_MOD, w.fd, w.id, edges|syscall.EPOLLOUT); err != nil {
+	if err := w.Writes(true); err != nil {
 		return err
 	}
 	err := w.Wait(f, deadline)
-	if mod := w.loop.control(syscall.EPOLL_CTL_MOD, w.fd, w.id, edges); err == nil {
+	if mod := w.Writes(false); err == nil {
 		err = mod
 	}
 	return err
+}
+
+// Writes says whether Wait is to return for room to write as well, also when there is some by now. Anybody may call it.
+func (w *Watch) Writes(on bool) error {
+	events := uint32(edges)
+	if on {
+		events |= syscall.EPOLLOUT
+	}
+	return w.loop.control(syscall.EPOLL_CTL_MOD, w.fd, w.id, events)
 }
 
 // block is Wait for a goroutine.

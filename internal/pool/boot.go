@@ -248,12 +248,12 @@ func (p *Pool) notStarted(v *hansom.Version, id string, phase initPhase, f *fail
 
 // kill ends an instance that never became one of its group. Its memory stays reserved.
 func (p *Pool) kill(inst *instance) {
-	inst.once.Do(func() {
+	if !inst.begun.Swap(true) {
 		_ = inst.link.Close()
 		inst.sandbox.Kill()
 		inst.output.close()
-		<-inst.gone
-	})
+	}
+	<-inst.gone
 }
 
 // answer gives a call the failure of the boot it waited for, and accounts for it.

@@ -102,7 +102,7 @@ func (r *recorder) deps(d sandbox.Driver) Deps {
 			if !rt.Frames {
 				return nil, errors.New("no frames")
 			}
-			return sandbox.NewPipeline(sb.Conn(), log), nil
+			return sandbox.NewPipeline(sb.Conn(), nil, log), nil
 		}}
 }
 

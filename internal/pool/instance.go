@@ -34,7 +34,7 @@ type instance struct {
 	link     sandbox.Link
 	output   *output
 	gone     chan struct{} // closed when the tree is gone and all that it wrote is logged
-	once     sync.Once     // of end
+	begun    atomic.Bool   // its end has
 	release  func()        // gives back what is bound
 	retireAt time.Time     // no call starts later: the credentials are about to expire
 	init     time.Duration
@@ -172,8 +172,6 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	}
 	if c, ok := inst.link.(sandbox.Carrier); active || !ok || !c.CarriesFibers() {
 		inv.Detach()
-	} else {
-		j.carried = inv
 	}
 	resp, err := inst.link.Invoke(&run.request, to)
 	end := time.Now()
@@ -303,20 +301,23 @@ func exited(inst *instance) *failure {
 
 // end ends the instance and gives its memory back. Whoever calls it has taken the instance out of idle.
 func (p *Pool) end(inst *instance) {
-	inst.once.Do(func() {
-		p.memory.End(inst.group.bytes)
-		p.ended(inst, sandbox.Spindown)
-	})
+	if inst.begun.Swap(true) {
+		<-inst.gone
+		return
+	}
+	p.memory.End(inst.group.bytes)
+	p.ended(inst, sandbox.Spindown)
 }
 
-// endLater is end in the background. reason is what extensions are told.
+// endLater is end in the background: it does not wait. reason is what extensions are told.
 func (p *Pool) endLater(inst *instance, reason sandbox.ShutdownReason) {
-	inst.once.Do(func() {
-		p.memory.End(inst.group.bytes)
-		if !p.start(func() { p.ended(inst, reason) }) {
-			p.ended(inst, reason)
-		}
-	})
+	if inst.begun.Swap(true) {
+		return
+	}
+	p.memory.End(inst.group.bytes)
+	if !p.start(func() { p.ended(inst, reason) }) {
+		go p.ended(inst, reason) // Close waits for all that are in a group
+	}
 }
 
 func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {

@@ -49,10 +49,9 @@ type output struct {
 // journal is what is logged for one call.
 type journal struct {
 	id      string
-	place   int                // in output.calls
-	tailing bool               // keep the end of it
-	tail    []byte             // the end, and a bit more
-	carried *hansom.Invocation // that is on a fiber; nil for others
+	place   int    // in output.calls
+	tailing bool   // keep the end of it
+	tail    []byte // the end, and a bit more
 }
 
 // buffers serve every reader: an instance that is silent holds none.
@@ -111,15 +110,6 @@ func (o *output) follow() {
 func (o *output) pause() {
 	if d := o.budget.Pause(time.Now()); d > 0 {
 		time.Sleep(d)
-	}
-}
-
-// detach lets a call on a fiber, whose link is what calls message, wait.
-func (o *output) detach() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if j := o.only(); j != nil && j.carried != nil {
-		j.carried.Detach()
 	}
 }
 
@@ -272,19 +262,16 @@ func (o *output) event(j *journal, at time.Time, message string) {
 }
 
 // message logs what the runtime attributed to a request. It is the link's sandbox.LogFunc.
-func (o *output) message(requestID string, p []byte) {
+func (o *output) message(requestID string, p []byte) (wait time.Duration) {
 	p = bytes.TrimSuffix(p, []byte{'\n'})
 	now := time.Now()
-	if d := o.budget.Pause(now); d > 0 {
-		o.detach()
-		time.Sleep(d)
-	}
 	o.budget.Spend(now, len(p), 1)
+	wait = o.budget.Pause(now)
 	if o.publish != nil {
 		o.tell(sandbox.EventFunctionLog, now, text(p))
 	}
 	if o.least > 0 && o.hides(string(p)) {
-		return
+		return wait
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -299,6 +286,7 @@ func (o *output) message(requestID string, p []byte) {
 		p = p[maxLine:]
 	}
 	o.emit(j, now, text(p))
+	return wait
 }
 
 // begin attributes what follows to j's call, unless others run: the START line first, unless it is "".

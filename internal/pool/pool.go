@@ -130,21 +130,23 @@ func (p *Pool) Close() error {
 	p.closed.Store(true)
 	p.mu.Unlock()
 	p.cancel()
-	var ending sync.WaitGroup
-	for g := range p.groups.All() {
-		g.mu.Lock()
-		for w := g.waiters.pop(); w != nil; w = g.waiters.pop() {
-			w.err = errDraining()
-			close(w.ready)
+	for range 2 { // what has booted meanwhile ends too
+		var ending sync.WaitGroup
+		for g := range p.groups.All() {
+			g.mu.Lock()
+			for w := g.waiters.pop(); w != nil; w = g.waiters.pop() {
+				w.err = errDraining()
+				close(w.ready)
+			}
+			g.idle, g.ready = nil, nil
+			for inst := range g.instances {
+				ending.Go(func() { p.end(inst) })
+			}
+			g.mu.Unlock()
 		}
-		g.idle, g.ready = nil, nil
-		for inst := range g.instances {
-			ending.Go(func() { p.end(inst) })
-		}
-		g.mu.Unlock()
+		ending.Wait()
+		p.work.Wait()
 	}
-	ending.Wait()
-	p.work.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	return p.Drain(ctx)

@@ -12,14 +12,20 @@ import (
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
-// onFiber runs f on a fiber of a new loop.
-func onFiber(t *testing.T, f func(*loop.Fiber)) {
+func newLoop(t *testing.T) *loop.Loop {
 	t.Helper()
 	l, err := loop.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.Close)
+	return l
+}
+
+// onFiber runs f on a fiber of a new loop.
+func onFiber(t *testing.T, f func(*loop.Fiber)) {
+	t.Helper()
+	l := newLoop(t)
 	done := make(chan struct{})
 	if err := l.Go(func(fiber *loop.Fiber) {
 		defer close(done)
@@ -37,7 +43,7 @@ func bare(t *testing.T) *sandbox.FrameLink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := sandbox.NewFrameLink(server, func(string, []byte) {})
+	link := sandbox.NewFrameLink(server, func(string, []byte) time.Duration { return 0 })
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -169,6 +175,27 @@ func TestARuntimeThatEndsOnAFiber(t *testing.T) {
 	})
 }
 
+// What holds for pipelines holds on loops: on one, on two, and with callers that are no fibers.
+func TestPipelinesOnLoops(t *testing.T) {
+	defer func() { readingLoop, callingLoop = nil, nil }()
+	a, b := newLoop(t), newLoop(t)
+	for _, loops := range []struct {
+		name             string
+		reading, calling *loop.Loop
+	}{{"one", a, a}, {"two", a, b}, {"goroutines", a, nil}} {
+		t.Run(loops.name, func(t *testing.T) {
+			readingLoop, callingLoop = loops.reading, loops.calling
+			for name, test := range map[string]func(*testing.T){
+				"overlaps": TestPipelineOverlaps, "deadline": TestPipelineDeadline, "unread": TestPipelineUnread, "end": TestPipelineRuntimeEnds,
+				"credit": TestPipelineCredit, "streams": TestPipelineStreams, "errors": TestPipelineErrors, "logs": TestPipelineLogs,
+				"protocol": TestPipelineBrokenProtocol, "crowd": TestPipelineCrowd,
+			} {
+				t.Run(name, test)
+			}
+		})
+	}
+}
+
 // Close ends a call that is under way on a loop.
 func TestCloseDuringACallOnAFiber(t *testing.T) {
 	link := bare(t)
@@ -201,10 +228,11 @@ func TestARuntimeThatFloodsAFiber(t *testing.T) {
 	message := append(frame.AppendHeader(nil, frame.Header{Kind: frame.Log, Length: 1}), 'x')
 	const most = 3000000
 	n := 0
-	link := sandbox.NewFrameLink(server, func(string, []byte) {
+	link := sandbox.NewFrameLink(server, func(string, []byte) time.Duration {
 		if n++; n < most {
 			_, _ = file.Write(message)
 		}
+		return 0
 	})
 	defer link.Close()
 	l, err := loop.New()

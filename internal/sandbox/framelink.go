@@ -399,16 +399,18 @@ func (l *FrameLink) logBody(h frame.Header) error {
 		part.Length = uint32(min(left, maxLogMessage))
 		left -= int(part.Length)
 		if n := int(part.Length); l.w-l.r >= n {
-			l.log(id, l.in.B[l.r:l.r+n])
+			wait := l.log(id, l.in.B[l.r:l.r+n])
 			l.r += n
+			holdUp(l.socket.fiber, wait)
 			continue
 		}
 		buf, message, err := l.body(part)
 		if err != nil {
 			return err
 		}
-		l.log(id, message)
+		wait := l.log(id, message)
 		buf.Release()
+		holdUp(l.socket.fiber, wait)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func newLink(t testing.TB) (*sandbox.FrameLink, *peer) {
 		t.Fatal(err)
 	}
 	p := &peer{t: t, conn: conn}
-	link := sandbox.NewFrameLink(server, func(id string, m []byte) { p.logs = append(p.logs, id+" "+string(m)) })
+	link := sandbox.NewFrameLink(server, func(id string, m []byte) time.Duration { p.logs = append(p.logs, id+" "+string(m)); return 0 })
 	t.Cleanup(func() { link.Close(); conn.Close() })
 	return link, p
 }
@@ -589,7 +589,7 @@ func TestFake(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := sandbox.NewFrameLink(box.Conn(), func(string, []byte) {})
+	link := sandbox.NewFrameLink(box.Conn(), func(string, []byte) time.Duration { return 0 })
 	if err := link.Init(t.Context(), &sandbox.Init{}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,12 +5,15 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/frame"
+	"github.com/hansomcloud/hansom/internal/loop"
 )
 
 const (
@@ -19,16 +22,21 @@ const (
 )
 
 // Pipeline is the Link of managed runtimes that may take several invocations at once, which Init.Slots says; it is a FrameLink
-// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered; one goroutine
-// reads and wakes the callers. Neither ever waits for a sink: a streamed answer has credit (frame.Credit), which its caller grants
-// again as the sink takes it. A missed deadline sends CANCEL and leaves the other invocations alone.
+// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered: fibers when all
+// of them that can go on have done so. One fiber, or a goroutine where there is no loop, reads and wakes the callers. Neither ever
+// waits for a sink: a streamed answer has credit (frame.Credit), which its caller grants again as the sink takes it. A missed
+// deadline sends CANCEL and leaves the other invocations alone.
 type Pipeline struct {
 	conn  *net.UnixConn
 	raw   syscall.RawConn
 	log   LogFunc
+	loop  *loop.Loop     // nil where Go's poller looks after conn
+	watch *loop.Watch    // of fd; nil without a loop
+	fd    int            // conn's, once that is closed
 	first *FrameLink     // carries INIT, and all else with one slot
 	many  bool           // there are more
 	work  sync.WaitGroup // the reader and what writes in the background
+	due   func()         // flushes what fibers have queued
 
 	mu      sync.Mutex
 	calls   map[uint64]*exchange // that wait for an answer, by stream
@@ -36,13 +44,16 @@ type Pipeline struct {
 	last    uint64               // stream of the latest invocation
 	err     error                // what ended the link
 	timer   *time.Timer          // nil before the first deadline
-	due     int64                // when it fires, in Unix milliseconds; 0 when it is not set
+	alarm   int64                // when it fires, in Unix milliseconds; 0 when it is not set
 	queue   []*Buffer            // what is to be written, B being what is used of each
 	queued  int64                // bytes that were ever put there
 	sent    int64                // of them, those that are in the socket
 	tail    uint64               // stream of the frame queued last; 0 when it was no INVOKE
 	idle    sync.Cond            // writing has become false
 	writing bool                 // somebody takes from queue
+	awaited bool                 // due will be called
+	full    bool                 // the socket is: the reader goes on with queue when there is room
+	closed  bool                 // fd is
 	control int                  // bytes of PING and WINDOW queued since all was written
 
 	// Of the one that writes.
@@ -57,11 +68,17 @@ type Pipeline struct {
 	inN    int
 	inErr  error
 	readFD func(fd uintptr) bool
+	fiber  *loop.Fiber // that it is; nil for a goroutine
+	taken  int         // bytes read since it waited last
+	dry    bool        // all that came was read: it is pointless to try before something has happened
+	ended  atomic.Bool // the runtime's side has
 }
 
 // exchange is one invocation in flight. All but wake is guarded by Pipeline.mu.
 type exchange struct {
 	wake     chan struct{}
+	fiber    *loop.Fiber // that waits; a goroutine waits for wake
+	news     bool        // something below has changed
 	stream   uint64
 	id       string // of the request
 	deadline int64  // Unix milliseconds; 0 is none
@@ -83,10 +100,14 @@ var (
 	_ Carrier = (*Pipeline)(nil)
 )
 
-// NewPipeline returns a link over the server's end of a runtime's socket. log takes the messages of LOG frames.
-func NewPipeline(conn *net.UnixConn, log LogFunc) *Pipeline {
-	return &Pipeline{conn: conn, log: log, first: NewFrameLink(conn, log)}
+// NewPipeline returns a link over the server's end of a runtime's socket, which on, unless it is nil, looks after. log takes the
+// messages of LOG frames.
+func NewPipeline(conn *net.UnixConn, on *loop.Loop, log LogFunc) *Pipeline {
+	return &Pipeline{conn: conn, loop: on, log: log, first: NewFrameLink(conn, log)}
 }
+
+// CarriesFibers implements Carrier.
+func (l *Pipeline) CarriesFibers() bool { return !l.many || l.loop != nil }
 
 // Init implements Link.
 func (l *Pipeline) Init(ctx context.Context, in *Init) error {
@@ -100,18 +121,52 @@ func (l *Pipeline) Init(ctx context.Context, in *Init) error {
 	l.raw, l.many = raw, true
 	l.calls, l.recent = map[uint64]*exchange{}, make([]string, recentStreams)
 	l.idle.L = &l.mu
-	l.writeFD, l.readFD = l.tryWrite, l.tryRead
+	l.writeFD, l.readFD, l.due = l.tryWrite, l.tryRead, l.flushDue
 	l.in, l.r, l.w = l.first.unread()
+	if l.loop != nil {
+		return l.join()
+	}
 	l.work.Go(l.read)
 	return nil
 }
 
-// CarriesFibers implements Carrier: with one slot the caller reads its answer itself. Init comes first.
-func (l *Pipeline) CarriesFibers() bool { return !l.many && l.first.CarriesFibers() }
+// join has the loop look after the socket, and read it.
+func (l *Pipeline) join() error {
+	fd, err := duplicate(l.conn)
+	if err != nil {
+		return ErrClosed
+	}
+	_ = l.conn.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watch, err = l.loop.Watch(fd, func() { l.ended.Store(true) }); err == nil {
+		l.fd = fd
+		l.work.Add(1)
+		err = l.loop.Go(func(f *loop.Fiber) {
+			defer l.work.Done()
+			l.fiber = f
+			l.read()
+		})
+		if err == nil {
+			return nil
+		}
+		l.work.Done()
+		l.watch.Close()
+	}
+	_ = syscall.Close(fd)
+	l.closed, l.err = true, ErrClosed
+	return ErrClosed
+}
 
-// Close closes the socket, which ends all invocations with ErrClosed.
+// Close closes the socket, which ends all invocations with ErrClosed. It waits, which a fiber must not do.
 func (l *Pipeline) Close() error {
 	err := l.first.Close()
+	l.mu.Lock()
+	if l.watch != nil && !l.closed {
+		l.watch.Close()
+		_ = syscall.Shutdown(l.fd, syscall.SHUT_RDWR)
+	}
+	l.mu.Unlock()
 	l.work.Wait()
 	return err
 }
@@ -126,7 +181,8 @@ func (l *Pipeline) Invoke(req *Request, sink hansom.Sink) (Response, error) {
 		c.put()
 		return Response{}, err
 	}
-	resp, err := l.await(c, sink)
+	f, _ := req.Fiber.(*loop.Fiber)
+	resp, err := l.await(c, f, sink)
 	c.put()
 	return resp, err
 }
@@ -176,11 +232,28 @@ func (l *Pipeline) send(c *exchange, req *Request) error {
 	}
 	l.queued += int64(frame.HeaderSize + size)
 	c.end, l.tail = l.queued, c.stream
-	if c.deadline != 0 && (l.due == 0 || c.deadline < l.due) {
+	if c.deadline != 0 && (l.alarm == 0 || c.deadline < l.alarm) {
 		l.arm(c.deadline)
 	}
-	l.flush()
+	f, _ := req.Fiber.(*loop.Fiber)
+	switch {
+	case f == nil || f.Detached():
+		l.flush(true)
+	case l.awaited:
+		l.mu.Unlock()
+	default:
+		l.awaited = true
+		l.mu.Unlock()
+		f.Loop().Later(l.due)
+	}
 	return nil
+}
+
+// flushDue writes what fibers have queued.
+func (l *Pipeline) flushDue() {
+	l.mu.Lock()
+	l.awaited = false
+	l.flush(false)
 }
 
 // room returns the last buffer of the queue when n bytes more fit, else a new one. l is locked.
@@ -205,14 +278,14 @@ func (l *Pipeline) tell(kind frame.Kind, stream uint64, body []byte) {
 }
 
 // flush writes what is queued, unless somebody does so already. What the socket does not take at once goes out in the background:
-// a caller has its own deadline to watch. l is locked; flush unlocks.
-func (l *Pipeline) flush() {
-	if l.writing {
+// a caller has its own deadline to watch. gather lets goroutines that are about to run add their events. l is locked; flush unlocks.
+func (l *Pipeline) flush(gather bool) {
+	if l.writing || l.full {
 		l.mu.Unlock()
 		return
 	}
 	l.writing = true
-	if len(l.calls) > 1 { // callers that are about to run may have events to add
+	if gather && len(l.calls) > 1 {
 		l.mu.Unlock()
 		runtime.Gosched()
 		l.mu.Lock()
@@ -224,7 +297,12 @@ func (l *Pipeline) flush() {
 			return
 		}
 		l.out, l.outN, l.outErr = b.B, 0, nil
-		err := l.raw.Write(l.writeFD)
+		var err error
+		if l.loop == nil {
+			err = l.raw.Write(l.writeFD)
+		} else {
+			l.tryWrite(uintptr(l.fd))
+		}
 		n := l.outN
 		l.out = nil
 		if err == nil {
@@ -233,7 +311,15 @@ func (l *Pipeline) flush() {
 		l.mu.Lock()
 		l.sent += int64(n)
 		if err == nil && n < len(b.B) {
-			l.work.Go(func() { l.writeRest(b, n) })
+			if l.loop == nil {
+				l.work.Go(func() { l.writeRest(b, n) })
+			} else {
+				b.B = b.B[n:]
+				l.queue = slices.Insert(l.queue, 0, b)
+				l.writing, l.full = false, true
+				l.idle.Broadcast()
+				_ = l.watch.Writes(true)
+			}
 			l.mu.Unlock()
 			return
 		}
@@ -270,11 +356,10 @@ func (l *Pipeline) unwritable() {
 // tryWrite writes l.out as far as the socket takes it.
 func (l *Pipeline) tryWrite(fd uintptr) bool {
 	for l.outN < len(l.out) {
-		n, err := syscall.Write(int(fd), l.out[l.outN:])
+		n, err := loop.Write(int(fd), l.out[l.outN:])
 		switch {
 		case err == nil:
 			l.outN += n
-		case err == syscall.EINTR:
 		case err == syscall.EAGAIN:
 			return true
 		default:
@@ -304,7 +389,7 @@ func (l *Pipeline) writeRest(b *Buffer, n int) {
 
 // arm makes expire run at a time in Unix milliseconds. l is locked.
 func (l *Pipeline) arm(at int64) {
-	l.due = at
+	l.alarm = at
 	d := time.Until(time.UnixMilli(at))
 	if l.timer == nil {
 		l.timer = time.AfterFunc(d, l.expire)
@@ -318,7 +403,7 @@ func (l *Pipeline) arm(at int64) {
 func (l *Pipeline) expire() {
 	now, next := time.Now().UnixMilli(), int64(0)
 	l.mu.Lock()
-	l.due = 0
+	l.alarm = 0
 	for stream, c := range l.calls {
 		switch {
 		case c.deadline == 0:
@@ -332,7 +417,7 @@ func (l *Pipeline) expire() {
 	if next != 0 {
 		l.arm(next)
 	}
-	l.flush()
+	l.flush(false)
 }
 
 // end gives an invocation its end. l is locked.
@@ -342,20 +427,45 @@ func (l *Pipeline) end(c *exchange, resp Response, err error) {
 	c.signal()
 }
 
+// signal has the caller look. The link is locked.
 func (c *exchange) signal() {
+	c.news = true
+	if f := c.fiber; f != nil {
+		c.fiber = nil
+		f.Resume()
+		return
+	}
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
+// wait waits for a signal; f is the caller's fiber, if it has one. The link is locked.
+func (l *Pipeline) wait(c *exchange, f *loop.Fiber) {
+	for !c.news {
+		on := f != nil && !f.Detached()
+		if on {
+			c.fiber = f
+		}
+		l.mu.Unlock()
+		if on {
+			f.Suspend()
+		} else {
+			<-c.wake
+		}
+		l.mu.Lock()
+	}
+	c.news = false
+}
+
 // await waits for the end of an invocation and passes on what is streamed meanwhile.
-func (l *Pipeline) await(c *exchange, sink hansom.Sink) (Response, error) {
+func (l *Pipeline) await(c *exchange, f *loop.Fiber, sink hansom.Sink) (Response, error) {
 	var out *Stream
 	taken := 0 // bytes of the stream for which credit was not granted again
 	for {
-		<-c.wake
 		l.mu.Lock()
+		l.wait(c, f)
 		over, chunks, begun, contentType := c.over, c.chunks, c.begun, c.contentType
 		c.chunks = nil
 		l.mu.Unlock()
@@ -400,5 +510,5 @@ func (l *Pipeline) grant(c *exchange, n int) {
 	}
 	c.credit += n
 	l.tell(frame.Window, c.stream, frame.AppendWindow(nil, uint32(n)))
-	l.flush()
+	l.flush(false)
 }

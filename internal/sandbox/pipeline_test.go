@@ -16,8 +16,12 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/frame"
+	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
+
+// Where the tests' pipelines are read, and called without a sink; nil for goroutines.
+var readingLoop, callingLoop *loop.Loop
 
 // notes takes log messages from any goroutine.
 type notes struct {
@@ -25,10 +29,11 @@ type notes struct {
 	list []string // "id message"
 }
 
-func (n *notes) log(id string, m []byte) {
+func (n *notes) log(id string, m []byte) time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.list = append(n.list, id+" "+string(m))
+	return 0
 }
 
 func (n *notes) all() []string {
@@ -51,7 +56,7 @@ func newPipeline(t testing.TB, extra ...[]byte) (*sandbox.Pipeline, *peer, *note
 		t.Fatal(err)
 	}
 	p, logs := &peer{t: t, conn: conn}, new(notes)
-	link := sandbox.NewPipeline(server, logs.log)
+	link := sandbox.NewPipeline(server, readingLoop, logs.log)
 	t.Cleanup(func() { link.Close(); conn.Close() })
 	p.send(append([][]byte{
 		encode(frame.Header{Kind: frame.Ready}, string(frame.AppendBooted(nil, frame.Booted{Protocol: frame.Version, Runtime: "v1"}))),
@@ -93,6 +98,14 @@ func begin(t testing.TB, link *sandbox.Pipeline, p *peer, req *sandbox.Request, 
 
 func started(link *sandbox.Pipeline, req *sandbox.Request, sink hansom.Sink) <-chan outcome {
 	done := make(chan outcome, 1)
+	if callingLoop != nil && sink == nil {
+		_ = callingLoop.Go(func(f *loop.Fiber) {
+			req.Fiber = f
+			resp, err := link.Invoke(req, nil)
+			done <- outcome{resp, err}
+		})
+		return done
+	}
 	go func() {
 		resp, err := link.Invoke(req, sink)
 		done <- outcome{resp, err}
@@ -492,7 +505,7 @@ func TestPipelineOfOne(t *testing.T) {
 	}
 	defer conn.Close()
 	p := &peer{t: t, conn: conn}
-	link := sandbox.NewPipeline(server, func(string, []byte) {})
+	link := sandbox.NewPipeline(server, nil, func(string, []byte) time.Duration { return 0 })
 	defer link.Close()
 	p.send(encode(frame.Header{Kind: frame.Ready}, string(frame.AppendBooted(nil, frame.Booted{Protocol: frame.Version, Runtime: "v1"}))), encode(frame.Header{Kind: frame.Ready, Flags: frame.FlagInit}, ""))
 	if err := link.Init(t.Context(), &sandbox.Init{Slots: 1}); err != nil {

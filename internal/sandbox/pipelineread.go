@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/frame"
+	"github.com/hansomcloud/hansom/internal/loop"
 )
 
 // read takes what the runtime sends, to its end.
@@ -20,12 +21,21 @@ func (l *Pipeline) read() {
 	if l.in != nil {
 		l.in.Release()
 	}
-	_ = l.conn.SetWriteDeadline(time.Unix(1, 0)) // ends what writes in the background
+	if l.fiber != nil {
+		l.fiber.Detach()
+	} else {
+		_ = l.conn.SetWriteDeadline(time.Unix(1, 0)) // ends what writes in the background
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.err = err
 	for l.writing {
 		l.idle.Wait() // then it is known what was sent
+	}
+	if l.fiber != nil {
+		l.watch.Close()
+		_ = syscall.Close(l.fd)
+		l.closed = true
 	}
 	for _, b := range l.queue {
 		b.Release()
@@ -209,14 +219,15 @@ func (l *Pipeline) logBody(h frame.Header) error {
 		n := min(left, maxLogMessage)
 		left -= n
 		if l.w-l.r >= n {
-			l.log(id, l.in.B[l.r:l.r+n])
+			wait := l.log(id, l.in.B[l.r:l.r+n])
 			l.r += n
+			holdUp(l.fiber, wait)
 			continue
 		}
 		b := NewBuffer(n)
 		err := l.fillBuffer(b.B[:n])
 		if err == nil {
-			l.log(id, b.B[:n])
+			holdUp(l.fiber, l.log(id, b.B[:n]))
 		}
 		b.Release()
 		if err != nil {
@@ -238,7 +249,7 @@ func (l *Pipeline) pong(h frame.Header) error {
 	if l.err == nil {
 		l.tell(frame.Ping, h.Stream, nil)
 	}
-	l.flush()
+	l.flush(false)
 	return nil
 }
 
@@ -277,8 +288,21 @@ func (l *Pipeline) fillBuffer(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	_, err := io.ReadFull(l.conn, p)
-	return readError(err)
+	if l.fiber == nil {
+		_, err := io.ReadFull(l.conn, p)
+		return readError(err)
+	}
+	for len(p) > 0 {
+		if err := l.ready(); err != nil {
+			return readError(err)
+		}
+		n, err := l.receive(p)
+		if err != nil {
+			return readError(err)
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // fill reads until at least n bytes, at most a header's size, are unread.
@@ -295,6 +319,20 @@ func (l *Pipeline) fill(n int) error {
 		l.r = 0
 	}
 	for l.w < n {
+		if l.fiber != nil {
+			if err := l.ready(); err != nil {
+				return readError(err)
+			}
+			if l.in == nil {
+				l.in = NewBuffer(smallBuffer)
+			}
+			k, err := l.receive(l.in.B[l.w:])
+			if err != nil {
+				return readError(err)
+			}
+			l.w += k
+			continue
+		}
 		if err := l.raw.Read(l.readFD); err != nil {
 			return readError(err)
 		}
@@ -328,4 +366,55 @@ func (l *Pipeline) tryRead(fd uintptr) bool {
 		l.inN, l.inErr = n, err
 		return true
 	}
+}
+
+// ready waits, on the loop, while there is nothing to read. Nothing unread means no buffer: instances that are idle hold none.
+func (l *Pipeline) ready() error {
+	if !l.dry || l.ended.Load() {
+		return nil
+	}
+	if l.in != nil && l.r == l.w {
+		l.in.Release()
+		l.in, l.r, l.w = nil, 0, 0
+	}
+	l.fiber.Attach()
+	if err := l.watch.Wait(l.fiber, time.Time{}); err != nil {
+		return err
+	}
+	l.dry, l.taken = false, 0
+	l.mu.Lock()
+	if !l.full {
+		l.mu.Unlock()
+		return nil
+	}
+	l.full = false
+	l.flush(false)
+	l.mu.Lock()
+	if !l.full {
+		_ = l.watch.Writes(false)
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+// maxTurn is how many bytes may be read on an event loop without a wait.
+const maxTurn = 64 << 10
+
+// receive reads some of what has come; 0 when there was nothing. Who sends much does not hold up the loop.
+func (l *Pipeline) receive(p []byte) (int, error) {
+	n, err := loop.Read(l.fd, p)
+	switch {
+	case n > 0:
+		l.dry = n < len(p)
+		if l.taken += n; l.taken > maxTurn {
+			l.fiber.Detach()
+		}
+		return n, nil
+	case err == nil:
+		return 0, io.EOF
+	case err == syscall.EAGAIN:
+		l.dry = true
+		return 0, nil
+	}
+	return 0, err
 }

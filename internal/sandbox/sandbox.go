@@ -9,8 +9,10 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/loop"
 )
 
 // ErrClosed is returned by a Link whose runtime has gone away.
@@ -222,5 +224,17 @@ type Fact struct {
 }
 
 // LogFunc takes a log message that the runtime attributed to a request ("" when to none). The message is valid during the call.
-// It is called by a goroutine that is in Init or Invoke, or by a link's own, one at a time.
-type LogFunc func(requestID string, message []byte)
+// It is called by whoever is in Init or Invoke, or by a link's own reader, one at a time. Nothing more is read from the runtime for
+// as long as it answers, which holds up one that prints too much.
+type LogFunc func(requestID string, message []byte) (wait time.Duration)
+
+// holdUp waits for d; f does so as a goroutine.
+func holdUp(f *loop.Fiber, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	if f != nil {
+		f.Detach()
+	}
+	time.Sleep(d)
+}

@@ -79,13 +79,9 @@ func (s *socket) end() {
 func (s *socket) move(l *loop.Loop) error {
 	fd := s.fd
 	if fd < 0 {
-		raw, err := s.conn.SyscallConn()
-		if err != nil {
+		var err error
+		if fd, err = duplicate(s.conn); err != nil {
 			return err
-		}
-		var failed error
-		if err := raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || failed != nil {
-			return errors.Join(err, failed)
 		}
 	} else {
 		s.watch.Close()
@@ -102,6 +98,17 @@ func (s *socket) move(l *loop.Loop) error {
 	}
 	s.fd, s.watch = fd, w
 	return nil
+}
+
+// duplicate returns a descriptor of conn that Go's poller does not look after.
+func duplicate(conn *net.UnixConn) (fd int, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var failed error
+	err = raw.Control(func(old uintptr) { fd, failed = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, failed)
 }
 
 // arm gives conn the call's deadline. That costs as much as a small system call, so it is left alone while it is early enough:

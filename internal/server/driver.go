@@ -11,6 +11,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/httplink"
+	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/pool"
 	"github.com/hansomcloud/hansom/internal/runtimeapi"
 	"github.com/hansomcloud/hansom/internal/runtimes"
@@ -83,12 +84,16 @@ func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 }
 
 // link makes what carries invocations to the runtime in a sandbox.
-func link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
+func (s *Server) link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
 	switch {
 	case rt.Family == runtimes.HTTP:
 		return httplink.New(sb)
 	case rt.Frames:
-		return runtimeapi.Beside(sb.Listener(pool.RuntimePort), sandbox.NewPipeline(sb.Conn(), log)), nil
+		var on *loop.Loop
+		if n := len(s.loops); n > 0 {
+			on = s.loops[int(s.linked.Add(1))%n]
+		}
+		return runtimeapi.Beside(sb.Listener(pool.RuntimePort), sandbox.NewPipeline(sb.Conn(), on, log)), nil
 	}
 	return runtimeapi.New(sb.Listener(pool.RuntimePort)), nil
 }

@@ -24,7 +24,7 @@ func TestLinksCarryFibers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := link(&framed{l: l}, &runtimes.Runtime{Family: runtimes.Node, Frames: true}, nil)
+	made, err := new(Server).link(&framed{l: l}, &runtimes.Runtime{Family: runtimes.Node, Frames: true}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -51,6 +52,7 @@ type Server struct {
 	edgeListener, apiListener net.Listener
 	edge                      *edge.Server
 	loops                     []*loop.Loop
+	linked                    atomic.Uint32 // links made, which take turns at the loops
 	api                       *http.Server
 	platform, inner           *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
 
@@ -150,6 +152,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	s.metrics = telemetry.NewMetrics(telemetry.DefaultMetricsConfig())
 
+	if s.loops, err = newLoops(); err != nil {
+		return nil, err
+	}
 	poolConfig := pool.DefaultConfig()
 	poolConfig.Memory, poolConfig.Idle, poolConfig.Egress = int64(cfg.Memory)<<20, cfg.Idle, s.cfg.Egress
 	if s.pool, err = pool.New(poolConfig, s.poolDeps(logger), logger); err != nil {
@@ -204,9 +209,6 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		Instances: s.pool.Instances, Provisioned: s.provision,
 	}, logger)
 	s.observe()
-	if s.loops, err = newLoops(); err != nil {
-		return nil, err
-	}
 	web := s.requests.Handler(s.gateway)
 	s.edge = edge.New(httpServer(web, logger), s.loops, logger.With("component", "edge"))
 	s.inner = httpServer(web, logger)

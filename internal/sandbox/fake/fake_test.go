@@ -137,7 +137,7 @@ func start(t *testing.T, script fake.Script) (*fake.Sandbox, sandbox.Link, error
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { box.Output().Close() })
-	link := sandbox.NewFrameLink(box.Conn(), func(id string, m []byte) { t.Logf("log %s %s", id, m) })
+	link := sandbox.NewFrameLink(box.Conn(), func(id string, m []byte) time.Duration { t.Logf("log %s %s", id, m); return 0 })
 	return box.(*fake.Sandbox), link, link.Init(t.Context(), &sandbox.Init{Handler: "h"})
 }
 
