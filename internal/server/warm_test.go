@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/edge"
+	"github.com/hansomcloud/hansom/internal/frame"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/invoke"
 	"github.com/hansomcloud/hansom/internal/loop"
@@ -24,7 +26,7 @@ import (
 )
 
 // warm is everything that a warm call meets but its runtime: edge, gateway, invoke, pool and telemetry are the real ones.
-// Its sandboxes are their own links.
+// Its sandboxes are their own links, or have the runtime's end of one that takes several calls at once.
 type warm struct {
 	version hansom.Version
 	url     hansom.FunctionURL
@@ -74,15 +76,51 @@ func (b *warmBox) Invoke(*sandbox.Request, hansom.Sink) (sandbox.Response, error
 
 var warmAnswer = []byte(`{"hello":"world","path":"/hello"}`)
 
-// startWarm returns a connection to the edge.
-func startWarm(t testing.TB) net.Conn {
+// warmPipeline is a link whose runtime answers several calls at once and allocates nothing for them.
+func warmPipeline(t testing.TB, on *loop.Loop) sandbox.Link {
+	server, file, err := sandbox.Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.FileConn(file)
+	file.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer conn.Close()
+		ready := frame.AppendBooted(make([]byte, frame.HeaderSize), frame.Booted{Protocol: frame.Version, Runtime: "v1"})
+		frame.AppendHeader(ready[:0], frame.Header{Length: uint32(len(ready) - frame.HeaderSize), Kind: frame.Ready})
+		_, _ = conn.Write(frame.AppendHeader(ready, frame.Header{Kind: frame.Ready, Flags: frame.FlagInit}))
+		r, out := bufio.NewReader(conn), make([]byte, 0, 1<<10)
+		header := make([]byte, frame.HeaderSize)
+		for {
+			if _, err := io.ReadFull(r, header); err != nil {
+				return
+			}
+			h, _ := frame.ParseHeader(header)
+			_, _ = r.Discard(int(h.Length))
+			if h.Kind == frame.Invoke {
+				out = frame.AppendHeader(out[:0], frame.Header{Length: uint32(len(warmAnswer)), Kind: frame.Result, Stream: h.Stream})
+				_, _ = conn.Write(append(out, warmAnswer...))
+			}
+		}
+	}()
+	t.Cleanup(func() { <-done })
+	return sandbox.NewPipeline(server, on, func(string, []byte) time.Duration { return 0 })
+}
+
+// startWarm returns a connection to the edge, before a function whose instances take several calls at once.
+func startWarm(t testing.TB, concurrency int) net.Conn {
 	t.Helper()
 	if !loop.Supported {
 		t.Skip("no event loops here")
 	}
 	logger := slog.New(slog.DiscardHandler)
 	w := &warm{
-		version: hansom.Version{Project: hansom.DefaultProject, Function: "f", Number: hansom.Latest, Revision: "r", Runtime: "nodejs22.x", Handler: "app.handler", Memory: 128, Timeout: time.Minute},
+		version: hansom.Version{Project: hansom.DefaultProject, Function: "f", Number: hansom.Latest, Revision: "r", Runtime: "nodejs22.x", Handler: "app.handler", Memory: 128, Timeout: time.Minute, Concurrency: concurrency},
 		url:     hansom.FunctionURL{ID: "abc", Project: hansom.DefaultProject, Function: "f", AuthType: hansom.URLAuthNone, InvokeMode: hansom.URLBuffered},
 		runtime: runtimes.Runtime{Identifier: "nodejs22.x", Family: runtimes.Node, Frames: true},
 	}
@@ -90,9 +128,16 @@ func startWarm(t testing.TB) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
+	loops, err := newLoops()
+	if err != nil {
+		t.Fatal(err)
+	}
 	p, err := pool.New(pool.DefaultConfig(), pool.Deps{
 		Driver: w, Runtimes: warmRuntimes{&w.runtime}, Code: w, Credentials: w, Logs: logs, Recorder: telemetry.NewMetrics(telemetry.DefaultMetricsConfig()),
 		Link: func(sb sandbox.Sandbox, _ *runtimes.Runtime, _ sandbox.LogFunc) (sandbox.Link, error) {
+			if concurrency > 1 {
+				return warmPipeline(t, loops[0]), nil
+			}
 			return sb.(*warmBox), nil
 		},
 	}, logger)
@@ -105,10 +150,6 @@ func startWarm(t testing.TB) net.Conn {
 	}
 	requests := telemetry.NewRequests()
 	g := gateway.New(gateway.DefaultConfig(), w, w, requests.Invoker(invocations), logger)
-	loops, err := newLoops()
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := edge.New(httpServer(requests.Handler(g), logger), loops, logger)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -124,11 +165,11 @@ func startWarm(t testing.TB) net.Conn {
 		conn.Close()
 		_ = s.Close()
 		<-served
-		for _, l := range loops {
-			l.Close()
-		}
 		if err := p.Close(); err != nil {
 			t.Error(err)
+		}
+		for _, l := range loops {
+			l.Close()
 		}
 		if err := logs.Close(); err != nil {
 			t.Error(err)
@@ -172,18 +213,22 @@ func TestWarmCallAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
-	call := warmCall(t, startWarm(t))
-	for range 10 {
-		call()
-	}
-	if n := testing.AllocsPerRun(2000, call); n > warmAllocations {
-		t.Errorf("%.1f allocations in a warm call, want at most %d", n, warmAllocations)
+	for _, concurrency := range []int{1, 16} {
+		t.Run(strconv.Itoa(concurrency), func(t *testing.T) {
+			call := warmCall(t, startWarm(t, concurrency))
+			for range 10 {
+				call()
+			}
+			if n := testing.AllocsPerRun(2000, call); n > warmAllocations {
+				t.Errorf("%.1f allocations in a warm call, want at most %d", n, warmAllocations)
+			}
+		})
 	}
 }
 
 // BenchmarkWarm is a warm call over a TCP connection to a runtime that answers at once.
 func BenchmarkWarm(b *testing.B) {
-	call := warmCall(b, startWarm(b))
+	call := warmCall(b, startWarm(b, 1))
 	call()
 	b.ReportAllocs()
 	for b.Loop() {
