@@ -90,7 +90,6 @@ func warmPipeline(t testing.TB, on *loop.Loop) sandbox.Link {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer conn.Close()
 		ready := frame.AppendBooted(make([]byte, frame.HeaderSize), frame.Booted{Protocol: frame.Version, Runtime: "v1"})
 		frame.AppendHeader(ready[:0], frame.Header{Length: uint32(len(ready) - frame.HeaderSize), Kind: frame.Ready})
 		_, _ = conn.Write(frame.AppendHeader(ready, frame.Header{Kind: frame.Ready, Flags: frame.FlagInit}))
@@ -108,7 +107,10 @@ func warmPipeline(t testing.TB, on *loop.Loop) sandbox.Link {
 			}
 		}
 	}()
-	t.Cleanup(func() { <-done })
+	t.Cleanup(func() {
+		conn.Close()
+		<-done
+	})
 	return sandbox.NewPipeline(server, on, func(string, []byte) time.Duration { return 0 })
 }
 
