@@ -284,7 +284,7 @@ func TestNotListening(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if resp.Error { // it may have been quicker
+		if resp.Error && !bytes.Contains(resp.Payload, []byte("reset by peer")) { // the kernel may have accepted it before
 			if !resp.Fatal || !bytes.Contains(resp.Payload, []byte(`"Runtime.NotListening"`)) {
 				t.Errorf("%+v %s", resp, resp.Payload)
 			}

@@ -198,6 +198,13 @@ func TestRealInternalExtension(t *testing.T) {
 	}
 	has(t, r.lines(""), "EXTENSION\tName: inner\tState: Ready\tEvents: [INVOKE]")
 	p.Retire(v.Project, v.Function, v.Revision)
-	eventually(t, "the instance has ended", func() bool { return p.Stats().Reserved == 0 })
-	has(t, r.lines(""), "node saw SIGTERM")
+	// On a machine under load the half second of an internal extension may be over first; a retired instance ends with its call.
+	for i := 2; ; i++ {
+		eventually(t, "the instance has ended", func() bool { return p.Stats().Reserved == 0 })
+		if i == 6 || strings.Contains(strings.Join(r.lines("*"), "\n"), "node saw SIGTERM") {
+			break
+		}
+		mustRun(t, p, v, id(i), "{}")
+	}
+	has(t, r.lines("*"), "node saw SIGTERM")
 }
