@@ -61,6 +61,22 @@ func start(t testing.TB, h http.HandlerFunc, change func(*http.Server)) (*Server
 	return s, l.Addr().String()
 }
 
+// startSlow is start with a handler that detaches /slow, closes waiting and goes on when release is closed.
+func startSlow(t *testing.T) (s *Server, addr string, waiting, release chan struct{}) {
+	waiting, release = make(chan struct{}), make(chan struct{})
+	s, addr = start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			if f := hansom.FiberOf(r.Context()); f != nil {
+				f.Detach()
+			}
+			close(waiting)
+			<-release
+		}
+		echo(w, r)
+	}, nil)
+	return s, addr, waiting, release
+}
+
 // exchange sends text and returns all that comes back before the server closes or, with n above 0, n answers.
 func exchange(t testing.TB, addr, text string, n int) string {
 	t.Helper()
@@ -260,17 +276,7 @@ func TestOddRequestsGoToNetHTTP(t *testing.T) {
 
 // A request that waits does not hold up others once it is detached, and goes on when it has waited.
 func TestADetachedRequestMayWait(t *testing.T) {
-	release, waiting := make(chan struct{}), make(chan struct{})
-	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
-			if f := hansom.FiberOf(r.Context()); f != nil {
-				f.Detach()
-			}
-			close(waiting)
-			<-release
-		}
-		echo(w, r)
-	}, nil)
+	_, addr, waiting, release := startSlow(t)
 	slow := make(chan string)
 	go func() {
 		slow <- exchange(t, addr, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /then HTTP/1.1\r\nHost: a\r\n\r\n", 2)
@@ -335,17 +341,7 @@ func TestTimeouts(t *testing.T) {
 }
 
 func TestShutdownWaitsForAnswers(t *testing.T) {
-	release, waiting := make(chan struct{}), make(chan struct{})
-	s, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
-			if f := hansom.FiberOf(r.Context()); f != nil {
-				f.Detach()
-			}
-			close(waiting)
-			<-release
-		}
-		echo(w, r)
-	}, nil)
+	s, addr, waiting, release := startSlow(t)
 	idle, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)

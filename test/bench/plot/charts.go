@@ -55,18 +55,22 @@ func Bars(title, sub string, groups []string, series []Series) string {
 	return c.svg(title, bottom+34)
 }
 
-// Lines draws a line for each series over equidistant positions with the given labels, the values on a logarithmic axis.
-// The first series is what the chart is about.
-func Lines(title, sub string, labels []string, series []Series) string {
-	c := &canvas{}
-	y := c.title(title, sub)
+// head draws the title and the legend; below y there is room. all are the values of all series.
+func (c *canvas) head(title, sub string, series []Series) (y float64, all []float64) {
+	y = c.title(title, sub)
 	names := make([]string, len(series))
-	var all []float64
 	for i, s := range series {
 		names[i] = s.Name
 		all = append(all, s.Values...)
 	}
-	y = c.legend(y, names) + 4
+	return c.legend(y, names) + 4, all
+}
+
+// Lines draws a line for each series over equidistant positions with the given labels, the values on a logarithmic axis.
+// The first series is what the chart is about.
+func Lines(title, sub string, labels []string, series []Series) string {
+	c := &canvas{}
+	y, all := c.head(title, sub, series)
 	const tall = 250
 	x0, x1 := float64(margin+48), float64(width-margin-30)
 	scale := newLogScale(all, y+tall, y)
@@ -96,14 +100,7 @@ func Lines(title, sub string, labels []string, series []Series) string {
 // chart is about. Values need not be sorted.
 func CDF(title, sub string, series []Series) string {
 	c := &canvas{}
-	y := c.title(title, sub)
-	names := make([]string, len(series))
-	var all []float64
-	for i, s := range series {
-		names[i] = s.Name
-		all = append(all, s.Values...)
-	}
-	y = c.legend(y, names) + 4
+	y, all := c.head(title, sub, series)
 	const tall = 240
 	x0, x1 := float64(margin+48), float64(width-margin-30)
 	scale := newLogScale(all, x0, x1)
