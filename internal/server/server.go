@@ -75,12 +75,7 @@ type Server struct {
 	requests  *telemetry.Requests
 	checks    []hansomapi.Check
 	isolation string // in one line
-	floor     []byte
 }
-
-// heapFloor is how much the collector counts as live beyond what is, in bytes: a small heap would be collected several times a second
-// under load. It is never touched, so that it takes no memory.
-const heapFloor = 12 << 20
 
 // New opens the data directory and the listeners and wires all parts; nothing is served before Run. What it opened is closed
 // again when it fails.
@@ -88,7 +83,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, logger: logger.With("component", "server"), ready: make(chan struct{}), floor: make([]byte, heapFloor)}
+	s := &Server{cfg: cfg, logger: logger.With("component", "server"), ready: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close()
