@@ -30,6 +30,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/auth"
+	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -86,10 +87,8 @@ func isolation(t testing.TB, s *hansomtest.Server) (isolated, limited bool) {
 
 // client is an unmodified aws-sdk-go-v2, but for its retries, which would hide errors.
 func client(t testing.TB, api string, c hansom.Credentials) *lambda.Client {
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
 	return lambda.New(lambda.Options{
-		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 )
 
@@ -168,10 +169,8 @@ func TestLogsBoto3(t *testing.T) {
 }
 
 func logsClient(t *testing.T, api string, k hansom.Credentials) *cloudwatchlogs.Client {
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
 	return cloudwatchlogs.New(cloudwatchlogs.Options{
-		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),
 		Credentials: credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, k.SessionToken),
 	})
 }

@@ -33,6 +33,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/auth"
+	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/server"
@@ -431,10 +432,8 @@ func call(ctx context.Context, c *lambda.Client, function string, e event) answe
 }
 
 func client(t *testing.T, api string, c hansom.Credentials) *lambda.Client {
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
 	return lambda.New(lambda.Options{
-		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	})
 }

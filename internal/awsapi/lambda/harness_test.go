@@ -24,6 +24,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/function"
@@ -170,10 +171,8 @@ func (s *server) client(t testing.TB) *sdk.Client {
 
 func (s *server) clientFor(t testing.TB, c hansom.Credentials) *sdk.Client {
 	t.Helper()
-	transport := &http.Transport{}
-	t.Cleanup(transport.CloseIdleConnections)
 	return sdk.New(sdk.Options{
-		Region: testRegion, BaseEndpoint: aws.String(s.URL), RetryMaxAttempts: 1, HTTPClient: &http.Client{Transport: transport},
+		Region: testRegion, BaseEndpoint: aws.String(s.URL), RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
 	})
 }
