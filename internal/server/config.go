@@ -31,6 +31,7 @@ type Config struct {
 	Region string // region in every ARN
 	DB     string // "" is SQLite in the data directory; postgres://... otherwise
 	Sync   string // "process" survives kill -9, "always" a power cut
+	Spare  int    // MB of the disk that stay free: below it nothing new is accepted
 
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
@@ -61,6 +62,7 @@ func DefaultConfig() Config {
 		Domain:      "localhost",
 		Region:      hansom.DefaultRegion,
 		Sync:        "process",
+		Spare:       128,
 		Driver:      "auto",
 		Egress:      hansom.EgressPlatform,
 		EgressRange: linux.DefaultConfig().Network.Range.String(),
@@ -108,6 +110,7 @@ func (c *Config) Settings() []*Setting {
 		{"region", "region in every ARN", &c.Region},
 		{"db", "postgres://... for PostgreSQL 15 or newer (default: SQLite in the data directory)", &c.DB},
 		{"sync", "durability: process survives kill -9, always a power cut", &c.Sync},
+		{"spare", "MB of the data directory's disk that stay free: below it no new work is accepted", &c.Spare},
 		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
 		{"egress", "what functions reach that do not say: none, platform or internet", &c.Egress},

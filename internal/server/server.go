@@ -26,8 +26,10 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/logs"
 	"github.com/hansomcloud/hansom/internal/awsapi/sts"
+	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/blank"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
+	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
 	"github.com/hansomcloud/hansom/internal/function"
@@ -58,6 +60,8 @@ type Server struct {
 
 	lock      *os.File
 	db        *db.DB
+	bus       *bus.Bus
+	backlog   *backlog.Store
 	auth      *auth.Service
 	runtimes  *runtimes.Catalogue
 	artifacts *artifact.Store
@@ -107,6 +111,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	if s.db, err = s.openDB(ctx, logger); err != nil {
+		return nil, err
+	}
+	if err := s.openBacklog(ctx, logger); err != nil {
 		return nil, err
 	}
 	authConfig := auth.DefaultConfig()
@@ -301,6 +308,9 @@ func (s *Server) close() {
 	}
 	if s.logs != nil {
 		s.report("logs", s.logs.Close())
+	}
+	if s.bus != nil {
+		s.bus.Close()
 	}
 	if s.db != nil {
 		s.report("database", s.db.Close())

@@ -1,0 +1,136 @@
+// Package bus is the platform's messaging: a NATS server with JetStream inside the process, and streams on it as logs. It is the
+// only package that imports NATS.
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// MaxPayload is the most bytes that a record may have, its meta line included.
+const MaxPayload = 8<<20 + 64<<10
+
+const (
+	startTimeout = 30 * time.Second // a server that has many messages to look through
+	ackTimeout   = 30 * time.Second // of a disk that is busy
+	maxPending   = 64 << 10         // records on their way at a time
+	maxMemory    = 64 << 20         // of streams in memory, of which there are none
+)
+
+// Config of a bus.
+type Config struct {
+	Dir        string // of its files
+	SyncAlways bool   // a record that is accepted survives a power cut, not only the end of the process
+}
+
+// Bus is an embedded server. Its methods may be called from several goroutines.
+type Bus struct {
+	cfg    Config
+	logger *slog.Logger
+	server *server.Server
+	conn   *nats.Conn
+	js     jetstream.JetStream
+}
+
+// Open starts the server; it listens on no port. What a process that was killed has left is read again.
+func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
+	const op = "open bus"
+	if cfg.Dir == "" {
+		return nil, hansom.Errorf(hansom.Invalid, op, "the bus needs a directory")
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	b := &Bus{cfg: cfg, logger: logger.With("component", "bus")}
+	var err error
+	if b.server, err = server.NewServer(&server.Options{
+		ServerName: "hansom", DontListen: true, NoSigs: true, JetStream: true, StoreDir: cfg.Dir, SyncAlways: cfg.SyncAlways, MaxPayload: MaxPayload,
+		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
+		MaxPending: 1 << 30, // a consumer in this process that is slow is waited for
+	}); err != nil {
+		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	b.server.SetLoggerV2(serverLog{b.logger}, false, false, false)
+	b.server.Start()
+	if !b.server.ReadyForConnections(startTimeout) {
+		b.Close()
+		return nil, hansom.Errorf(hansom.Unavailable, op, "the message log in %s did not open within %s", cfg.Dir, startTimeout)
+	}
+	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.Name("hansom"))
+	if err == nil {
+		b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
+	}
+	if err == nil {
+		_, err = b.js.AccountInfo(ctx)
+	}
+	if err != nil {
+		b.Close()
+		return nil, hansom.Errorf(hansom.Unavailable, op, "the message log in %s does not open: %w", cfg.Dir, err)
+	}
+	return b, nil
+}
+
+// Close ends the server. What was accepted is on disk.
+func (b *Bus) Close() {
+	if b.conn != nil {
+		b.conn.Close()
+	}
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+}
+
+// request asks JetStream's API. The answer's error becomes the error.
+func (b *Bus) request(ctx context.Context, op, subject string, body any) ([]byte, error) {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	m, err := b.conn.RequestWithContext(ctx, subject, data)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err == nil && answer.Error != nil {
+		return nil, failed(op, answer.Error)
+	}
+	return m.Data, nil
+}
+
+// failed gives an error of NATS a kind: what is not the caller's doing may be tried again.
+func failed(op string, err error) error {
+	var known *hansom.Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, context.Canceled):
+		return hansom.Errorf(hansom.Canceled, op, "%w", err)
+	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		return hansom.Errorf(hansom.NotFound, op, "%w", err)
+	}
+	return hansom.Errorf(hansom.Unavailable, op, "the message log does not answer: %w", err)
+}
+
+// serverLog passes on what the NATS server reports.
+type serverLog struct{ *slog.Logger }
+
+func (l serverLog) Noticef(format string, v ...any) { l.Debug(fmt.Sprintf(format, v...)) }
+func (l serverLog) Warnf(format string, v ...any)   { l.Warn(fmt.Sprintf(format, v...)) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
+func (l serverLog) Errorf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
+func (l serverLog) Debugf(string, ...any)           {}
+func (l serverLog) Tracef(string, ...any)           {}

@@ -1,0 +1,56 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/bus"
+)
+
+// openBacklog opens the message log and the queues in it.
+func (s *Server) openBacklog(ctx context.Context, logger *slog.Logger) (err error) {
+	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, "bus"), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
+		return err
+	}
+	cfg := backlog.DefaultConfig()
+	cfg.Room = (&spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}).check
+	s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger)
+	return err
+}
+
+// spare watches the free space of a disk, so that the stores never find it full.
+type spare struct {
+	dir   string
+	least uint64 // bytes
+
+	mu   sync.Mutex
+	next time.Time // when it looks again
+	err  error
+}
+
+// checkEvery is how long what was seen of the disk counts: less than it takes to write the space that is spared.
+const checkEvery = 100 * time.Millisecond
+
+// check refuses new work while the disk is nearly full.
+func (s *spare) check() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Before(s.next) {
+		return s.err
+	}
+	s.next, s.err = now.Add(checkEvery), nil
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(s.dir, &fs); err != nil {
+		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "%w", err)
+	} else if free := uint64(fs.Bavail) * uint64(fs.Bsize); free < s.least {
+		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk of %s has %d MB left, and new work is accepted with %d MB or more: free some space", s.dir, free>>20, s.least>>20)
+	}
+	return s.err
+}
