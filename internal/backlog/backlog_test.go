@@ -360,7 +360,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := s.Put(t.Context(), "q", Entry{ID: "a", Body: make([]byte, bus.MaxPayload)}); hansom.KindOf(err) != hansom.TooLarge {
 		t.Error(err)
 	}
-	put(t, s, "q", Entry{ID: "b", Body: make([]byte, 8<<20)}) // it waits for nothing that the refused one left
+	put(t, s, "q", Entry{ID: "b", Body: make([]byte, bus.MaxPayload-1000)}) // it waits for nothing that the refused one left
 	counts(t, s, "q", 1, 0, 0)
 	stop()
 	if _, err := s.Put(t.Context(), "q", Entry{ID: "a"}); hansom.KindOf(err) != hansom.Unavailable {

@@ -19,7 +19,7 @@ import (
 )
 
 // MaxPayload is the most bytes that a record may have, its meta line included.
-const MaxPayload = 8<<20 + 64<<10
+const MaxPayload = 8 << 20
 
 const (
 	startTimeout = 30 * time.Second // a server that has many messages to look through
