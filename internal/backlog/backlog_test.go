@@ -287,31 +287,33 @@ func TestPurge(t *testing.T) {
 // Who waits gets what comes: put, shown again, released by its group.
 func TestWait(t *testing.T) {
 	s, _ := open(t, t.TempDir(), nil)
-	got := make(chan string)
-	wait := func() {
+	got := make(chan Message)
+	wait := func(hidden time.Duration) {
 		go func() {
-			list, err := s.Take(t.Context(), "q", Take{Limit: 1, Hidden: 50 * time.Millisecond, Wait: time.Minute})
+			list, err := s.Take(t.Context(), "q", Take{Limit: 1, Hidden: hidden, Wait: time.Minute})
 			if err != nil || len(list) != 1 {
 				t.Error(list, err)
+				list = make([]Message, 1)
 			}
-			got <- fmt.Sprint(ids(list), list[0].Takes)
+			got <- list[0]
 		}()
 	}
-	wait()
+	wait(10 * time.Millisecond)
 	put(t, s, "q", Entry{ID: "a", Group: "g", Delay: 10 * time.Millisecond}, Entry{ID: "b", Group: "g"})
-	if m := <-got; m != "a1" {
-		t.Error(m)
+	if m := <-got; m.ID != "a" || m.Takes != 1 {
+		t.Errorf("%+v", m)
 	}
-	wait()
-	if m := <-got; m != "a2" {
-		t.Error(m)
+	wait(time.Hour)
+	a := <-got
+	if a.ID != "a" || a.Takes != 2 {
+		t.Errorf("%+v", a)
 	}
-	wait()
-	if ok, err := s.Delete(t.Context(), "q", Receipt{1, 2}); !ok || err != nil {
+	wait(time.Hour)
+	if ok, err := s.Delete(t.Context(), "q", a.Receipt); !ok || err != nil {
 		t.Error(ok, err)
 	}
-	if m := <-got; m != "b1" {
-		t.Error(m)
+	if m := <-got; m.ID != "b" || m.Takes != 1 {
+		t.Errorf("%+v", m)
 	}
 	if list := take(t, s, "empty", Take{Limit: 1, Wait: time.Millisecond}); len(list) > 0 {
 		t.Error(list)
