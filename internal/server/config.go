@@ -249,6 +249,8 @@ func (c *Config) Validate() error {
 		return bad("region %q is not a region name such as us-east-1", c.Region)
 	case c.Blanks < -1:
 		return bad("blanks is %d; use 0 for none, or -1 for as many as demand asks for", c.Blanks)
+	case c.Spare < 0:
+		return bad("spare is %d; use 0 or more MB", c.Spare)
 	case c.Memory < 0 || c.LogSize < 1 || c.Idle <= 0 || c.LogAge <= 0 || c.CodeGrace <= 0:
 		return bad("memory, log-size, idle, log-age and code-grace must be positive")
 	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):

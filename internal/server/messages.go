@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/bus"
 )
 
@@ -18,8 +20,9 @@ func (s *Server) openBacklog(ctx context.Context, logger *slog.Logger) (err erro
 	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, "bus"), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
 		return err
 	}
+	s.spare = &spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}
 	cfg := backlog.DefaultConfig()
-	cfg.Room = (&spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}).check
+	cfg.Room = s.spare.check
 	s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger)
 	return err
 }
@@ -53,4 +56,17 @@ func (s *spare) check() error {
 		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk of %s has %d MB left, and new work is accepted with %d MB or more: free some space", s.dir, free>>20, s.least>>20)
 	}
 	return s.err
+}
+
+// sparing keeps blobs off a disk that is nearly full.
+type sparing struct {
+	blob.Store
+	room func() error
+}
+
+func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error) {
+	if err := s.room(); err != nil {
+		return 0, err
+	}
+	return s.Store.Put(ctx, key, r)
 }

@@ -60,6 +60,7 @@ type Server struct {
 
 	lock      *os.File
 	db        *db.DB
+	spare     *spare
 	bus       *bus.Bus
 	backlog   *backlog.Store
 	auth      *auth.Service
@@ -133,7 +134,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	artifactConfig := artifact.DefaultConfig(s.cfg.Data)
 	artifactConfig.Grace = cfg.CodeGrace
-	if s.artifacts, err = artifact.New(artifactConfig, blobs, logger); err != nil {
+	if s.artifacts, err = artifact.New(artifactConfig, sparing{blobs, s.spare.check}, logger); err != nil {
 		return nil, err
 	}
 	layerConfig := layer.DefaultConfig()
