@@ -275,7 +275,7 @@ require('http').createServer((req, res) => {
 	}
 	create(t, c, *name, hansom.RuntimeHTTP, code("one"), layers(publish(t, c, "lib", map[string]string{
 		"nodejs/node_modules/lib/index.js": "exports.name = 'from the layer'", "extensions/idle": "#!/bin/sh\nexec sleep 1000\n"})), func(in *lambda.CreateFunctionInput) {
-		in.Handler, in.Publish = aws.String("run.sh"), true
+		in.Handler, in.Publish, in.Timeout = aws.String("run.sh"), true, aws.Int32(60) // an event that timed out would come again after a minute
 		in.LoggingConfig = &types.LoggingConfig{LogGroup: aws.String("/web"), LogFormat: types.LogFormatJson}
 	})
 	if _, err := c.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: name, ZipFile: code("two"), Publish: true}); err != nil {
@@ -326,6 +326,11 @@ require('http').createServer((req, res) => {
 		want = append(want, fmt.Sprintf("served %s POST / arn:aws:lambda:us-east-1:000000000000:function:web:live %d", id, n))
 	}
 	var lines string
+	defer func() {
+		if len(want) > 0 {
+			t.Logf("%q is not in\n%s", want, lines)
+		}
+	}()
 	eventually(t, "all that was asked is in the group", func() bool {
 		lines = logged(t, logs, "/web")
 		want = slices.DeleteFunc(want, func(w string) bool { return strings.Contains(lines, w) })
