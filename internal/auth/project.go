@@ -23,6 +23,7 @@ type Project struct {
 	ID      string    `json:"id"`   // 12 digits
 	Slug    string    `json:"slug"` // a DNS label, unique
 	Created time.Time `json:"created"`
+	Egress  string    `json:"egress"` // of functions that do not say, hansom.EgressNone and so on; "" is the server's default
 }
 
 // AccessKey is a long-lived key of a project without its secret. Two keys of one name belong to the same user, as while one
@@ -87,6 +88,35 @@ func (s *Service) Project(name string) (Project, error) {
 	p, ok := st.projects[id]
 	if !ok {
 		return Project{}, hansom.Errorf(hansom.NotFound, "find project", "there is no project %.80q; see the list of projects", name)
+	}
+	return p, nil
+}
+
+// SetEgress sets what functions of a project reach that do not say; "" leaves it to the server again. Errors: NotFound for the
+// project, Invalid for what hansom.CheckEgress refuses.
+func (s *Service) SetEgress(ctx context.Context, project, egress string) (Project, error) {
+	const op = "set egress"
+	p, err := s.Project(project)
+	if err != nil {
+		return Project{}, err
+	}
+	if err := hansom.CheckEgress(egress); err != nil {
+		return Project{}, err
+	}
+	p.Egress = egress
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		tx.Changed(domain, p.ID)
+		res, err := tx.ExecContext(ctx, `UPDATE auth_project SET egress = ? WHERE id = ?`, p.Egress, p.ID)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return hansom.Errorf(hansom.NotFound, op, "project %s was deleted", p.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return Project{}, wrap(op, err)
 	}
 	return p, nil
 }

@@ -141,6 +141,47 @@ func TestProjectsAndKeys(t *testing.T) {
 	})
 }
 
+// A project keeps what its functions reach, apart from other projects.
+func TestProjectEgress(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		open := func() *Service {
+			s, err := New(ctx, testConfig(), d, testKey, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		s := open()
+		p, err := s.CreateProject(ctx, "shop")
+		if err != nil || p.Egress != "" {
+			t.Fatalf("a new project has egress %q, %v", p.Egress, err)
+		}
+		for i, egress := range []string{hansom.EgressNone, hansom.EgressPlatform, hansom.EgressInternet, ""} {
+			name := []string{"shop", p.ID}[i%2]
+			got, err := s.SetEgress(ctx, name, egress)
+			if want := (Project{p.ID, "shop", p.Created, egress}); err != nil || got != want {
+				t.Errorf("set to %q: %+v, %v", egress, got, err)
+			}
+			for _, s := range []*Service{s, open()} {
+				kept, err := s.Project("shop")
+				other, e := s.Project("default")
+				if err != nil || e != nil || kept != got || other.Egress != "" {
+					t.Errorf("kept are %+v, %v and %+v, %v", kept, err, other, e)
+				}
+			}
+		}
+		for _, bad := range []string{"all", "default", "Internet", "none "} {
+			if _, err := s.SetEgress(ctx, "shop", bad); hansom.KindOf(err) != hansom.Invalid || !strings.Contains(err.Error(), "none, platform or internet") {
+				t.Errorf("egress %q: %v", bad, err)
+			}
+		}
+		if _, err := s.SetEgress(ctx, "nope", hansom.EgressNone); hansom.KindOf(err) != hansom.NotFound {
+			t.Errorf("egress of no project: %v", err)
+		}
+	})
+}
+
 func TestDevKeys(t *testing.T) {
 	keys := hansom.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}
 	cfg := testConfig()

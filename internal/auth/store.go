@@ -71,7 +71,7 @@ func (s *Service) reload(ctx context.Context) error {
 	defer s.reloads.Unlock()
 	s.reloads.stale.Store(true)
 	st := &state{projects: map[string]Project{}, slugs: map[string]string{}, keys: map[string]*credential{}, listed: map[string][]AccessKey{}}
-	rows, err := s.db.Read().QueryContext(ctx, `SELECT id, slug, created FROM auth_project`)
+	rows, err := s.db.Read().QueryContext(ctx, `SELECT id, slug, created, egress FROM auth_project`)
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, "read projects", "%w", err)
 	}
@@ -79,7 +79,7 @@ func (s *Service) reload(ctx context.Context) error {
 	for rows.Next() {
 		var p Project
 		var created int64
-		if err := rows.Scan(&p.ID, &p.Slug, &created); err != nil {
+		if err := rows.Scan(&p.ID, &p.Slug, &created, &p.Egress); err != nil {
 			return hansom.Errorf(hansom.Internal, "read projects", "%w", err)
 		}
 		p.Created = time.UnixMicro(created).UTC()
