@@ -161,7 +161,11 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	}
 	if namer, ok := inst.sandbox.(sandbox.Namer); ok && spec.Names {
 		packets, l := namer.Names()
-		p.start(func() { p.deps.Names(packets, l, p.egress(v)) })
+		egress := hansom.EgressPlatform // of this instance: the project's may be another by now
+		if spec.Internet {
+			egress = hansom.EgressInternet
+		}
+		p.start(func() { p.deps.Names(packets, l, egress) })
 	}
 	watched := p.start(func() { p.watch(inst) })
 	bound = watched
@@ -274,8 +278,13 @@ func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) han
 	return result
 }
 
-// egress is what v may reach.
-func (p *Pool) egress(v *hansom.Version) string { return cmp.Or(v.Egress, p.cfg.Egress) }
+// egress is what instances of v may reach that start now.
+func (p *Pool) egress(v *hansom.Version) string {
+	if v.Egress == "" && p.deps.Egress != nil {
+		return cmp.Or(p.deps.Egress(v.Project), p.cfg.Egress)
+	}
+	return cmp.Or(v.Egress, p.cfg.Egress)
+}
 
 // newID is 20 letters and digits.
 func newID() string { return strings.ToLower(rand.Text()[:20]) }

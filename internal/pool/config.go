@@ -26,7 +26,7 @@ type Config struct {
 	Wait        time.Duration // longest wait for memory before a call is throttled
 	Queue       int           // most calls of one revision that wait for memory
 	InitTimeout time.Duration // boot and loading the handler; Lambda's 10 s
-	Egress      string        // of functions that do not say what they may reach
+	Egress      string        // of functions that do not say what they may reach, nor does Deps.Egress
 	Credentials time.Duration // life of the credentials in an instance, which ends before they do; at least an hour
 }
 
@@ -85,7 +85,7 @@ type Blanks interface {
 	Fit(free, budget int64)
 }
 
-// Deps are what the pool works with. All but Platform, Edge, Names and Blanks are needed.
+// Deps are what the pool works with. All but Egress, Platform, Edge, Names and Blanks are needed.
 type Deps struct {
 	Driver      sandbox.Driver
 	Runtimes    Runtimes
@@ -97,6 +97,10 @@ type Deps struct {
 	// Link makes what carries invocations to rt in sb: frames over sb.Conn(), the Lambda Runtime API served on
 	// sb.Listener(RuntimePort), or HTTP to the port of Spec.Serve. Messages that the runtime attributes to a request go to log.
 	Link func(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error)
+
+	// Egress is what functions of a project may reach that do not say; "" or nil: Config.Egress. Instances keep what it said when
+	// they started. It must be quick.
+	Egress func(project string) string
 
 	// Platform serves the platform's APIs to the function on l until l is closed, when the sandbox ends. nil: there is no listener.
 	Platform func(l net.Listener, v *hansom.Version)
