@@ -42,6 +42,7 @@ type Projects interface {
 	Projects() []auth.Project
 	Project(idOrSlug string) (auth.Project, error)
 	CreateProject(ctx context.Context, slug string) (auth.Project, error)
+	SetEgress(ctx context.Context, idOrSlug, egress string) (auth.Project, error)
 	DeleteProject(ctx context.Context, id string, check func(ctx context.Context, tx *db.Tx) error) error
 	Issue(p hansom.Principal, ttl time.Duration) hansom.Credentials
 }
@@ -126,6 +127,7 @@ type Info struct {
 	Database string    `json:"database"` // "sqlite" or "postgres"
 	Sync     string    `json:"sync"`     // "process" survives kill -9, "always" a power cut
 	Driver   string    `json:"driver"`   // what isolates functions
+	Egress   string    `json:"egress"`   // of functions that do not say, in projects that do not say
 	Memory   int64     `json:"memory"`   // bytes for all instances together
 	Time     time.Time `json:"time"`
 	Runtimes []Runtime `json:"runtimes"`
@@ -164,6 +166,7 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"GET info":                         h.info,
 		"GET projects":                     h.listProjects,
 		"POST projects":                    h.createProject,
+		"PATCH projects/{project}":         h.setProject,
 		"DELETE projects/{project}":        h.deleteProject,
 		"POST projects/{project}/sessions": h.createSession,
 		"GET keys":                         h.listKeys,

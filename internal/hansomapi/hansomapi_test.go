@@ -295,6 +295,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	f.refused(hansom.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "x"}, "GET", "info", "", 403, "UnrecognizedClientException", "")
 	for _, c := range []struct{ method, path, body string }{
 		{"GET", "projects", ""}, {"POST", "projects", `{"slug":"mine"}`}, {"DELETE", "projects/other", ""},
+		{"PATCH", "projects/acme", `{"egress":"internet"}`},
 	} {
 		f.refused(acme, c.method, c.path, c.body, 403, "AccessDenied", "only root keys")
 	}
@@ -356,6 +357,28 @@ func TestProjects(t *testing.T) {
 	if len(list.Projects) != 1 || list.Projects[0].ID != hansom.DefaultProject {
 		t.Errorf("%+v", list)
 	}
+}
+
+func TestProjectEgress(t *testing.T) {
+	f := newFixture(t)
+	id, _ := f.tenant("acme")
+	for i, egress := range []string{"none", "platform", "internet", ""} {
+		path := "projects/" + []string{"acme", id}[i%2]
+		if got := must[map[string]string](f, root, "PATCH", path, `{"egress":"`+egress+`"}`); got["id"] != id || got["slug"] != "acme" || got["egress"] != egress {
+			t.Errorf("set to %q: %v", egress, got)
+		}
+		list := must[struct{ Projects []map[string]string }](f, root, "GET", "projects", "")
+		if got := list.Projects; len(got) != 2 || got[0]["egress"] != "" || got[1]["egress"] != egress {
+			t.Errorf("set to %q: %v", egress, got)
+		}
+	}
+	f.refused(root, "PATCH", "projects/acme", `{"egress":"all"}`, 400, "Invalid", `egress "all" is not none, platform or internet`)
+	f.refused(root, "PATCH", "projects/acme", `{"egress":1}`, 400, "Invalid", "")
+	for _, nothing := range []string{`{}`, `{"egress":null}`} {
+		f.refused(root, "PATCH", "projects/acme", nothing, 400, "Invalid", "sets nothing")
+	}
+	f.refused(root, "PATCH", "projects/acme", `{"slug":"x"}`, 400, "Invalid", `unknown field "slug"`)
+	f.refused(root, "PATCH", "projects/nope", `{"egress":"none"}`, 404, "NotFound", "there is no project")
 }
 
 const digestA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"

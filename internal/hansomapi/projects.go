@@ -36,6 +36,23 @@ func (h *Handler) createProject(r *http.Request, p hansom.Principal) (any, error
 	return h.Projects.CreateProject(r.Context(), in.Slug)
 }
 
+// setProject changes what a project says for all its functions.
+func (h *Handler) setProject(r *http.Request, p hansom.Principal) (any, error) {
+	if err := rootOnly(p); err != nil {
+		return nil, err
+	}
+	var in struct {
+		Egress *string `json:"egress"`
+	}
+	if err := decode(r, &in); err != nil {
+		return nil, err
+	}
+	if in.Egress == nil {
+		return nil, hansom.Errorf(hansom.Invalid, "set project", "the body sets nothing: egress is none, platform or internet, or \"\" for the server's default")
+	}
+	return h.Projects.SetEgress(r.Context(), r.PathValue("project"), *in.Egress)
+}
+
 // deleteProject removes a project that has nothing left.
 func (h *Handler) deleteProject(r *http.Request, p hansom.Principal) (any, error) {
 	if err := rootOnly(p); err != nil {
