@@ -146,7 +146,7 @@ func (s *Server) info(context.Context) (hansomapi.Info, error) {
 	build := buildinfo.Read()
 	info := hansomapi.Info{
 		Version: build.Version, Commit: build.Commit, Arch: runtime.GOARCH, Region: s.cfg.Region, Domain: s.cfg.Domain,
-		Edge: s.EdgeAddr(), API: s.APIAddr(), Database: s.db.Engine(), Sync: s.cfg.Sync, Driver: s.driver.Name(),
+		Edge: s.EdgeAddr(), API: s.APIAddr(), Database: s.db.Engine(), Sync: s.cfg.Sync, Driver: s.driver.Name(), Egress: s.cfg.Egress,
 		Memory: s.pool.Stats().Budget, Time: time.Now(), Checks: append(s.hostChecks(), s.checks...),
 	}
 	for _, in := range s.runtimes.Interpreters() {

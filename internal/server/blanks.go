@@ -9,7 +9,8 @@ import (
 
 // poolDeps are what the pool works with: with blanks, where the driver can make them.
 func (s *Server) poolDeps(logger *slog.Logger) pool.Deps {
-	deps := pool.Deps{Runtimes: s.runtimes, Code: s.functions, Credentials: s.auth, Logs: s.logs, Recorder: s.metrics, Link: s.link, Platform: s.servePlatform, Edge: s.innerEdge(), Names: s.resolver(logger).Serve}
+	deps := pool.Deps{Runtimes: s.runtimes, Code: s.functions, Credentials: s.auth, Logs: s.logs, Recorder: s.metrics, Link: s.link,
+		Egress: s.projectEgress, Platform: s.servePlatform, Edge: s.innerEdge(), Names: s.resolver(logger).Serve}
 	if d, ok := s.driver.(blank.Driver); ok && s.cfg.Blanks != 0 {
 		config := blank.DefaultConfig()
 		config.Most = s.cfg.Blanks

@@ -41,9 +41,12 @@ func (s *Server) openDriver(ctx context.Context, logger *slog.Logger) error {
 		if err == nil {
 			s.driver = driver
 			s.describe(driver.Facts())
-			if s.cfg.Egress == hansom.EgressInternet && driver.Internet() != nil {
+			if s.offline = driver.Internet(); s.cfg.Egress == hansom.EgressInternet && s.offline != nil {
 				s.cfg.Egress = hansom.EgressPlatform
 				s.logger.Warn("the default egress of functions is platform instead of internet")
+			}
+			for _, p := range s.auth.Projects() {
+				s.checkEgress(p)
 			}
 			return s.openRuntimes(ctx, false)
 		}

@@ -69,6 +69,7 @@ type Server struct {
 	layers    *layer.Service
 	functions *function.Service
 	driver    sandbox.Driver
+	offline   error        // why functions cannot reach the internet; nil when they can
 	blanks    *blank.Stock // nil without
 	pool      *pool.Pool
 	provision *provision.Service
@@ -425,6 +426,9 @@ func (t throttles) Throttled(project, function, _ string) { t.Throttle(project, 
 // changed follows the configuration.
 func (s *Server) changed(c db.Change) {
 	s.publishApps()
+	if c.Domain == "auth" {
+		s.projectsChanged(c.Keys)
+	}
 	if c.Domain != "function" {
 		return
 	}
