@@ -127,7 +127,7 @@ type Info struct {
 	Database string    `json:"database"` // "sqlite" or "postgres"
 	Sync     string    `json:"sync"`     // "process" survives kill -9, "always" a power cut
 	Driver   string    `json:"driver"`   // what isolates functions
-	Egress   string    `json:"egress"`   // of functions that do not say, in projects that do not say
+	Egress   string    `json:"egress"`   // of functions when neither they nor their project say
 	Memory   int64     `json:"memory"`   // bytes for all instances together
 	Time     time.Time `json:"time"`
 	Runtimes []Runtime `json:"runtimes"`

@@ -35,7 +35,7 @@ type Config struct {
 
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
-	Egress              string        // of functions that do not say: "none", "platform" or "internet"
+	Egress              string        // of functions when neither they nor their project say: "none", "platform" or "internet"
 	EgressAllow         string        // blocks of addresses that egress internet may reach though they are not public, with commas between
 	EgressRange         string        // block that sandboxes with egress internet have their addresses from
 	CPUQuota            bool          // hold functions to the CPU that comes with their memory
@@ -113,7 +113,7 @@ func (c *Config) Settings() []*Setting {
 		{"spare", "MB of the data directory's disk that stay free: below it no new work is accepted", &c.Spare},
 		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
-		{"egress", "what functions reach that do not say: none, platform or internet", &c.Egress},
+		{"egress", "what functions reach when neither they nor their project say: none, platform or internet", &c.Egress},
 		{"egress-allow", "IPv4 blocks that functions with egress internet reach though they are not public, with commas between", &c.EgressAllow},
 		{"egress-range", "IPv4 block for the addresses of functions with egress internet", &c.EgressRange},
 		{"cpu-quota", "hold functions to the CPU that comes with their memory, also while there is some to spare", &c.CPUQuota},
