@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/events"
@@ -90,7 +91,7 @@ func (c *program) completions(root *cobra.Command) {
 		"env import": {functions, nil}, "env export": {functions},
 		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, published},
 		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
-		"projects rm": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
+		"projects rm": {projects}, "projects set": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
 	}
 	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
 	var walk func(cmd *cobra.Command)
@@ -113,6 +114,9 @@ func (c *program) completions(root *cobra.Command) {
 		}
 		if cmd.Flags().Lookup("template") != nil {
 			_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(templateNames, cobra.ShellCompDirectiveNoFileComp))
+		}
+		if path == "projects set" {
+			_ = cmd.RegisterFlagCompletionFunc("egress", cobra.FixedCompletions([]string{hansom.EgressNone, hansom.EgressPlatform, hansom.EgressInternet, serverEgress}, cobra.ShellCompDirectiveNoFileComp))
 		}
 		for _, sub := range cmd.Commands() {
 			walk(sub)

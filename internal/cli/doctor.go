@@ -31,6 +31,7 @@ type serverInfo struct {
 	Database string        `json:"database"`
 	Sync     string        `json:"sync"`
 	Driver   string        `json:"driver"`
+	Egress   string        `json:"egress"`
 	Memory   int64         `json:"memory"`
 	Time     time.Time     `json:"time"`
 	Runtimes []runtimeInfo `json:"runtimes"`

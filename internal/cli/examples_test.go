@@ -58,6 +58,7 @@ var prepared = []struct{ example, script string }{
 	{"hansom layers rm", "hansom layers publish boto3 ./layer"},
 	{"hansom projects create acme", "hansom projects rm acme --yes || true"},
 	{"hansom projects rm acme", "hansom projects create acme || true"},
+	{"hansom projects set acme", "hansom projects create acme || true"},
 	{"hansom restore", "hansom backup hansom.tar.gz"},
 	{"hansom rollback", "hansom deploy examples/hello; sed -i 's/Hello}/Hi}/' examples/hello/hansom.yaml; hansom deploy examples/hello"},
 	{"hansom versions rm", "hansom alias rm hello-node live --yes || true"},

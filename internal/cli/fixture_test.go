@@ -99,7 +99,7 @@ func newTestServer(t host, dir string) *testServer {
 	mux.Handle(hansomapi.Prefix, hansomapi.New(hansomapi.Deps{
 		Auth: accounts, Projects: accounts, Keys: accounts, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: layers, Artifacts: artifacts, Logs: s.logs, Requests: s.requests,
 		Info: func(context.Context) (hansomapi.Info, error) {
-			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux",
+			return hansomapi.Info{Version: "dev", Region: "us-east-1", Edge: "127.0.0.1:8080", Database: "sqlite", Sync: "process", Driver: "linux", Egress: "platform",
 				Runtimes: []hansomapi.Runtime{
 					{Identifier: "python3.11", HostVersion: "3.11.2"}, {Identifier: "nodejs22.x", HostVersion: "22.1.0"},
 					{Identifier: "python3.9", HostVersion: "3.9.1"}, {Identifier: "provided.al2023"}, {Identifier: "provided.al2"},
