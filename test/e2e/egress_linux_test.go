@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux/network"
 	"github.com/hansomcloud/hansom/internal/server"
@@ -265,6 +266,7 @@ func testEgress(t *testing.T) {
 		_, err = c.CreateFunction(t.Context(), request("bad", types.RuntimePython311, source(t, python311, pythonProbe), egress("all")))
 		refused(t, "an unknown egress", err, 400, "InvalidParameterValueException", "none, platform or internet")
 	})
+	t.Run("Projects", func(t *testing.T) { testProjectEgress(t, api) })
 	t.Run("Leaves nothing", func(t *testing.T) {
 		if !forwards(t, "up0") || forwards(t, "all") {
 			t.Error("forwarding is not on for the uplink alone")
@@ -290,6 +292,98 @@ func testEgress(t *testing.T) {
 			t.Errorf("routes %v, %v", routes, err)
 		}
 	})
+}
+
+// testProjectEgress: a project with internet as its default on a server whose own is platform, and changes of it.
+func testProjectEgress(t *testing.T, s *hansomtest.Server) {
+	root := hansomtest.Credentials
+	manageProject(t, s, "POST", "projects", `{"slug":"open"}`)
+	manageProject(t, s, "PATCH", "projects/open", `{"egress":"internet"}`)
+	var session hansom.Credentials
+	if status, body := manage(t, s.API(), root, "POST", "projects/open/sessions", ""); status != http.StatusOK || json.Unmarshal([]byte(body), &session) != nil {
+		t.Fatal(status, body)
+	}
+	c := client(t, s.API(), session)
+	create(t, c, "python", python311, source(t, python311, pythonProbe))
+	create(t, c, "node", node22, source(t, node22, nodeProbe))
+	create(t, c, "none", python311, source(t, python311, pythonProbe), func(in *lambda.CreateFunctionInput) {
+		in.Tags = map[string]string{"hansom:egress": "none"}
+	})
+	own := client(t, s.API(), root)
+	const platform, internet, name = `{"host": "127.0.0.1", "port": 4566}`, `{"host": "8.8.8.8"}`, `{"name": "public.example"}`
+	answers := map[string]map[string]string{ // by egress, as JSON
+		"none":     {platform: `"ECONNREFUSED"`, internet: `"ENETUNREACH"`},
+		"platform": {platform: `"{\"message\":\"Missing Authentication Token\"}"`, internet: `"ENETUNREACH"`, name: `"no name"`},
+		"internet": {platform: `"{\"message\":\"Missing Authentication Token\"}"`, internet: `"to ` + public + ` from ` + hostAddress + `"`, name: `["` + public + `"]`},
+	}
+	reaches := func(c *lambda.Client, function, egress string) {
+		t.Helper()
+		for event, want := range answers[egress] {
+			var got any
+			mustInvoke(t, c, function, event, &got)
+			if text, _ := json.Marshal(got); string(text) != want {
+				t.Errorf("%s with %s: %s: %s, want %s", function, egress, event, text, want)
+			}
+		}
+	}
+	// A change is for what starts after it: an update makes the next instance a new one.
+	change := func(egress string) {
+		t.Helper()
+		manageProject(t, s, "PATCH", "projects/open", `{"egress":"`+egress+`"}`)
+	}
+	update := func() {
+		t.Helper()
+		for _, f := range []string{"python", "node"} {
+			_, err := c.UpdateFunctionConfiguration(t.Context(), &lambda.UpdateFunctionConfigurationInput{FunctionName: &f, MemorySize: aws.Int32(192)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			waitUpdated(t, c, f)
+		}
+	}
+	both := func(egress string) {
+		t.Helper()
+		reaches(c, "python", egress)
+		reaches(c, "node", egress)
+	}
+	both("internet")
+	reaches(c, "none", "none")
+	reaches(own, "default", "platform")
+	change("none")
+	both("internet")
+	update()
+	both("none")
+	reaches(own, "default", "platform")
+	change("") // the server's
+	update()
+	both("platform")
+	change("internet")
+	update()
+	both("internet")
+}
+
+func manageProject(t *testing.T, s *hansomtest.Server, method, path, body string) {
+	t.Helper()
+	if status, answer := manage(t, s.API(), hansomtest.Credentials, method, path, body); status != http.StatusOK {
+		t.Fatalf("%s %s: %d %s", method, path, status, answer)
+	}
+}
+
+// TestProjectEgressBlanks: blanks are made for what a project's functions reach now, and used.
+func TestProjectEgressBlanks(t *testing.T) {
+	s := withBlanks(t, nil)
+	c := client(t, s.API(), hansomtest.Credentials)
+	create(t, c, "node", node22, source(t, node22, nodeProbe))
+	awaitBlanks(t, s, 1)
+	manageProject(t, s, "PATCH", "projects/default", `{"egress":"none"}`)
+	awaitBlanks(t, s, 2)
+	var got string
+	if mustInvoke(t, c, "node", `{"host": "127.0.0.1", "port": 4566}`, &got); got != "ECONNREFUSED" {
+		t.Errorf("a function without egress reaches the platform: %s", got)
+	}
+	if metric(t, s, used) != 1 || metric(t, s, missed) != 0 {
+		t.Errorf("%v starts with a blank and %v without", metric(t, s, used), metric(t, s, missed))
+	}
 }
 
 func forwards(t *testing.T, link string) bool {
