@@ -7,7 +7,7 @@ const (
 	EgressInternet = "internet" // also public addresses, and names
 )
 
-// CheckEgress refuses what is not one of the three, nor "", which is the server's default. Errors: Invalid.
+// CheckEgress refuses what is not one of the three, nor "", which leaves it to the default. Errors: Invalid.
 func CheckEgress(egress string) error {
 	switch egress {
 	case "", EgressNone, EgressPlatform, EgressInternet:

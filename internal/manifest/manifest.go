@@ -43,7 +43,7 @@ type Function struct {
 	Concurrency int    // invocations at once in one instance; 0 is the runtime's default
 	Provisioned int    // invocations at once for which instances are kept ready
 	Ready       string // path that tells when an http function is ready
-	Egress      string // "none", "platform" or "internet"; "" is the server's default
+	Egress      string // "none", "platform" or "internet"; "" is the default of the project or the server
 	Environment map[string]string
 	HTTP        []string // "GET /messages/{id}"
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones

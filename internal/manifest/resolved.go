@@ -29,7 +29,7 @@ type ResolvedFunction struct {
 	Concurrency int               `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
 	Provisioned int               `json:"provisioned,omitempty"` // invocations at once for which instances are kept ready
 	Ready       string            `json:"ready,omitempty"`
-	Egress      string            `json:"egress,omitempty"` // "" is the server's default
+	Egress      string            `json:"egress,omitempty"` // "" is the default of the project or the server
 	Environment map[string]string `json:"environment,omitempty"`
 	HTTP        []string          `json:"http,omitempty"`
 	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
