@@ -308,7 +308,7 @@ let highWaterMark; // of response streams
 let mustSettle = false; // the handler is an async function: it is an error when its answer never comes
 let modern = false; // Node.js 24 and newer have no callbacks
 let env; // what the context takes from the environment
-let trace; // the value of _X_AMZN_TRACE_ID
+let trace; // of the invocation that began last, where they come one at a time
 let inFlight = 0;
 let streams = 0; // of them, those that stream
 let stopping = false;
@@ -420,6 +420,18 @@ class Invocation {
     context.logStreamName = env.stream;
     return context;
   }
+}
+
+// The trace stands behind the environment, not in it: the C library keeps every value that a variable ever had, and takes longer
+// with each. So it is found by its name, and copies of process.env and child processes do not have it.
+const TRACE = '_X_AMZN_TRACE_ID';
+Object.defineProperty(Object.getPrototypeOf(process.env), TRACE, { get: () => trace, enumerable: true, configurable: true });
+
+function setTrace(value) {
+  trace = value;
+  if (process.env[TRACE] === value) return;
+  delete process.env[TRACE]; // the program has set it
+  if (process.env[TRACE] !== value) process.env[TRACE] = value; // it has made itself another process.env
 }
 
 process.on('beforeExit', () => {
@@ -664,7 +676,6 @@ async function init(handlerName, root) {
       name: e.AWS_LAMBDA_FUNCTION_NAME, version: e.AWS_LAMBDA_FUNCTION_VERSION, memory: e.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
       group: e.AWS_LAMBDA_LOG_GROUP_NAME, stream: e.AWS_LAMBDA_LOG_STREAM_NAME,
     };
-    trace = e._X_AMZN_TRACE_ID || '';
     const found = await load(root, handlerName);
     const mode = found[STREAMING];
     if (mode !== undefined && mode !== null && mode !== false) {
@@ -699,7 +710,8 @@ const PROTECTED = [REQUEST_ID, TRACE_ID, TENANT_ID, PARENT, STATE, BAGGAGE];
 function runBeside() {
   storage = new (require('async_hooks').AsyncLocalStorage)();
   batch = allocUnsafeSlow(64 * 1024);
-  delete process.env._X_AMZN_TRACE_ID; // there is no one trace
+  delete process.env[TRACE]; // there is no one trace
+  delete Object.getPrototypeOf(process.env)[TRACE];
   const get = (key) => { const store = storage.getStore(); return store && store[key]; };
   globalThis.awslambda.InvokeStore = {
     getContext: () => storage.getStore(),
@@ -837,11 +849,7 @@ function dispatch(buf, start, end) {
         nextTick(invokeBeside, inv, traceID, arn, clientContext, identity, event);
         return;
       }
-      if (traceID !== trace) {
-        if (traceID === '') delete process.env._X_AMZN_TRACE_ID;
-        else process.env._X_AMZN_TRACE_ID = traceID;
-        trace = traceID;
-      }
+      setTrace(traceID === '' ? undefined : traceID);
       unref();
       nextTick(invoke, inv, arn, clientContext, identity, event);
       return;
