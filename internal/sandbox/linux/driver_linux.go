@@ -108,10 +108,10 @@ func (d *Driver) open() (err error) {
 	}
 	d.openNetwork()
 	d.filter = filterProgram()
-	if d.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+	if d.init, err = memoryFile("hansom-init", initProgram); err != nil {
 		return err
 	}
-	if d.init, err = memoryFile("hansom-init", initProgram); err != nil {
+	if d.null, err = openAbove(d.init.Fd(), os.DevNull); err != nil {
 		return err
 	}
 	if user {
@@ -124,6 +124,21 @@ func (d *Driver) open() (err error) {
 		}
 	}
 	return nil
+}
+
+// openAbove opens a file with a descriptor above another one, which is safe then from whoever is cloned with the file among its own:
+// ForkExec moves descriptors that are in its way to right above the highest of those.
+func openAbove(other uintptr, path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, int(other)+1)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // memoryFile makes an executable file that nobody can change any more.

@@ -14,9 +14,11 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/sandbox/linux/cgroup"
 	"github.com/hansomcloud/hansom/internal/sandbox/sandboxtest"
 )
 
@@ -79,6 +81,32 @@ func TestContract(t *testing.T) {
 	}
 	sandboxtest.Run(t, func(t testing.TB) sandbox.Driver { return openDriver(t, t.TempDir()) },
 		sandboxtest.Options{Isolated: true, Limited: !none, Freezes: !none})
+}
+
+// TestDescriptors: a start succeeds though one of the init's descriptors has the number right below that of its program.
+func TestDescriptors(t *testing.T) {
+	d := openDriver(t, t.TempDir())
+	group, err := d.groups.Make("descriptors", cgroup.Limits{Memory: 64 << 20, Processes: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer group.Remove()
+	below := int(d.init.Fd()) - 1
+	if fd, err := unix.FcntlInt(d.null.Fd(), unix.F_DUPFD_CLOEXEC, below); err != nil || fd != below {
+		t.Fatalf("descriptor %d, %v; want %d, which should be free in a process that has opened little", fd, err, below)
+	}
+	defer unix.Close(below)
+	reply := make(chan spawned, 1)
+	files := []uintptr{d.null.Fd(), uintptr(below), uintptr(below), noFile, noFile, noFile, noFile, noFile}
+	d.spawns <- spawn{group, []string{"hansom-init", "descriptors"}, &syscall.ProcAttr{Dir: "/", Env: initEnv, Files: files, Sys: &syscall.SysProcAttr{}}, reply}
+	s := <-reply
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	var status syscall.WaitStatus // it has nobody to ask what to do, and ends
+	if _, err := syscall.Wait4(s.pid, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestWithoutRoot runs the contract suite as a user without rights.
