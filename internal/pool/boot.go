@@ -346,7 +346,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	}
 	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready, Slots: v.Slots()}
 	if rt.Late(v.Environment) {
-		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
+		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env, []string{runtimes.Blank}), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
 	}
 	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included
 		in.Handler, in.Env = "", nil

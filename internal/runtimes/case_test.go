@@ -36,15 +36,23 @@ import (
 // with ~ are regular expressions and a last "..." in an array stands for any number of elements.
 // $TASK is the function's folder, $TIME what a time looks like.
 func TestNode(t *testing.T) {
-	each(t, Node, func(t *testing.T, r *Runtime) { cases(t, r, "testdata/node") })
+	each(t, Node, func(t *testing.T, r *Runtime) { cases(t, r, "testdata/node", Blank) })
 }
 func TestPython(t *testing.T) {
-	each(t, Python, func(t *testing.T, r *Runtime) { cases(t, r, "testdata/python") })
+	each(t, Python, func(t *testing.T, r *Runtime) { cases(t, r, "testdata/python", Blank) })
 }
 
 const timePattern = `\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`
 
-func cases(t *testing.T, r *Runtime, dir string) {
+// cases runs each as a function that is known when its runtime boots, and as one that is not.
+func cases(t *testing.T, r *Runtime, dir string, blank ...string) {
+	t.Run("known", func(t *testing.T) { runCases(t, r, dir, nil) })
+	if len(blank) > 0 {
+		t.Run("blank", func(t *testing.T) { runCases(t, r, dir, blank) })
+	}
+}
+
+func runCases(t *testing.T, r *Runtime, dir string, boot []string) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no cases in %s: %v", dir, err)
@@ -56,7 +64,7 @@ func cases(t *testing.T, r *Runtime, dir string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := &scripted{t: t, r: r, root: t.TempDir()}
+			c := &scripted{t: t, r: r, root: t.TempDir(), boot: boot}
 			var script string
 			for _, f := range archive.Files {
 				if f.Name == "script" {
@@ -88,6 +96,7 @@ type scripted struct {
 	r    *Runtime
 	p    *process
 	root string
+	boot []string // environment to boot with
 	env  []string
 	call call
 }
@@ -108,7 +117,7 @@ func (c *scripted) do(line string) error {
 	case "env":
 		c.env = append(c.env, strings.ReplaceAll(rest, "$TASK", c.root))
 	case "init":
-		c.p = start(c.t, c.r, 128)
+		c.p = start(c.t, c.r, 128, c.boot...)
 		c.p.boot(c.r)
 		c.p.init(c.r.Identifier, rest, c.root, c.env...)
 	case "trace":

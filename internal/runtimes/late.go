@@ -16,6 +16,10 @@ var (
 	readLater = []string{"NODE_ENV", "NODE_PATH", "NODE_TLS_REJECT_UNAUTHORIZED", "NODE_CONFIG", "NODE_CONFIG_DIR", "NODE_CONFIG_ENV", "NODE_APP_INSTANCE"}
 )
 
+// Blank is what a runtime finds in its environment when it boots before its function is known: it has time to prepare, and takes the
+// variable away.
+const Blank = "HANSOM_BLANK=1"
+
 // Late says whether the runtime can boot before its function is known: it takes a function's environment with INIT then, and is
 // what it were had it booted with it.
 func (r *Runtime) Late(environment map[string]string) bool {

@@ -855,7 +855,6 @@ function dispatch(buf, start, end) {
       return;
     }
     case INIT: {
-      asked = true;
       const handlerName = text(buf), root = text(buf);
       const before = process.env.NODE_PATH;
       let count = buf.readUInt32LE(at);
@@ -906,13 +905,10 @@ ready.writeUInt32LE(version.length, HEADER + 1);
 version.copy(ready, HEADER + 5);
 send(ready, ready.length, true);
 
-// ---- A process that is not told at once what to load waits for a function, for all the others were before it had booted. It loads
-// and calls a handler of its own meanwhile, so that what the function needs has been loaded and compiled. Nothing of it shows later.
-
-let asked = false; // INIT has come
+// ---- A process that boots before its function is known, which its environment says, has the time to load and call a handler of its
+// own, so that what the function needs has been loaded and compiled. Nothing of it shows later.
 
 function rehearse() {
-  if (asked) return;
   const body = (kind, parts) => {
     const b = Buffer.concat([allocUnsafe(HEADER), ...parts]);
     b.fill(0, 0, HEADER);
@@ -935,12 +931,12 @@ function rehearse() {
     else exit(1);
   };
   rehearsing = true;
-  ask(body(INIT, [string('rehearsal.handler'), string(__dirname), string('\x01\0\0\0').subarray(4), string('HANSOM_REHEARSAL'), string('')]));
+  ask(body(INIT, [string('rehearsal.handler'), string(__dirname), string('\x01\0\0\0').subarray(4), string('HANSOM_BLANK'), string('')]));
   until(() => handler !== undefined, () => {
     ask(body(INVOKE, [Buffer.alloc(8 + 5 * 4), bufferFrom('{}')]));
     until(() => inFlight === 0, () => {
       log('INFO', ['']);
-      delete variables.HANSOM_REHEARSAL;
+      delete variables.HANSOM_BLANK;
       const { cache } = require, Module = require('module');
       for (const known of [cache, Module._pathCache || {}]) {
         for (const name of Object.keys(known)) if (name.includes('rehearsal')) delete known[name];
@@ -948,9 +944,9 @@ function rehearse() {
       module.children.length = 0;
       process.chdir(cwd);
       handler = current = env = trace = undefined;
-      asked = streaming = mustSettle = modern = rehearsing = false;
+      streaming = mustSettle = modern = rehearsing = false;
     });
   });
 }
 
-setImmediate(rehearse); // what the server sent while this booted is read before
+if (process.env.HANSOM_BLANK) rehearse();

@@ -20,7 +20,7 @@ F_INIT, F_FATAL = 1, 8
 MAX_ANSWER = 6 * 1024 * 1024 + 100  # Lambda's own limit, in bytes
 MAX_LOG = 256 * 1024  # bytes of one LOG frame
 BUFFER = 64 * 1024
-AHEAD = ("json", "logging", "datetime", "base64")  # modules that a process which waits for a function imports
+AHEAD = ("json", "logging", "datetime", "base64")  # modules that zygotes and blanks import
 
 HEADER = Struct("<IBBHQ")
 U32 = Struct("<I")
@@ -129,22 +129,9 @@ class Channel:
             have += self.read(body[have:])
         return kind, stream, body
 
-    def idle(self):
-        """Says whether the server has nothing to say yet."""
-        os.set_blocking(self.fd, False)
-        try:
-            self.end += self.read(self.buffer[self.end :])
-            return False
-        except BlockingIOError:
-            return True
-        finally:
-            os.set_blocking(self.fd, True)
-
     def read(self, into):
         try:
             n = os.readv(self.fd, [into])
-        except BlockingIOError:
-            raise
         except OSError:
             n = 0
         if n == 0:
@@ -485,7 +472,7 @@ def json_formatter(logging):
 
 
 class Runtime:
-    def __init__(self):
+    def __init__(self, ahead):
         self.channel = Channel()
         self.outputs = (Output(self.channel, 1), Output(self.channel, 2))
         self.request_id = ""
@@ -495,12 +482,12 @@ class Runtime:
         self.ascii = True
         self.json = False  # the log's format
         self.level = ""
-        self.ahead = set()  # names of modules that were imported before the function was known
+        self.ahead = ahead  # names of modules that were imported before the function was known
 
     def run(self):
         version = sys.version.split()[0].encode()
         self.channel.send(READY, 0, 0, bytes([PROTOCOL]) + U32.pack(len(version)) + version)
-        if self.channel.idle():
+        if os.environ.pop("HANSOM_BLANK", None):
             self.rehearse()
         while True:
             kind, stream, body = self.channel.receive()
@@ -538,7 +525,9 @@ class Runtime:
         self.level = env("AWS_LAMBDA_LOG_LEVEL", "").upper().replace("TRACE", "DEBUG")
         sys.stdout, sys.stderr = (output.text for output in self.outputs)
         if self.keep_ahead():
-            set_up_logging(sys.modules["logging"], self)
+            logging = sys.modules["logging"]
+            logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+            set_up_logging(logging, self)
         else:
             sys.meta_path.insert(0, LoggingFinder(self))
         try:
@@ -568,10 +557,7 @@ class Runtime:
 
     def rehearse(self):
         """Imports what most functions do, and loads and calls a handler of its own, while no function is known yet."""
-        before = set(sys.modules)
-        for name in AHEAD:
-            load(name + ".__name__")
-        self.ahead = set(sys.modules) - before
+        self.ahead |= import_ahead()
         channel, self.channel = self.channel, Nobody()
         self.settings = [""] * 5
         self.handler = load("rehearsal.handler")
@@ -641,6 +627,14 @@ class Runtime:
             channel.send(ERROR, 0, stream, dumps(error, True))
 
 
+def import_ahead():
+    """Imports what most functions do, and returns the names of the modules that were not there before."""
+    before = set(sys.modules)
+    for name in AHEAD:
+        load(name + ".__name__")
+    return set(sys.modules) - before
+
+
 def string(body, at):
     (n,) = U32.unpack_from(body, at)
     at += 4
@@ -678,10 +672,12 @@ def set_up_builtins():
 
 if __name__ == "__main__":
     set_up_builtins()
+    ahead = set()
     if sys.argv[1:]:  # a zygote: what follows runs in what it forks
+        ahead = import_ahead()
         known = set(sys.modules)
         __import__(sys.argv.pop()).serve(known)
-    runtime = Runtime()
+    runtime = Runtime(ahead)
     try:
         runtime.run()
     finally:
