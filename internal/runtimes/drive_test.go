@@ -110,6 +110,7 @@ func start(t testing.TB, r *Runtime, memory int, env ...string) *process {
 	}
 	syscall.CloseOnExec(fds[0])
 	syscall.CloseOnExec(fds[1])
+	syscall.SetNonblock(fds[1], true)
 	mine, theirs := os.NewFile(uintptr(fds[0]), "server"), os.NewFile(uintptr(fds[1]), "runtime")
 	defer theirs.Close()
 	defer mine.Close()

@@ -54,7 +54,7 @@ type Spec struct {
 	Listen    []Listen // listeners on 127.0.0.1 inside the sandbox
 	Names     bool     // let the server answer look-ups, where the sandbox is a Namer
 	Internet  bool     // connect the sandbox with the internet before Start returns, and before a program without Frames starts
-	Frames    bool     // give the process a socket as fd 3
+	Frames    bool     // give the process a socket as fd 3; a call that would have to wait for it fails (O_NONBLOCK)
 	Serve     *Serve   // a port on which the process will listen itself
 	Extend    []string // programs, as seen inside, that start before Command with the same Env, each as first argument its own path
 	Memory    int64    // bytes of the whole tree, swap excluded

@@ -4,10 +4,8 @@
 //
 // It runs in one process with the user's code, which may replace any global: what it needs is taken here, before that code loads.
 const fs = require('fs');
-const net = require('net');
 const path = require('path');
 const { format } = require('util');
-const { Writable } = require('stream');
 
 const FD = 3, HEADER = 16, PROTOCOL = 1;
 const INIT = 1, READY = 2, INVOKE = 3, RESULT = 4, ERROR = 5, CHUNK = 6, END = 7, LOG = 8, CANCEL = 9, WINDOW = 10, PING = 11, STOP = 12;
@@ -26,11 +24,46 @@ const NO_CALLBACKS = 'ERROR: AWS Lambda has removed support for callback-based f
 const NO_CALLBACKS_BESIDE = 'Callback handlers are not supported where an instance takes several invocations at once: use an async handler, or a concurrency of 1.';
 
 const { parse, stringify } = JSON;
-const { writeSync, writevSync } = fs;
+const { readSync, writeSync, writevSync } = fs;
 const { allocUnsafeSlow, allocUnsafe, byteLength, isBuffer, from: bufferFrom } = Buffer;
 const { wait } = Atomics;
 const { nextTick, exit } = process;
+const builtin = process.getBuiltinModule || require; // Node.js 20.16 and newer: whatever the program has done to require
 const { setTimeout, setImmediate, Date, Error, SyntaxError, String, Uint8Array } = globalThis;
+
+// ---- V8 takes the compiled code of Node.js's own modules from the executable as long as its flags are those that it was compiled with.
+// Flags for the size of the heap have done their work by now, and with them each module would take several times as long to load. Only
+// the heaps of threads go by them too: they are set again when the module that starts threads is loaded, which replaces process.chdir.
+
+function dropHeapFlags() {
+  const flags = process.execArgv.filter((arg) => /^--max-(old|semi)-space-size=/.test(arg));
+  if (flags.length === 0) return;
+  const { noDeprecation } = process;
+  let setFlag;
+  try {
+    process.noDeprecation = true;
+    ({ setFlagsFromString: setFlag } = process.binding('v8')); // the public module loads many others
+  } catch {
+    // Then each module takes its time.
+  } finally {
+    if (noDeprecation === undefined) delete process.noDeprecation;
+    else process.noDeprecation = noDeprecation;
+  }
+  if (typeof setFlag !== 'function') return;
+  for (const flag of flags) setFlag(flag.replace(/=.*/, '=0'));
+  let { chdir } = process;
+  Object.defineProperty(process, 'chdir', {
+    configurable: true,
+    enumerable: true,
+    get: () => chdir,
+    set(replaced) {
+      for (const flag of flags) setFlag(flag);
+      chdir = replaced;
+    },
+  });
+}
+
+dropHeapFlags();
 
 // ---- Writing. Small frames are written at once and synchronously: nothing logged is lost when the program ends abruptly, and
 // nothing piles up in memory when it prints faster than the server reads.
@@ -339,7 +372,7 @@ class Invocation {
   // finish comes after the answer was sent.
   finish() {
     if (--inFlight > 0) return;
-    socket.ref();
+    hold();
     if (stopping) exit(0);
   }
 
@@ -491,106 +524,111 @@ function invokeStreaming(inv, event, context) {
   }, (err) => inv.fail(err));
 }
 
-// ResponseStream is what a streaming handler writes to. Each write becomes CHUNK frames; a slow reader holds the writer back.
-class ResponseStream extends Writable {
-  constructor(inv) {
-    super({ highWaterMark });
-    this.inv = inv;
-    this.contentType = 'application/octet-stream';
-    this.begun = false; // RESULT has been sent
-    this.settled = false; // the handler has returned
-    this.flushed = false; // the stream was ended and all of it was written
-    this.credit = storage === undefined ? Infinity : CREDIT; // bytes that may be sent; Infinity: the socket alone limits them
-    this.waiting = undefined; // a write that has run out of credit
-    this.on('error', () => {}); // after a failure the answer is lost, but not the process
-  }
+let ResponseStream; // made when a function streams: what it needs takes long to load
 
-  setContentType(type) {
-    if (this.begun) throw runtimeError('InvalidStreamingOperation', 'Cannot set content-type, too late.');
-    this.contentType = String(type);
-  }
-
-  write(chunk, encoding, done) {
-    if (typeof chunk !== 'string' && !isBuffer(chunk) && !(chunk instanceof Uint8Array)) chunk = stringify(chunk);
-    return super.write(chunk, encoding, done);
-  }
-
-  // begin queues what comes before the first bytes: the content type and, for HTTP, the prelude.
-  begin() {
-    if (this.begun) return;
-    const frames = [this.frame(RESULT, F_STREAM, bufferFrom(this.contentType))];
-    let size = 0;
-    if (typeof this._onBeforeFirstWrite === 'function') {
-      this._onBeforeFirstWrite((part) => {
-        part = bufferFrom(part);
-        size += part.length;
-        frames.push(this.frame(CHUNK, 0, part));
-      });
+// makeResponseStream makes the class of what a streaming handler writes to. Each write becomes CHUNK frames; a slow reader holds the
+// writer back.
+function makeResponseStream({ Writable }) {
+  return class ResponseStream extends Writable {
+    constructor(inv) {
+      super({ highWaterMark });
+      this.inv = inv;
+      this.contentType = 'application/octet-stream';
+      this.begun = false; // RESULT has been sent
+      this.settled = false; // the handler has returned
+      this.flushed = false; // the stream was ended and all of it was written
+      this.credit = storage === undefined ? Infinity : CREDIT; // bytes that may be sent; Infinity: the socket alone limits them
+      this.waiting = undefined; // a write that has run out of credit
+      this.on('error', () => {}); // after a failure the answer is lost, but not the process
     }
-    if (size > this.credit) {
-      this.inv.fail(runtimeError('InvalidStreamingOperation', `The prelude of the response has ${size} bytes.`));
-      return;
+
+    setContentType(type) {
+      if (this.begun) throw runtimeError('InvalidStreamingOperation', 'Cannot set content-type, too late.');
+      this.contentType = String(type);
     }
-    this.begun = true;
-    this.credit -= size;
-    push(Buffer.concat(frames), undefined);
-  }
 
-  frame(kind, flags, body) {
-    const b = allocUnsafe(HEADER + body.length);
-    header(body.length, kind, flags, this.inv.lo, this.inv.hi);
-    out.copy(b, 0, 0, HEADER);
-    body.copy(b, HEADER);
-    return b;
-  }
-
-  _write(chunk, encoding, done) {
-    if (this.inv.done) {
-      done(new Error('The invocation has ended.'));
-      return;
+    write(chunk, encoding, done) {
+      if (typeof chunk !== 'string' && !isBuffer(chunk) && !(chunk instanceof Uint8Array)) chunk = stringify(chunk);
+      return super.write(chunk, encoding, done);
     }
-    this.begin();
-    if (this.inv.done) return;
-    this.waiting = { chunk, done };
-    this.pump();
-  }
 
-  pump() {
-    const w = this.waiting;
-    if (!w) return;
-    while (w.chunk.length > 0 && this.credit > 0) {
-      const n = Math.min(w.chunk.length, this.credit, MAX_CHUNK);
-      this.credit -= n;
-      const last = n === w.chunk.length;
-      push(this.frame(CHUNK, 0, w.chunk.subarray(0, n)), last ? w.done : undefined);
-      w.chunk = w.chunk.subarray(n);
+    // begin queues what comes before the first bytes: the content type and, for HTTP, the prelude.
+    begin() {
+      if (this.begun) return;
+      const frames = [this.frame(RESULT, F_STREAM, bufferFrom(this.contentType))];
+      let size = 0;
+      if (typeof this._onBeforeFirstWrite === 'function') {
+        this._onBeforeFirstWrite((part) => {
+          part = bufferFrom(part);
+          size += part.length;
+          frames.push(this.frame(CHUNK, 0, part));
+        });
+      }
+      if (size > this.credit) {
+        this.inv.fail(runtimeError('InvalidStreamingOperation', `The prelude of the response has ${size} bytes.`));
+        return;
+      }
+      this.begun = true;
+      this.credit -= size;
+      push(Buffer.concat(frames), undefined);
     }
-    if (w.chunk.length === 0) this.waiting = undefined;
-    else socket.ref(); // credit comes from the server: the event loop is not dry
-    writeQueue();
-  }
 
-  grant(bytes) {
-    this.credit = this.credit === Infinity ? bytes : this.credit + bytes;
-    this.pump();
-    if (!this.waiting) unref();
-  }
+    frame(kind, flags, body) {
+      const b = allocUnsafe(HEADER + body.length);
+      header(body.length, kind, flags, this.inv.lo, this.inv.hi);
+      out.copy(b, 0, 0, HEADER);
+      body.copy(b, HEADER);
+      return b;
+    }
 
-  _final(done) {
-    this.flushed = true;
-    done();
-    this.complete();
-  }
+    _write(chunk, encoding, done) {
+      if (this.inv.done) {
+        done(new Error('The invocation has ended.'));
+        return;
+      }
+      this.begin();
+      if (this.inv.done) return;
+      this.waiting = { chunk, done };
+      this.pump();
+    }
 
-  // complete ends the answer when the handler has returned and its stream has ended.
-  complete() {
-    if (!this.settled || !this.flushed || this.inv.done) return;
-    this.begin();
-    if (!this.inv.settle()) return;
-    push(this.frame(END, 0, allocUnsafe(0)), undefined);
-    writeQueue();
-    this.inv.finish();
-  }
+    pump() {
+      const w = this.waiting;
+      if (!w) return;
+      while (w.chunk.length > 0 && this.credit > 0) {
+        const n = Math.min(w.chunk.length, this.credit, MAX_CHUNK);
+        this.credit -= n;
+        const last = n === w.chunk.length;
+        push(this.frame(CHUNK, 0, w.chunk.subarray(0, n)), last ? w.done : undefined);
+        w.chunk = w.chunk.subarray(n);
+      }
+      if (w.chunk.length === 0) this.waiting = undefined;
+      else hold(); // credit comes from the server: the event loop is not dry
+      writeQueue();
+    }
+
+    grant(bytes) {
+      this.credit = this.credit === Infinity ? bytes : this.credit + bytes;
+      this.pump();
+      if (!this.waiting) unref();
+    }
+
+    _final(done) {
+      this.flushed = true;
+      done();
+      this.complete();
+    }
+
+    // complete ends the answer when the handler has returned and its stream has ended.
+    complete() {
+      if (!this.settled || !this.flushed || this.inv.done) return;
+      this.begin();
+      if (!this.inv.settle()) return;
+      push(this.frame(END, 0, allocUnsafe(0)), undefined);
+      writeQueue();
+      this.inv.finish();
+    }
+  };
 }
 
 // ---- Loading the handler, as Lambda's runtime does.
@@ -665,7 +703,7 @@ async function load(root, handlerName) {
 
 async function init(handlerName, root) {
   loading = true;
-  socket.unref();
+  release();
   try {
     process.chdir(root);
     const e = process.env;
@@ -681,6 +719,7 @@ async function init(handlerName, root) {
     if (mode !== undefined && mode !== null && mode !== false) {
       if (mode !== 'response') throw runtimeError('MalformedStreamingHandler', 'Only response streaming is supported.');
       streaming = true;
+      ResponseStream = makeResponseStream(builtin('stream'));
       highWaterMark = parseInt(found[HIGH_WATER_MARK]) || undefined;
     }
     if (modern && !streaming && found.length >= 3) throw runtimeError('CallbackHandlerDeprecated', NO_CALLBACKS);
@@ -695,8 +734,9 @@ async function init(handlerName, root) {
     return;
   }
   loading = false;
-  socket.ref();
+  hold();
   frame(READY, F_INIT, 0, 0, '');
+  if (socket === undefined) setImmediate(readFirst);
 }
 
 // ---- Invocations that run beside each other. What belongs to one of them is found by asynchronous context: by log, and by the
@@ -855,6 +895,7 @@ function dispatch(buf, start, end) {
       return;
     }
     case INIT: {
+      told = true;
       const handlerName = text(buf), root = text(buf);
       const before = process.env.NODE_PATH;
       let count = buf.readUInt32LE(at);
@@ -889,12 +930,64 @@ function dispatch(buf, start, end) {
 
 // unref lets an empty event loop show while an invocation runs alone; beside others it may wait for one that is yet to come.
 function unref() {
-  if (inFlight > 0 && storage === undefined) socket.unref();
+  if (inFlight > 0 && storage === undefined) release();
 }
 
-const socket = new net.Socket({ fd: FD, readable: true, writable: false, onread: { buffer: allocUnsafeSlow(64 * 1024), callback: received } });
-socket.on('error', lost);
-socket.on('close', lost);
+let socket; // undefined until the modules that it takes are loaded: see readAhead
+let held = true;
+
+// hold keeps the process alive for what comes in, release does not.
+function hold() {
+  held = true;
+  if (socket !== undefined) socket.ref();
+}
+
+function release() {
+  held = false;
+  if (socket !== undefined) socket.unref();
+}
+
+const input = allocUnsafeSlow(64 * 1024);
+
+function connect() {
+  if (socket !== undefined) return;
+  const { Socket } = builtin('net');
+  socket = new Socket({ fd: FD, readable: true, writable: false, onread: { buffer: input, callback: received } });
+  socket.on('error', lost);
+  socket.on('close', lost);
+  if (!held) socket.unref();
+}
+
+// A function that is known when its runtime boots is told at once: INIT is there, and its first event comes as soon as it is loaded.
+// readAhead reads these. The modules that a socket takes are loaded when the event is on its way, or when nothing comes.
+let told = false; // INIT has come
+
+function readAhead(done) {
+  for (let tries = 0; tries < 20; tries++) {
+    try {
+      const n = readSync(FD, input);
+      if (n === 0) lost();
+      received(n, input);
+    } catch (err) {
+      if (err.code !== 'EAGAIN') lost();
+      wait(sleeper, 0, 0, 0.05);
+    }
+    if (done() || gone) return;
+  }
+}
+
+function readFirst() {
+  readAhead(() => inFlight > 0);
+  setImmediate(connect);
+}
+
+function nonBlocking() {
+  try {
+    return (parseInt(/^flags:\s*([0-7]+)/m.exec(fs.readFileSync('/proc/self/fdinfo/' + FD, 'latin1'))[1], 8) & fs.constants.O_NONBLOCK) !== 0;
+  } catch {
+    return false; // not Linux
+  }
+}
 
 const version = bufferFrom(process.version);
 const ready = allocUnsafe(HEADER + 5 + version.length);
@@ -949,4 +1042,11 @@ function rehearse() {
   });
 }
 
-if (process.env.HANSOM_BLANK) rehearse();
+if (process.env.HANSOM_BLANK) {
+  connect();
+  rehearse();
+} else {
+  if (nonBlocking()) readAhead(() => told);
+  if (told) setTimeout(connect, 50).unref(); // else nothing would be read while it loads
+  else connect();
+}

@@ -46,6 +46,7 @@ class Channel:
         except OSError:
             self.fd = 3
             os.set_inheritable(3, False)
+        os.set_blocking(self.fd, True)
         self.forked = False
         self.stream = 0  # that logs belong to
         self.buffer = memoryview(bytearray(BUFFER))

@@ -173,6 +173,7 @@ func (b *box) clone(ctx context.Context, spec sandbox.Spec) error {
 		}
 		b.conn = conn
 		defer frames.Close()
+		syscall.SetNonblock(int(frames.Fd()), true)
 		files[plan.Frames] = frames.Fd()
 	}
 	for i, f := range b.group.FreezerFiles() {

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/sandbox"
@@ -246,6 +247,7 @@ func (b *box) start(spec sandbox.Spec) error {
 			return err
 		}
 		b.conn, b.files = conn, append(b.files, f)
+		syscall.SetNonblock(int(f.Fd()), true)
 	}
 	for _, path := range spec.Extend {
 		if err := b.run(path); err != nil {
