@@ -1,5 +1,7 @@
 package hansom
 
+import "time"
+
 // Polled is a message of a source, on its way to a function through an event source mapping.
 type Polled struct {
 	ID     string // what a partial failure names it by: itemIdentifier
@@ -11,9 +13,28 @@ type Polled struct {
 // Delivery is an event for a resource of the same project: the result of an asynchronous invocation for its destination, later the
 // event of a rule or a schedule for its target.
 type Delivery struct {
-	Project string
-	ARN     string // of a function, which may be qualified, or a queue
-	Payload []byte // JSON; belongs to the caller again when the delivery is accepted
-	Group   string // MessageGroupId for a FIFO queue
-	Dedup   string // MessageDeduplicationId for a FIFO queue
+	Project    string
+	ARN        string               // of a function, which may be qualified, or a queue
+	Payload    []byte               // JSON; belongs to the caller again when the delivery is accepted
+	Group      string               // MessageGroupId for a FIFO queue
+	Dedup      string               // MessageDeduplicationId for a FIFO queue
+	Attributes map[string]Attribute // of the message in a queue
+	Trace      string               // X-Amzn-Trace-Id, which counts how often functions have called each other; "" for none
 }
+
+// Attribute is a message attribute of SQS.
+type Attribute struct {
+	Type  string // "String" or "Number"
+	Value string
+}
+
+// AsyncConfig says how events that a function was invoked with by one of its qualifiers are retried, and where they go in the end.
+type AsyncConfig struct {
+	Retries   int           // attempts after the first that the function ends with an error
+	MaxAge    time.Duration // no attempt comes later after the acceptance
+	OnSuccess string        // ARN of the destination of a record of what went well; "" for none
+	OnFailure string        // of what was given up
+}
+
+// DefaultAsyncConfig is that of a function that has none (Lambda developer guide, "Error handling for asynchronous invocations").
+func DefaultAsyncConfig() AsyncConfig { return AsyncConfig{Retries: 2, MaxAge: 6 * time.Hour} }

@@ -77,6 +77,8 @@ type Version struct {
 	Concurrency int    // most invocations at once in one instance; 0 means the runtime's default, see Slots
 	Ready       string // path that answers with a status below 400 once an http function is ready; "" is when it accepts connections
 	Egress      string // EgressNone, EgressPlatform or EgressInternet; "" means the default of its project, else the server's
+	Egress      string // EgressNone, EgressPlatform or EgressInternet; "" means the server's default
+	DeadLetter  string // ARN of the queue for events that were given up; "" for none
 	App         string // app that owns the function; "" when it was made through the Lambda API
 }
 
@@ -139,6 +141,7 @@ type Target struct {
 	Version  *Version
 	ARN      string // the ARN that was invoked, with its qualifier
 	Reserved int    // reserved concurrency of the function; -1 when it shares the project's limit
+	Loops    bool   // the function may call itself without end, by way of others too
 }
 
 // Route sends requests for an app's host to a function. Path is "/a/{id}" or "/a/{rest+}"; Method may be "ANY".

@@ -63,7 +63,7 @@ func (s *Service) UpdateAlias(ctx context.Context, project, name, alias string, 
 	return a, err
 }
 
-// DeleteAlias removes an alias with its URL, policy and provisioned concurrency. One that is not there is no error. Errors: NotFound for the function.
+// DeleteAlias removes an alias with its URL, policy, event configuration and provisioned concurrency. One that is not there is no error. Errors: NotFound for the function.
 func (s *Service) DeleteAlias(ctx context.Context, project, name, alias string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		if _, err := s.latest(ctx, tx, project, name); err != nil {
@@ -76,6 +76,7 @@ func (s *Service) DeleteAlias(ctx context.Context, project, name, alias string) 
 		return exec(ctx, tx, "delete alias", []any{project, name, alias},
 			`DELETE FROM function_urls WHERE project = ? AND name = ? AND qualifier = ?`,
 			`DELETE FROM function_policies WHERE project = ? AND name = ? AND qualifier = ?`,
+			`DELETE FROM function_event_configs WHERE project = ? AND name = ? AND qualifier = ?`,
 			`DELETE FROM function_aliases WHERE project = ? AND name = ? AND alias = ?`)
 	})
 }

@@ -18,7 +18,7 @@ import (
 func (s *Service) Create(ctx context.Context, project string, in CreateInput) (Function, error) {
 	set := settings{Description: in.Description, Runtime: in.Runtime, Handler: in.Handler, Role: in.Role, Memory: in.Memory, Ephemeral: in.Ephemeral,
 		Timeout: in.Timeout, Environment: in.Environment, Concurrency: in.Concurrency, Architecture: in.Architecture, TracingMode: in.TracingMode, SnapStart: in.SnapStart,
-		Egress: in.Tags[EgressTag]}
+		Egress: in.Tags[EgressTag], DeadLetter: in.DeadLetter}
 	set.setDefaults()
 	if err := set.logging.change(in.Name, in.Logging); err != nil {
 		return Function{}, err
@@ -27,6 +27,9 @@ func (s *Service) Create(ctx context.Context, project string, in CreateInput) (F
 		return Function{}, err
 	}
 	if err := checkTags(in.Tags); err != nil {
+		return Function{}, err
+	}
+	if err := s.checkDeadLetter(project, in.DeadLetter); err != nil {
 		return Function{}, err
 	}
 	if s.view.find(project, in.Name) != nil { // spares the unpacking; the transaction looks again

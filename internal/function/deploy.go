@@ -55,6 +55,7 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 			"there is a function %s already, which belongs to %s; delete it, or rename the app or the function", v.Function, owner)
 	}
 	before := r.content()
+	set.DeadLetter = r.DeadLetter // which only the Lambda API sets
 	r.apply(set)
 	r.CodeSHA256, r.CodeSize = v.CodeSHA256, size
 	if r.content() == before {

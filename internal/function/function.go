@@ -113,6 +113,7 @@ type CreateInput struct {
 	Logging      hansom.Logging
 	SnapStart    bool
 	Layers       []string          // ARNs of versions of layers, in the order in which they are laid over each other
+	DeadLetter   string            // ARN of a queue for events that are given up; "" for none
 	Tags         map[string]string // see Tag
 	Publish      bool              // also publish version 1
 }
@@ -141,6 +142,7 @@ type UpdateConfigurationInput struct {
 	Logging     hansom.Logging // empty fields stay as they are
 	SnapStart   *bool
 	Layers      []string // nil keeps them; empty removes all
+	DeadLetter  *string  // empty removes it
 	RevisionID  string   // "" or the RevisionID that $LATEST must have
 }
 

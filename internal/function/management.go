@@ -93,8 +93,10 @@ func (s *Service) PutRuntimeManagement(ctx context.Context, project, name, versi
 	return RuntimeManagement{s.arn(project, name, version), updateOn, runtimeARN}, err
 }
 
-// GetRecursion is what happens when a function calls itself in a loop, "Allow" or "Terminate". It is kept and
-// reported: loops are not looked for. Errors: NotFound.
+// recursionAllow lets functions call themselves in a loop.
+const recursionAllow = "Allow"
+
+// GetRecursion is what happens when a function calls itself in a loop, "Allow" or "Terminate". Errors: NotFound.
 func (s *Service) GetRecursion(ctx context.Context, project, name string) (string, error) {
 	var recursion string
 	err := s.db.Read().QueryRowContext(ctx, `SELECT recursion FROM functions WHERE project = ? AND name = ?`, project, name).Scan(&recursion)
@@ -117,6 +119,7 @@ func (s *Service) PutRecursion(ctx context.Context, project, name, recursion str
 		if _, err := s.latest(ctx, tx, project, name); err != nil {
 			return err
 		}
+		note(tx, project, name)
 		return exec(ctx, tx, "set recursion", []any{recursion, project, name}, `UPDATE functions SET recursion = ? WHERE project = ? AND name = ?`)
 	})
 }

@@ -20,6 +20,7 @@ type record struct {
 	Function
 	number int64  // 0 is $LATEST
 	origin string // of a published version: content() of $LATEST at that time
+	loops  bool   // RecursiveLoop is Allow
 }
 
 // settings is what of a version is kept as JSON.
@@ -40,6 +41,7 @@ type settings struct {
 	Concurrency int            `json:"concurrency,omitempty"`
 	Ready       string         `json:"ready,omitempty"`
 	Egress      string         `json:"egress,omitempty"`
+	DeadLetter  string         `json:"deadLetter,omitempty"`
 }
 
 // logging is hansom.Logging as it is stored.
@@ -52,14 +54,14 @@ type logging struct {
 
 func (r *record) settings() settings {
 	return settings{r.Description, r.Runtime, r.Handler, r.Role, r.Memory, r.Ephemeral, r.Timeout, r.Environment,
-		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers, r.Concurrency, r.Ready, r.Egress}
+		r.Architecture, r.TracingMode, logging(r.Logging), r.SnapStart, r.Layers, r.Concurrency, r.Ready, r.Egress, r.DeadLetter}
 }
 
 func (r *record) apply(s settings) {
 	r.Description, r.Runtime, r.Handler, r.Role = s.Description, s.Runtime, s.Handler, s.Role
 	r.Memory, r.Ephemeral, r.Timeout, r.Environment = s.Memory, s.Ephemeral, s.Timeout, s.Environment
 	r.Architecture, r.TracingMode, r.Logging, r.SnapStart = s.Architecture, s.TracingMode, hansom.Logging(s.logging), s.SnapStart
-	r.Layers, r.Concurrency, r.Ready, r.Egress = s.Layers, s.Concurrency, s.Ready, s.Egress
+	r.Layers, r.Concurrency, r.Ready, r.Egress, r.DeadLetter = s.Layers, s.Concurrency, s.Ready, s.Egress, s.DeadLetter
 }
 
 // content is a digest of code and configuration: two versions with the same one do the same.
@@ -96,7 +98,7 @@ func failed(op string, err error) error {
 }
 
 const selectRecords = `SELECT v.project, v.name, v.number, v.revision, v.revision_id, v.code_sha256, v.code_size, v.settings, v.origin,
-	v.state, v.state_reason, v.state_code, v.update_status, v.update_reason, v.update_code, v.modified, f.app, f.reserved
+	v.state, v.state_reason, v.state_code, v.update_status, v.update_reason, v.update_code, v.modified, f.app, f.reserved, f.recursion
 	FROM function_versions v JOIN functions f ON f.project = v.project AND f.name = v.name `
 
 // records runs selectRecords with the rest of the statement.
@@ -109,11 +111,11 @@ func (s *Service) records(ctx context.Context, q db.Querier, rest string, args .
 	var list []record
 	for rows.Next() {
 		var r record
-		var text string
+		var text, recursion string
 		var modified int64
 		if err := rows.Scan(&r.Project, &r.Version.Function, &r.number, &r.Revision, &r.RevisionID, &r.CodeSHA256, &r.CodeSize, &text, &r.origin,
 			&r.State, &r.StateReason, &r.StateReasonCode, &r.LastUpdateStatus, &r.LastUpdateStatusReason, &r.LastUpdateStatusReasonCode,
-			&modified, &r.App, &r.Reserved); err != nil {
+			&modified, &r.App, &r.Reserved, &recursion); err != nil {
 			return nil, failed("read versions", err)
 		}
 		var set settings
@@ -121,6 +123,7 @@ func (s *Service) records(ctx context.Context, q db.Querier, rest string, args .
 			return nil, failed("read versions", err)
 		}
 		r.apply(set)
+		r.loops = recursion == recursionAllow
 		r.Region, r.Number, r.LastModified = s.cfg.Region, versionName(r.number), time.UnixMicro(modified).UTC()
 		r.FunctionARN, r.RuntimeARN = s.arn(r.Project, r.Version.Function, ""), s.runtimes.RuntimeARN(r.Runtime)
 		list = append(list, r)

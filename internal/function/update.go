@@ -57,6 +57,11 @@ func (s *Service) UpdateConfiguration(ctx context.Context, project, name string,
 		set(&r.Timeout, in.Timeout)
 		set(&r.TracingMode, in.TracingMode)
 		set(&r.SnapStart, in.SnapStart)
+		if set(&r.DeadLetter, in.DeadLetter); in.DeadLetter != nil {
+			if err := s.checkDeadLetter(project, r.DeadLetter); err != nil {
+				return err
+			}
+		}
 		logs := logging(r.Logging)
 		if err := logs.change(name, in.Logging); err != nil {
 			return err

@@ -186,6 +186,7 @@ func (s *Service) remove(ctx context.Context, tx *db.Tx, project, name string) e
 	note(tx, project, name)
 	return exec(ctx, tx, "delete function", []any{project, name},
 		`DELETE FROM function_urls WHERE project = ? AND name = ?`,
+		`DELETE FROM function_event_configs WHERE project = ? AND name = ?`,
 		`DELETE FROM function_policies WHERE project = ? AND name = ?`,
 		`DELETE FROM function_aliases WHERE project = ? AND name = ?`,
 		`DELETE FROM function_versions WHERE project = ? AND name = ?`,
@@ -215,6 +216,9 @@ func (s *Service) removeVersion(ctx context.Context, tx *db.Tx, project, name, v
 		return err
 	}
 	note(tx, project, name)
+	if err := forgetEventConfig(ctx, tx, project, name, version); err != nil {
+		return err
+	}
 	if err := exec(ctx, tx, "delete version", []any{project, name, version},
 		`DELETE FROM function_policies WHERE project = ? AND name = ? AND qualifier = ?`); err != nil {
 		return err

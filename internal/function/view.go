@@ -33,6 +33,8 @@ type entry struct {
 	versions map[string]*target // published ones; nil when there are none
 	aliases  map[string]*aliasTarget
 	reserved int
+	loops    bool                          // recursive calls are let through
+	events   map[string]hansom.AsyncConfig // by qualifier; nil when there are none
 	urls     []string
 	pending  bool
 }
@@ -72,19 +74,19 @@ func (s *Service) Resolve(ctx context.Context, project, name, qualifier string) 
 	}
 	switch qualifier {
 	case "":
-		return hansom.Target{Version: e.latest.version, ARN: e.latest.arn, Reserved: e.reserved}, nil
+		return hansom.Target{Version: e.latest.version, ARN: e.latest.arn, Reserved: e.reserved, Loops: e.loops}, nil
 	case hansom.Latest:
-		return hansom.Target{Version: e.latest.version, ARN: e.latest.arn + ":" + hansom.Latest, Reserved: e.reserved}, nil
+		return hansom.Target{Version: e.latest.version, ARN: e.latest.arn + ":" + hansom.Latest, Reserved: e.reserved, Loops: e.loops}, nil
 	}
 	if a := e.aliases[qualifier]; a != nil {
 		v := a.first
 		if a.second != nil && s.draw() < a.weight {
 			v = a.second
 		}
-		return hansom.Target{Version: v, ARN: a.arn, Reserved: e.reserved}, nil
+		return hansom.Target{Version: v, ARN: a.arn, Reserved: e.reserved, Loops: e.loops}, nil
 	}
 	if t := e.versions[qualifier]; t != nil {
-		return hansom.Target{Version: t.version, ARN: t.arn, Reserved: e.reserved}, nil
+		return hansom.Target{Version: t.version, ARN: t.arn, Reserved: e.reserved, Loops: e.loops}, nil
 	}
 	return hansom.Target{}, s.notFound(project, name, qualifier)
 }
@@ -305,7 +307,7 @@ func (s *Service) load(ctx context.Context, project, name string) (map[string]*e
 		key := r.Project + "/" + r.Version.Function
 		e := entries[key]
 		if e == nil {
-			e = &entry{reserved: r.Reserved}
+			e = &entry{reserved: r.Reserved, loops: r.loops}
 			entries[key] = e
 		}
 		version := r.Version // a copy, so that the rest of the record is not kept
@@ -320,6 +322,9 @@ func (s *Service) load(ctx context.Context, project, name string) (map[string]*e
 		e.versions[r.Number] = &target{&version, s.arn(r.Project, version.Function, r.Number)}
 	}
 	if err := s.loadAliases(ctx, entries, project, name); err != nil {
+		return nil, nil, err
+	}
+	if err := s.loadEventConfigs(ctx, entries, project, name); err != nil {
 		return nil, nil, err
 	}
 	list, err := s.urls(ctx, s.db.Read(), urlWhere(name), args...)

@@ -39,10 +39,12 @@ type configuration struct {
 	LoggingConfig              loggingConfig
 	Layers                     []usedLayer             `json:",omitempty"`
 	CapacityProviderConfig     *capacityProviderConfig `json:",omitempty"`
+	DeadLetterConfig           *deadLetterConfig       `json:",omitempty"`
 }
 
 type (
 	environment      struct{ Variables map[string]string }
+	deadLetterConfig struct{ TargetArn string }
 	tracingConfig    struct{ Mode string }
 	ephemeralStorage struct{ Size int }
 	snapStart        struct{ ApplyOn, OptimizationStatus string }
@@ -95,6 +97,9 @@ func configurationOf(f *function.Function) configuration {
 	}
 	if f.Concurrency > 0 {
 		c.CapacityProviderConfig = &capacityProviderConfig{managedInstances{providerARN(f.Region, f.Project), f.Concurrency}}
+	}
+	if f.DeadLetter != "" {
+		c.DeadLetterConfig = &deadLetterConfig{f.DeadLetter}
 	}
 	for _, l := range f.Layers {
 		c.Layers = append(c.Layers, usedLayer{l.ARN, l.Size})

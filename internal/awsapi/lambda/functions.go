@@ -12,7 +12,7 @@ const maxName = 64
 
 // notYet are members of CreateFunction and UpdateFunctionConfiguration that ask for what is not there. Their empty
 // values are accepted.
-var notYet = []string{"VpcConfig", "DeadLetterConfig", "KMSKeyArn", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
+var notYet = []string{"VpcConfig", "KMSKeyArn", "FileSystemConfigs", "ImageConfig", "CodeSigningConfigArn",
 	"PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
@@ -54,7 +54,7 @@ func (s *Service) createFunction(c *call) (any, error) {
 		Timeout:     time.Duration(c.in.integer("Timeout")) * time.Second,
 		Environment: environmentOf(c.in), Concurrency: slots, Architecture: c.architecture(), Publish: c.in["Publish"] == true,
 		TracingMode: c.in.sub("TracingConfig").text("Mode"), Logging: c.logging(), SnapStart: c.in.sub("SnapStart").text("ApplyOn") == snapStartPublished,
-		Layers: c.in.texts("Layers"), Tags: c.in.textMap("Tags"),
+		Layers: c.in.texts("Layers"), DeadLetter: c.in.sub("DeadLetterConfig").text("TargetArn"), Tags: c.in.textMap("Tags"),
 	})
 	return answer(&f, err)
 }
@@ -179,6 +179,10 @@ func (s *Service) updateFunctionConfiguration(c *call) (any, error) {
 		Memory: c.in.integerPtr("MemorySize"), Ephemeral: c.in.sub("EphemeralStorage").integerPtr("Size"),
 		Environment: environmentOf(c.in), TracingMode: c.in.sub("TracingConfig").textPtr("Mode"),
 		Logging: c.logging(), Layers: c.in.texts("Layers"), RevisionID: c.in.text("RevisionId"),
+	}
+	if c.in.sub("DeadLetterConfig") != nil {
+		target := c.in.sub("DeadLetterConfig").text("TargetArn")
+		in.DeadLetter = &target
 	}
 	if slots > 0 {
 		in.Concurrency = &slots
