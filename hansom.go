@@ -77,7 +77,6 @@ type Version struct {
 	Concurrency int    // most invocations at once in one instance; 0 means the runtime's default, see Slots
 	Ready       string // path that answers with a status below 400 once an http function is ready; "" is when it accepts connections
 	Egress      string // EgressNone, EgressPlatform or EgressInternet; "" means the default of its project, else the server's
-	Egress      string // EgressNone, EgressPlatform or EgressInternet; "" means the server's default
 	DeadLetter  string // ARN of the queue for events that were given up; "" for none
 	App         string // app that owns the function; "" when it was made through the Lambda API
 }

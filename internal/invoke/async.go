@@ -2,40 +2,73 @@ package invoke
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
-// How asynchronous invocations are retried (Lambda developer guide, "Error handling for asynchronous invocations").
 const (
-	maxFailures = 3               // attempts that the function ends with an error; one and two minutes lie between them
-	maxAge      = 6 * time.Hour   // no attempt comes later
-	minBackOff  = time.Second     // after an attempt that the platform refused; it doubles
-	maxBackOff  = 5 * time.Minute // and ends here
-	storePause  = time.Second     // after an error of the store
+	idleLane   = 10 * time.Second // a function without events is served this long
+	storePause = time.Second      // after an error of the backlog
+	dropTime   = 5 * time.Second  // for the events of a function that was deleted
 )
 
+// Backlog keeps events from their acceptance to their end, in a queue for each function; *backlog.Store is one. What a method has
+// written survives a crash when it returns, unless its error is Unavailable.
+type Backlog interface {
+	Put(ctx context.Context, queue string, entries ...backlog.Entry) ([]backlog.Stored, error)
+	Queues(prefix string) []string
+	Counts(queue string) backlog.Counts
+	Drop(ctx context.Context, queue string) error
+	Worklist
+}
+
+// Worklist is what a worker needs of a Backlog.
+type Worklist interface {
+	Take(ctx context.Context, queue string, t backlog.Take) ([]backlog.Message, error)
+	Release(ctx context.Context, queue string, r backlog.Receipt, hidden time.Duration, note *string) (ok bool, err error)
+	Delete(ctx context.Context, queue string, r backlog.Receipt) (ok bool, err error)
+}
+
+// Configured knows the functions of projects and what is said of their events, from memory.
+type Configured interface {
+	// Resolve finds the version that a call goes to. Its errors go to the caller as they are.
+	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
+	// Async is what holds for events of a function by a qualifier.
+	Async(project, name, qualifier string) hansom.AsyncConfig
+}
+
+// Deliverer brings what became of an event to its destination. NotFound, Invalid, TooLarge, Denied and Unsupported mean that it never
+// can; after other errors it is tried again.
+type Deliverer interface {
+	Deliver(ctx context.Context, d hansom.Delivery) error
+}
+
 // Async runs invocations that nobody waits for: at least once each, a function's in the order in which they were accepted but
-// several at a time. It is a small queue in the database, until there is a message log.
+// several at a time. Each function has a queue, and a goroutine that serves it while there is something in it.
 type Async struct {
 	cfg       Config
-	queue     queue
-	functions Functions
+	backlog   Backlog
+	old       *table
+	functions Configured
 	invoker   hansom.Invoker
+	deliverer Deliverer
 	logger    *slog.Logger
 
 	mu    sync.Mutex
-	ctx   context.Context            // of Run; nil before it
-	lanes map[function]chan struct{} // functions that have events, each served by a goroutine; told when one more was accepted
+	ctx   context.Context   // of Run; nil before it
+	lanes map[function]bool // functions that are served
 	work  sync.WaitGroup
 }
 
-// NewAsync opens the queue. Run must be called for what is accepted to run.
-func NewAsync(ctx context.Context, cfg Config, database *db.DB, functions Functions, invoker hansom.Invoker, logger *slog.Logger) (*Async, error) {
+// NewAsync returns an Async on events. database is where older versions kept events. Run must be called for what is accepted to run.
+func NewAsync(ctx context.Context, cfg Config, database *db.DB, events Backlog, functions Configured, invoker hansom.Invoker, logger *slog.Logger) (*Async, error) {
 	if cfg.Workers < 1 || cfg.MaxEvent < 1 {
 		return nil, hansom.Errorf(hansom.Invalid, "make async", "workers and max event must be positive")
 	}
@@ -43,12 +76,34 @@ func NewAsync(ctx context.Context, cfg Config, database *db.DB, functions Functi
 	if err != nil {
 		return nil, err
 	}
-	return &Async{cfg: cfg, queue: t, functions: functions, invoker: invoker, logger: logger.With("component", "async"), lanes: map[function]chan struct{}{}}, nil
+	return &Async{cfg: cfg, backlog: events, old: t, functions: functions, invoker: invoker, deliverer: nowhere{}, logger: logger.With("component", "async"), lanes: map[function]bool{}}, nil
+}
+
+// SetDeliverer says what brings records and dead letters to their destinations, before Run.
+func (a *Async) SetDeliverer(d Deliverer) { a.deliverer = d }
+
+// nowhere is a Deliverer without destinations.
+type nowhere struct{}
+
+func (nowhere) Deliver(_ context.Context, d hansom.Delivery) error {
+	return hansom.Errorf(hansom.Unsupported, "deliver", "nothing can be delivered to %s", d.ARN)
+}
+
+// queuePrefix begins the names of the queues of events.
+const queuePrefix = "invoke/"
+
+func (f function) queue() string { return queuePrefix + f.project + "/" + f.name }
+
+// label is what is kept with an event from its acceptance on.
+type label struct {
+	Qualifier string `json:"q,omitempty"`
+	Trace     string `json:"t,omitempty"`
+	Failures  int    `json:"f,omitempty"` // in an older version, before it was moved here
 }
 
 // Accept takes an invocation over. When it returns nil, the invocation is stored and will run, also after a crash. It sets inv.ID,
 // inv.Trace and inv.Payload ("{}") where they are empty; the payload stays the caller's. ClientContext and LogTail mean nothing.
-// Errors: NotFound, TooLarge, Unavailable when the database is.
+// Errors: NotFound, TooLarge; Unavailable, with the code ServiceException, when it cannot be stored.
 func (a *Async) Accept(ctx context.Context, inv *hansom.Invocation) error {
 	if len(inv.Payload) > a.cfg.MaxEvent {
 		return hansom.Errorf(hansom.TooLarge, "accept event",
@@ -62,7 +117,23 @@ func (a *Async) Accept(ctx context.Context, inv *hansom.Invocation) error {
 		inv.Payload = emptyEvent()
 	}
 	f := function{inv.Project, inv.Function}
-	if err := a.queue.put(ctx, &event{id: inv.ID, function: f, qualifier: inv.Qualifier, trace: inv.Trace, payload: inv.Payload, accepted: time.Now()}); err != nil {
+	if err := a.put(ctx, f, backlog.Entry{ID: inv.ID, Body: inv.Payload}, label{Qualifier: inv.Qualifier, Trace: inv.Trace}); err != nil {
+		if hansom.KindOf(err) == hansom.Unavailable {
+			return hansom.Errorf(hansom.Unavailable, "accept event", "%w", err).WithCode("ServiceException")
+		}
+		return err
+	}
+	return nil
+}
+
+// put stores an event and has it served.
+func (a *Async) put(ctx context.Context, f function, e backlog.Entry, l label) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return hansom.Errorf(hansom.Internal, "accept event", "%w", err)
+	}
+	e.Meta = string(text)
+	if _, err := a.backlog.Put(ctx, f.queue(), e); err != nil {
 		return err
 	}
 	a.open(f)
@@ -83,94 +154,89 @@ func (a *Async) Run(ctx context.Context) error {
 		a.mu.Unlock()
 		a.work.Wait()
 	}()
-	left, err := a.queue.functions(ctx)
-	if err != nil {
-		return err
-	}
-	for _, f := range left {
+	for _, name := range a.backlog.Queues(queuePrefix) {
+		var f function
+		f.project, f.name, _ = strings.Cut(strings.TrimPrefix(name, queuePrefix), "/")
 		a.open(f)
 	}
+	a.move(ctx)
 	<-ctx.Done()
 	return nil
 }
 
-// open wakes the lane of a function, or makes it.
+// open has a function served.
 func (a *Async) open(f function) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	ctx := a.ctx
-	if ctx == nil {
-		return
+	if ctx := a.ctx; ctx != nil && !a.lanes[f] {
+		a.lanes[f] = true
+		a.work.Go(func() { a.serve(ctx, f) })
 	}
-	wake := a.lanes[f]
-	if wake == nil {
-		wake = make(chan struct{}, 1)
-		a.lanes[f] = wake
-		a.work.Go(func() { a.serve(ctx, f, wake) })
-		return
+}
+
+// close ends the lane of a function that has no events.
+func (a *Async) close(f function) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.backlog.Counts(f.queue()) != (backlog.Counts{}) {
+		return false
 	}
-	select {
-	case wake <- struct{}{}:
-	default:
-	}
+	delete(a.lanes, f)
+	return true
 }
 
 // serve runs the events of a function that are due, as many at a time as it may have workers.
-func (a *Async) serve(ctx context.Context, f function, wake chan struct{}) {
-	running := map[string]bool{}
-	done := make(chan string)
+func (a *Async) serve(ctx context.Context, f function) {
+	running, done := 0, make(chan struct{}, a.cfg.Workers)
 	defer func() {
-		for len(running) > 0 {
-			delete(running, <-done)
+		for ; running > 0; running-- {
+			<-done
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if ctx.Err() != nil {
+			delete(a.lanes, f)
 		}
 	}()
 	for ctx.Err() == nil {
-		workers := a.workers(f)
-		heads, err := a.queue.next(ctx, f, workers) // those that run are among them: they were due first
-		pause := maxBackOff
-		if err != nil {
-			a.logger.Warn("accepted events could not be read; tried again", "error", err)
-			pause = storePause
+		for ; len(done) > 0; running-- {
+			<-done
 		}
-		for _, h := range heads {
-			if running[h.id] || len(running) >= workers {
-				continue
+		free := a.workers(f) - running
+		if free <= 0 {
+			select {
+			case <-done:
+				running--
+			case <-ctx.Done():
 			}
-			if pause = time.Until(h.due); pause > 0 {
-				break
-			}
-			pause = maxBackOff
-			running[h.id] = true
+			continue
+		}
+		// Volatile: an attempt that a crash cuts off has not been one.
+		list, err := a.backlog.Take(ctx, f.queue(), backlog.Take{Limit: free, Hidden: backlog.MaxHidden, Wait: idleLane, Volatile: true})
+		if err != nil {
+			a.logger.Warn("accepted events could not be read; tried again", "project", f.project, "function", f.name, "error", err)
+			pause(ctx, storePause)
+			continue
+		}
+		for _, m := range list {
+			running++
 			go func() {
-				a.attempt(ctx, h.id)
-				done <- h.id
+				a.handle(ctx, f, m)
+				done <- struct{}{}
 			}()
 		}
-		if err == nil && len(heads) == 0 && len(running) == 0 && a.close(f, wake) {
+		if len(list) == 0 && len(done) == running && a.close(f) {
 			return
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-wake:
-		case id := <-done:
-			delete(running, id)
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
 	}
 }
 
-// close ends an empty lane, unless an event was accepted meanwhile.
-func (a *Async) close(f function, wake chan struct{}) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
 	select {
-	case <-wake:
-		return false
-	default:
-		delete(a.lanes, f)
-		return true
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -183,53 +249,18 @@ func (a *Async) workers(f function) int {
 	return max(1, min(a.cfg.Workers, target.Reserved))
 }
 
-// attempt runs an event once, and removes it or has it come again.
-func (a *Async) attempt(ctx context.Context, id string) {
-	store := context.WithoutCancel(ctx) // an invocation under way ends, and its end is stored
-	err := func() error {
-		e, err := a.queue.get(store, id)
-		if err != nil {
-			return err
-		}
-		result, err := a.invoker.Invoke(store, &hansom.Invocation{ID: id, Project: e.function.project, Function: e.function.name, Qualifier: e.qualifier,
-			Payload: e.payload, Trace: e.trace, Source: "async"}, nil)
-		result.Release()
-		at, reason := e.retry(time.Now(), result.FunctionError, err)
-		switch {
-		case at.IsZero() && reason == "":
-			return a.queue.remove(store, id)
-		case at.IsZero():
-			a.logger.Warn("an asynchronous invocation was given up", "project", e.function.project, "function", e.function.name, "request", id, "reason", reason)
-			return a.queue.remove(store, id)
-		}
-		return a.queue.retry(store, id, e.failures, at)
-	}()
-	if err != nil {
-		a.logger.Warn("the state of an accepted event could not be stored; it may run again", "request", id, "error", err)
-		select { // or it would run again at once
-		case <-time.After(storePause):
-		case <-ctx.Done():
-		}
+// Retired drops the events of a function that was deleted. It is called when a revision of a function is no longer there.
+func (a *Async) Retired(project, name, _ string) {
+	f := function{project, name}
+	if _, err := a.functions.Resolve(context.Background(), project, name, ""); hansom.KindOf(err) != hansom.NotFound {
+		return
 	}
-}
-
-// retry says when an event comes again after an attempt: the zero time for never, with the reason unless it went well.
-func (e *event) retry(now time.Time, functionError string, err error) (at time.Time, reason string) {
-	switch {
-	case err == nil && functionError == "":
-		return time.Time{}, ""
-	case err == nil:
-		if e.failures++; e.failures == maxFailures {
-			return time.Time{}, "the function failed every time"
-		}
-		at = now.Add(time.Duration(e.failures) * time.Minute)
-	case hansom.KindOf(err) == hansom.NotFound:
-		return time.Time{}, err.Error()
-	default:
-		at = now.Add(min(max(now.Sub(e.accepted), minBackOff), maxBackOff)) // as long as it has waited: the waits double
+	if a.backlog.Counts(f.queue()) == (backlog.Counts{}) {
+		return
 	}
-	if at.Sub(e.accepted) > maxAge {
-		return time.Time{}, "it is too old to be tried again"
+	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
+	defer cancel()
+	if err := a.backlog.Drop(ctx, f.queue()); err != nil { // each finds the function gone when its turn comes
+		a.logger.Warn("the events of a deleted function could not be dropped", "project", project, "function", name, "error", err)
 	}
-	return at, ""
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
-	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 )
 
@@ -57,7 +56,7 @@ func (a *attempts) list() []string {
 
 func ok(*hansom.Invocation) (hansom.Result, error) { return hansom.Result{}, nil }
 
-func newAsync(t *testing.T, d *db.DB, w *world, i hansom.Invoker, log *bytes.Buffer) *Async {
+func newAsync(t *testing.T, b Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) *Async {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	if log != nil {
@@ -65,17 +64,22 @@ func newAsync(t *testing.T, d *db.DB, w *world, i hansom.Invoker, log *bytes.Buf
 	}
 	cfg := DefaultConfig()
 	cfg.Workers = 3
-	a, err := NewAsync(t.Context(), cfg, d, w, i, logger)
+	a, err := NewAsync(t.Context(), cfg, dbtest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "hansom.db")), b, w, i, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.SetDeliverer(w)
 	return a
 }
 
 // running is newAsync with its Run, which ends with the test or when stop is called.
-func running(t *testing.T, d *db.DB, w *world, i hansom.Invoker, log *bytes.Buffer) (a *Async, stop func()) {
+func running(t *testing.T, b Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) (a *Async, stop func()) {
 	t.Helper()
-	a = newAsync(t, d, w, i, log)
+	a = newAsync(t, b, w, i, log)
+	return a, run(t, a)
+}
+
+func run(t *testing.T, a *Async) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
@@ -86,7 +90,7 @@ func running(t *testing.T, d *db.DB, w *world, i hansom.Invoker, log *bytes.Buff
 		}
 	})
 	t.Cleanup(stop)
-	return a, stop
+	return stop
 }
 
 func accept(t *testing.T, a *Async, function, id, payload string) {
@@ -98,81 +102,31 @@ func accept(t *testing.T, a *Async, function, id, payload string) {
 
 func left(t *testing.T, a *Async) (n int) {
 	t.Helper()
-	functions, err := a.queue.functions(t.Context())
-	for _, f := range functions {
-		var heads []head
-		if heads, err = a.queue.next(t.Context(), f, 1<<20); err != nil {
-			break
-		}
-		n += len(heads)
-	}
-	if err != nil {
-		t.Error(err)
+	for _, name := range a.backlog.Queues(queuePrefix) {
+		c := a.backlog.Counts(name)
+		n += c.Ready + c.InFlight + c.Delayed
 	}
 	return n
 }
 
-// inTime runs f with its own clock and a database.
-func inTime(t *testing.T, f func(t *testing.T, d *db.DB)) {
-	synctest.Test(t, func(t *testing.T) {
-		f(t, dbtest.Open(t, "sqlite:"+filepath.Join(t.TempDir(), "hansom.db")))
-	})
-}
-
-func TestQueue(t *testing.T) {
-	dbtest.Each(t, func(t *testing.T, d *db.DB) {
-		ctx := t.Context()
-		q, err := openTable(ctx, d)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, g := function{"p", "f"}, function{"p", "g"}
-		base := time.UnixMicro(1_700_000_000_123_456)
-		payload := []byte("\"\xff\\u0000\"") // what JSON may hold and text columns may not
-		for i, e := range []event{{id: "1", function: f}, {id: "2", function: g, qualifier: "live", trace: "Root=1"}, {id: "3", function: f}} {
-			e.payload, e.accepted = payload, base.Add(time.Duration(i)*time.Second)
-			if err := q.put(ctx, &e); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := q.put(ctx, &event{id: "1", function: f, payload: payload}); err == nil {
-			t.Error("one id twice")
-		}
-		if list, err := q.functions(ctx); err != nil || len(list) != 2 || !slices.Contains(list, f) || !slices.Contains(list, g) {
-			t.Error(list, err)
-		}
-		if e, err := q.get(ctx, "2"); err != nil || e.function != g || e.qualifier != "live" || e.trace != "Root=1" || !bytes.Equal(e.payload, payload) || !e.accepted.Equal(base.Add(time.Second)) || e.failures != 0 {
-			t.Errorf("%+v %v", e, err)
-		}
-		if err := q.retry(ctx, "1", 2, base.Add(time.Minute)); err != nil {
-			t.Error(err)
-		}
-		if e, err := q.get(ctx, "1"); err != nil || e.failures != 2 || !e.accepted.Equal(base) {
-			t.Errorf("%+v %v", e, err)
-		}
-		if heads, err := q.next(ctx, f, 1); err != nil || len(heads) != 1 || heads[0].id != "3" || !heads[0].due.Equal(base.Add(2*time.Second)) {
-			t.Error(heads, err)
-		}
-		if err := q.remove(ctx, "3"); err != nil {
-			t.Error(err)
-		}
-		if heads, err := q.next(ctx, f, 9); err != nil || len(heads) != 1 || heads[0].id != "1" || !heads[0].due.Equal(base.Add(time.Minute)) {
-			t.Error(heads, err)
-		}
-		if _, err := q.get(ctx, "3"); err == nil {
-			t.Error("a removed event is there")
-		}
-	})
+// inTime runs f with its own clock and a backlog.
+func inTime(t *testing.T, f func(t *testing.T, m *memory)) {
+	synctest.Test(t, func(t *testing.T) { f(t, newMemory()) })
 }
 
 func TestAccept(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		i := newAttempts(ok)
-		a, stop := running(t, d, &world{}, i, nil)
+		a, stop := running(t, m, &world{}, i, nil)
 		accept(t, a, "f", "id", "")
 		synctest.Wait()
-		if got := i.list(); !slices.Equal(got, []string{"id {} 0"}) || left(t, a) != 0 || len(a.lanes) != 0 {
-			t.Errorf("%q, %d left, %d lanes", got, left(t, a), len(a.lanes))
+		if got := i.list(); !slices.Equal(got, []string{"id {} 0"}) || left(t, a) != 0 {
+			t.Errorf("%q, %d left", got, left(t, a))
+		}
+		time.Sleep(2 * idleLane)
+		synctest.Wait()
+		if len(a.lanes) != 0 {
+			t.Errorf("%d lanes without events", len(a.lanes))
 		}
 		isKind(t, a.Accept(t.Context(), inv("missing")), hansom.NotFound)
 		large := inv("f")
@@ -186,24 +140,24 @@ func TestAccept(t *testing.T) {
 		}
 		synctest.Wait()
 		stop()
-		d.Close()
-		if err := a.Accept(t.Context(), inv("f")); err == nil {
-			t.Error("accepted without a database")
+		m.full = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk is nearly full: free some space")
+		if e := isKind(t, a.Accept(t.Context(), inv("f")), hansom.Unavailable); e.Code != "ServiceException" || e.Message != "the disk is nearly full: free some space" {
+			t.Errorf("%+v", e)
 		}
 	})
-	if _, err := NewAsync(t.Context(), Config{}, nil, nil, nil, slog.Default()); hansom.KindOf(err) != hansom.Invalid {
+	if _, err := NewAsync(t.Context(), Config{}, nil, nil, nil, nil, slog.Default()); hansom.KindOf(err) != hansom.Invalid {
 		t.Error(err)
 	}
 }
 
 // A function that fails has two more attempts, after one and after two minutes.
 func TestFailuresAreRetried(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		i := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			return hansom.Result{FunctionError: "Unhandled"}, nil
 		})
 		var log bytes.Buffer
-		a, stop := running(t, d, &world{}, i, &log)
+		a, stop := running(t, m, &world{}, i, &log)
 		accept(t, a, "f", "id", "1")
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
@@ -219,12 +173,12 @@ func TestFailuresAreRetried(t *testing.T) {
 
 // What the platform refuses is tried for six hours, at growing intervals; what can never be is given up at once.
 func TestRefusalsAreRetried(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		kind := hansom.Throttled
 		i := newAttempts(func(*hansom.Invocation) (hansom.Result, error) {
 			return hansom.Result{}, hansom.Errorf(kind, "run", "no")
 		})
-		a, stop := running(t, d, &world{}, i, nil)
+		a, stop := running(t, m, &world{}, i, nil)
 		accept(t, a, "f", "id", "1")
 		time.Sleep(20 * time.Minute)
 		if got := i.list(); !slices.Equal(got[:10], []string{"id 1 0", "id 1 1", "id 1 2", "id 1 4", "id 1 8", "id 1 16", "id 1 32", "id 1 64", "id 1 128", "id 1 256"}) || got[10] != "id 1 512" || got[11] != "id 1 812" {
@@ -248,14 +202,14 @@ func TestRefusalsAreRetried(t *testing.T) {
 
 // A slow function holds up nobody else, has no more workers than it may, and keeps the order of acceptance.
 func TestLanes(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		i := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			if inv.Function != "quick" {
 				time.Sleep(100 * time.Second)
 			}
 			return hansom.Result{}, nil
 		})
-		a, stop := running(t, d, &world{reserved: map[string]int{"one": 1, "none": 0}}, i, nil)
+		a, stop := running(t, m, &world{reserved: map[string]int{"one": 1, "none": 0}}, i, nil)
 		for n := range 10 {
 			accept(t, a, "slow", fmt.Sprint("slow-", n), "1")
 			accept(t, a, "one", fmt.Sprint("one-", n), "1")
@@ -293,7 +247,7 @@ func TestLanes(t *testing.T) {
 
 // Whatever was accepted runs after a crash: what was running, what was waiting and what was to be tried again, each once.
 func TestCrash(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		crashed := make(chan struct{})
 		lost := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			if inv.ID == "failed" {
@@ -302,7 +256,7 @@ func TestCrash(t *testing.T) {
 			<-crashed
 			return hansom.Result{}, hansom.Errorf(hansom.Unavailable, "run", "the server stops")
 		})
-		a, stop := running(t, d, &world{}, lost, nil)
+		a, stop := running(t, m, &world{}, lost, nil)
 		accept(t, a, "f", "failed", "1")
 		synctest.Wait()
 		for n := range 8 {
@@ -313,7 +267,7 @@ func TestCrash(t *testing.T) {
 			t.Fatalf("%d have begun", n)
 		}
 		i := newAttempts(ok)
-		b, stopB := running(t, d, &world{}, i, nil)
+		b, stopB := running(t, m.crashed(), &world{}, i, nil)
 		time.Sleep(2 * time.Minute)
 		got := i.list()
 		slices.Sort(got)
@@ -328,12 +282,12 @@ func TestCrash(t *testing.T) {
 
 // Run ends when what runs has ended, and begins nothing more; that runs the next time.
 func TestStop(t *testing.T) {
-	inTime(t, func(t *testing.T, d *db.DB) {
+	inTime(t, func(t *testing.T, m *memory) {
 		i := newAttempts(func(*hansom.Invocation) (hansom.Result, error) {
 			time.Sleep(10 * time.Second)
 			return hansom.Result{}, nil
 		})
-		a, stop := running(t, d, &world{}, i, nil)
+		a, stop := running(t, m, &world{}, i, nil)
 		for n := range 5 {
 			accept(t, a, "f", fmt.Sprint("f-", n), "1")
 		}
@@ -344,7 +298,7 @@ func TestStop(t *testing.T) {
 			t.Errorf("%s, %d left", took, left(t, a))
 		}
 		accept(t, a, "f", "late", "1") // it is accepted all the same
-		b, stop := running(t, d, &world{}, i, nil)
+		b, stop := running(t, m, &world{}, i, nil)
 		time.Sleep(time.Minute)
 		if n := len(i.list()); n != 6 || left(t, b) != 0 {
 			t.Errorf("%d ran, %d left", n, left(t, b))

@@ -5,6 +5,7 @@ package invoke
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/hansomcloud/hansom"
 )
@@ -68,7 +69,8 @@ func New(cfg Config, functions Functions, runner Runner, recorder Recorder) (*Se
 // Invoke implements hansom.Invoker. It sets inv.ARN, and inv.ID, inv.Trace and inv.Payload ("{}") where they are empty. inv.HTTP
 // stays for a function that serves HTTP; for others it becomes the payload. A call over a concurrency limit is refused at once:
 // Throttled, with the Reason. Waiting for an instance counts as running. A web request on a fiber that is for a function that
-// serves HTTP ends with hansom.ErrHandOver.
+// serves HTTP ends with hansom.ErrHandOver. Of a trace header that came with the call it counts how often the function is in the chain
+// of invocations; the 17th time is refused as a loop: Invalid, with the code RecursiveInvocationException.
 func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	if len(inv.Payload) > s.cfg.MaxPayload {
 		return hansom.Result{}, s.tooLarge(inv)
@@ -78,6 +80,7 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 		return hansom.Result{}, err
 	}
 	inv.ARN, inv.Version = target.ARN, target.Version.Number
+	traced := inv.Trace != ""
 	inv.Identify()
 	if inv.HTTP != nil && inv.Fiber != nil && target.Version.ServesHTTP() {
 		return hansom.Result{}, hansom.ErrHandOver
@@ -95,6 +98,14 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 		inv.Payload = emptyEvent()
 	}
 	name := function{inv.Project, target.Version.Function}
+	// A web request has no chain behind it unless it says so; a trace that was made here is the beginning of one.
+	if traced && (inv.Source != "url" && inv.Source != "http" || strings.Contains(inv.Trace, lineageKey)) {
+		trace, n := descend(inv.Trace, name)
+		if n > maxLoops && !target.Loops {
+			return hansom.Result{}, loop()
+		}
+		inv.Trace = trace
+	}
 	if target.Reserved >= 0 {
 		if !s.limits.enter(name, target.Reserved) {
 			return hansom.Result{}, s.throttle(name, ReasonReserved)

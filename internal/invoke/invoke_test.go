@@ -24,21 +24,46 @@ type world struct {
 	run      func(v *hansom.Version, inv *hansom.Invocation) (hansom.Result, error)
 
 	runtime string
+	configs map[string]hansom.AsyncConfig // by "function:qualifier"
+	dead    string                        // queue for dead letters
+	loops   bool
+	gone    map[string]bool // functions that were deleted
 
 	mu        sync.Mutex
+	arrived   []hansom.Delivery
+	refuse    func(d hansom.Delivery) error
 	throttles map[string]int // "project function reason"
 }
 
 func (w *world) Resolve(_ context.Context, project, name, qualifier string) (hansom.Target, error) {
-	if name == "missing" {
+	if name == "missing" || w.gone[name] || qualifier == "missing" {
 		return hansom.Target{}, hansom.Errorf(hansom.NotFound, "resolve", "Function not found: %s", name)
 	}
 	n := -1
 	if r, ok := w.reserved[name]; ok {
 		n = r
 	}
-	v := &hansom.Version{Project: project, Region: hansom.DefaultRegion, Function: name, Number: hansom.Latest, Runtime: w.runtime}
-	return hansom.Target{Version: v, ARN: hansom.FunctionARN(v.Region, project, name, qualifier), Reserved: n}, nil
+	v := &hansom.Version{Project: project, Region: hansom.DefaultRegion, Function: name, Number: hansom.Latest, Runtime: w.runtime, DeadLetter: w.dead}
+	return hansom.Target{Version: v, ARN: hansom.FunctionARN(v.Region, project, name, qualifier), Reserved: n, Loops: w.loops}, nil
+}
+
+func (w *world) Async(_, name, qualifier string) hansom.AsyncConfig {
+	if c, ok := w.configs[name+":"+qualifier]; ok {
+		return c
+	}
+	return hansom.DefaultAsyncConfig()
+}
+
+func (w *world) Deliver(_ context.Context, d hansom.Delivery) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refuse != nil {
+		if err := w.refuse(d); err != nil {
+			return err
+		}
+	}
+	w.arrived = append(w.arrived, d)
+	return nil
 }
 
 func (w *world) Reserved(project string) int {
@@ -113,7 +138,7 @@ func TestInvoke(t *testing.T) {
 	}
 	kept := inv("f")
 	kept.ID, kept.Trace = "id", "Root=1"
-	if _, err := s.Invoke(t.Context(), kept, nil); err != nil || kept.ID != "id" || kept.Trace != "Root=1" {
+	if _, err := s.Invoke(t.Context(), kept, nil); err != nil || kept.ID != "id" || !strings.HasPrefix(kept.Trace, "Root=1;Lineage=") {
 		t.Errorf("%+v %v", kept, err)
 	}
 	_, err := s.Invoke(t.Context(), inv("missing"), nil)
@@ -293,7 +318,7 @@ func (s still) Resolve(context.Context, string, string, string) (hansom.Target, 
 	return s.target, nil
 }
 
-// A call allocates its id and trace, both in one string; with ids given, nothing.
+// A call allocates its id and trace, both in one string; a web request, which has them, nothing.
 func TestAllocations(t *testing.T) {
 	for _, reserved := range []int{-1, 10} {
 		w := &world{}
@@ -308,7 +333,7 @@ func TestAllocations(t *testing.T) {
 			want float64
 		}{{"", 1}, {"id", 0}} {
 			if n := testing.AllocsPerRun(1000, func() {
-				i.ID, i.Trace = c.id, c.id
+				i.ID, i.Trace, i.Source = c.id, c.id, "http"
 				if _, err := s.Invoke(context.Background(), i, nil); err != nil {
 					t.Fatal(err)
 				}

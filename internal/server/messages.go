@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/bus"
+	"github.com/hansomcloud/hansom/internal/invoke"
 )
 
 // openBacklog opens the message log and the queues in it.
@@ -25,6 +27,23 @@ func (s *Server) openBacklog(ctx context.Context, logger *slog.Logger) (err erro
 	cfg.Room = s.spare.check
 	s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger)
 	return err
+}
+
+// deliveries brings events to functions.
+type deliveries struct{ async *invoke.Async }
+
+// Deliver has a function invoked with d. Errors: those of Async.Accept; Unsupported for what is no function.
+func (s deliveries) Deliver(ctx context.Context, d hansom.Delivery) error {
+	arn, err := hansom.ParseARN(d.ARN)
+	if err != nil {
+		return err
+	}
+	resource, ok := strings.CutPrefix(arn.Resource, "function:")
+	if arn.Service != "lambda" || !ok {
+		return hansom.Errorf(hansom.Unsupported, "deliver", "nothing can be delivered to %s", d.ARN)
+	}
+	name, qualifier, _ := strings.Cut(resource, ":")
+	return s.async.Accept(ctx, &hansom.Invocation{Project: d.Project, Function: name, Qualifier: qualifier, Payload: d.Payload, Trace: d.Trace, Source: "async"})
 }
 
 // spare watches the free space of a disk, so that the stores never find it full.

@@ -179,9 +179,11 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.requests = telemetry.NewRequests()
 	invoker := s.requests.Invoker(invocations)
 
-	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.functions, invoker, logger); err != nil {
+	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
 		return nil, err
 	}
+	s.async.SetDeliverer(deliveries{s.async})
+	s.functions.OnRetire(s.async.Retired)
 
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
