@@ -1,0 +1,91 @@
+// Package pattern is event patterns, as EventBridge's rules and the filters of Lambda's event source mappings have them (EventBridge
+// user guide, "Event pattern syntax"): which events a pattern matches, and in AWS's words why a pattern is refused.
+package pattern
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hansomcloud/hansom"
+)
+
+// CodeInvalid is the code of the error for a pattern that cannot be.
+const CodeInvalid = "InvalidEventPatternException"
+
+// Pattern is a parsed event pattern. It may be used by several goroutines.
+//
+// It is kept as alternatives of which one has to match, each a list of fields in the order of their paths: what an automaton over many
+// patterns is made of.
+type Pattern struct {
+	text     string
+	branches [][]field
+	prefixes map[string]bool // of the paths, cut at dots: true for a whole path
+}
+
+// field asks that one of the values at a path passes one of the tests.
+type field struct {
+	path  string // names of members joined by dots: arrays have no part in it
+	tests []test
+}
+
+// Parse reads a pattern. Error: Invalid with CodeInvalid.
+func Parse(text string) (p *Pattern, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case refusal:
+			p, err = nil, hansom.Errorf(hansom.Invalid, "parse event pattern", "Event pattern is not valid. Reason: %s", r.reason).WithCode(CodeInvalid)
+		default:
+			panic(r)
+		}
+	}()
+	s := &parser{scanner{src: text}}
+	if s.next().kind != objectStart {
+		s.refuse("Filter is not an object")
+	}
+	all := s.object(branches{{}}, "", false)
+	s.next() // nothing follows, or it is refused
+	p = &Pattern{text: text, prefixes: map[string]bool{}}
+	for _, b := range all {
+		var fields []field
+		for _, path := range slices.Sorted(maps.Keys(b)) {
+			fields = append(fields, field{path, b[path]})
+			for i := range path {
+				if path[i] == '.' && !p.prefixes[path[:i]] {
+					p.prefixes[path[:i]] = false
+				}
+			}
+			p.prefixes[path] = true
+		}
+		p.branches = append(p.branches, fields)
+	}
+	return p, nil
+}
+
+// String is the pattern as Parse was given it.
+func (p *Pattern) String() string { return p.text }
+
+// Under says whether the pattern asks for anything below the member called name of the event, in place of the member itself.
+func (p *Pattern) Under(name string) bool {
+	for path := range p.prefixes {
+		if strings.HasPrefix(path, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// Match says whether the pattern matches an event. Error: Invalid for an event that is no JSON object.
+func (p *Pattern) Match(event []byte) (ok bool, err error) {
+	values, err := p.values(event)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range p.branches {
+		if matches(b, values) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
