@@ -76,6 +76,9 @@ func (p *Pattern) Under(name string) bool {
 	return false
 }
 
+// At says whether the pattern asks for the value of the member called name.
+func (p *Pattern) At(name string) bool { return p.prefixes[name] }
+
 // Match says whether the pattern matches an event. Error: Invalid for an event that is no JSON object.
 func (p *Pattern) Match(event []byte) (ok bool, err error) {
 	values, err := p.values(event)

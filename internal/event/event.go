@@ -1,0 +1,187 @@
+// Package event brings events to their targets: event source mappings pull messages from queues and invoke functions with them, and
+// Deliver hands an event to a function or a queue.
+package event
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
+)
+
+// domain names this package's tables, migrations and change notices.
+const domain = "event"
+
+//go:embed migrations/*.sql
+var embedded embed.FS
+
+// Config of a Service.
+type Config struct {
+	Region  string        // stands in every ARN
+	Pollers int           // of a mapping, as many batches at a time as it may have at once; more come one after another
+	Growth  time.Duration // between two of those that come later
+	Most    int           // batches of a mapping at a time, unless it or its function has a lower limit
+	Wait    time.Duration // for a message, in one poll
+	Payload int           // bytes of what a function is invoked with
+}
+
+// DefaultConfig is as Lambda does it: 5 batches at a time, up to 300 more each minute, long polls of 20 s, payloads of 6 MB.
+func DefaultConfig() Config {
+	return Config{Region: hansom.DefaultRegion, Pollers: 5, Growth: 200 * time.Millisecond, Most: hansom.MaxConcurrency, Wait: 20 * time.Second,
+		Payload: hansom.MaxSyncPayload}
+}
+
+// Functions finds functions, from memory.
+type Functions interface {
+	// Resolve finds the version that a call goes to. Error: NotFound.
+	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
+}
+
+// Source is where the messages of mappings come from: queues, by their ARNs. Errors: NotFound when there is no such queue.
+type Source interface {
+	// Poll takes up to limit messages, or waits for some: none after wait, or when ctx ends, is no error.
+	Poll(ctx context.Context, arn string, limit int, wait time.Duration) ([]hansom.Polled, error)
+	// Done ends messages.
+	Done(ctx context.Context, arn string, handles []string) error
+	// Show lets messages be taken again after a time, and has this taking count.
+	Show(ctx context.Context, arn string, handles []string, after time.Duration) error
+}
+
+// Queues are the queues themselves.
+type Queues interface {
+	// Queue tells whether a queue keeps an order, and how long messages are hidden that were taken. Error: NotFound.
+	Queue(arn string) (fifo bool, visibility time.Duration, err error)
+	// Send puts a delivery into a queue. Its errors go to who delivers.
+	Send(ctx context.Context, d hansom.Delivery) error
+}
+
+// Acceptor takes over invocations that nobody waits for. Its errors go to who delivers.
+type Acceptor interface {
+	Accept(ctx context.Context, inv *hansom.Invocation) error
+}
+
+// Deps are what a Service stands on.
+type Deps struct {
+	Functions Functions
+	Invoker   hansom.Invoker
+	Acceptor  Acceptor
+	Source    Source
+	Queues    Queues
+}
+
+// Service holds the event source mappings of all projects, and delivers. Its methods may be called from several goroutines. Errors are
+// *hansom.Error with the Lambda API's wording.
+type Service struct {
+	Deps
+	cfg Config
+	db  *db.DB
+	log *slog.Logger
+
+	mu      sync.RWMutex
+	ctx     context.Context // of Run; nil before it and after
+	runners map[string]*runner
+	working sync.WaitGroup
+
+	now   func() time.Time
+	newID func() string
+}
+
+// New migrates the table and reads the mappings. Run must be called for them to work.
+func New(ctx context.Context, cfg Config, database *db.DB, deps Deps, logger *slog.Logger) (*Service, error) {
+	if cfg.Pollers < 1 || cfg.Most < cfg.Pollers || cfg.Wait <= 0 || cfg.Payload < 1 {
+		return nil, hansom.Errorf(hansom.Invalid, "make event", "pollers, wait and payload must be positive, and most no less than pollers")
+	}
+	files, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		return nil, failed("open event", err)
+	}
+	if err := database.Migrate(ctx, domain, files); err != nil {
+		return nil, err
+	}
+	s := &Service{Deps: deps, cfg: cfg, db: database, log: logger.With("component", "event"), runners: map[string]*runner{},
+		now: time.Now, newID: hansom.NewID}
+	database.Subscribe(s.changed)
+	list, err := s.mappings(ctx, database.Read(), "")
+	for i := range list {
+		s.set(list[i].ID, &list[i])
+	}
+	return s, err
+}
+
+// Run works on the mappings until ctx ends: then nothing more is polled, and it waits for the batches under way.
+func (s *Service) Run(ctx context.Context) error {
+	s.mu.Lock()
+	s.ctx = ctx
+	for _, r := range s.runners {
+		r.change(ctx, r.mapping())
+	}
+	s.mu.Unlock()
+	<-ctx.Done()
+	s.mu.Lock()
+	s.ctx = nil // no worker is added any more
+	s.mu.Unlock()
+	s.working.Wait()
+	return nil
+}
+
+// changed follows the configuration.
+func (s *Service) changed(c db.Change) {
+	if c.Domain != domain {
+		s.again(c.Domain)
+		return
+	}
+	for _, id := range c.Keys {
+		list, err := s.mappings(context.Background(), s.db.Read(), `WHERE id = ?`, id)
+		switch {
+		case err != nil:
+			s.log.Error("a mapping could not be read; it works as before until it is changed again", "mapping", id, "error", err)
+		case len(list) == 0:
+			s.set(id, nil)
+		default:
+			s.set(id, &list[0])
+		}
+	}
+}
+
+// again has mappings that wait for a function or a queue look for it.
+func (s *Service) again(domain string) {
+	if domain != "function" && domain != "queue" {
+		return
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, r := range s.runners {
+		r.hurry()
+	}
+}
+
+// set has a mapping work as m says; nil ends it.
+func (s *Service) set(id string, m *Mapping) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.runners[id]
+	if r == nil {
+		if m == nil {
+			return
+		}
+		r = newRunner(s, m)
+		s.runners[id] = r
+	}
+	if r.change(s.ctx, m); m == nil && r.state() == "" {
+		delete(s.runners, id)
+	}
+}
+
+// forget drops a mapping that has ended.
+func (s *Service) forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.runners[id]; r != nil && r.state() == "" {
+		delete(s.runners, id)
+	}
+}
