@@ -30,6 +30,7 @@ const maxSize = 256 << 10
 type Manifest struct {
 	Name      string
 	Functions []Function // in the order of the file
+	Queues    map[string]ResolvedQueue
 }
 
 // Function is one entry of functions.
@@ -47,6 +48,7 @@ type Function struct {
 	Environment map[string]string
 	HTTP        []string // "GET /messages/{id}"
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones
+	Queue       []ResolvedMapping
 }
 
 // Error is one fault of a manifest.

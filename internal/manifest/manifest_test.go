@@ -112,6 +112,9 @@ func TestLoad(t *testing.T) {
 func TestDecodeResolvedRefuses(t *testing.T) {
 	const digest = `"codeSha256":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"`
 	function := func(s string) string { return `{"name":"a","functions":{"b":{` + s + `}}}` }
+	queued := func(queue, queues string) string {
+		return `{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"queue":[` + queue + `],` + digest + `}},"queues":{` + queues + `}}`
+	}
 	for name, c := range map[string]struct{ in, want string }{
 		"not JSON":      {`{`, "not valid JSON"},
 		"unknown field": {`{"name":"a","site":{}}`, `unknown field "site"`},
@@ -124,6 +127,17 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 		"timeout":       {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":18446744074,` + digest), "out of range"},
 		"environment":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"environment":{"AWS_REGION":"x"},` + digest), "set by the platform"},
 		"route":         {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":["GET x"],` + digest), "must be a method and a path"},
+		"queue's key":   {queued("", `"-":{"visibility":30,"retention":60}`), "must be 1 to 40"},
+		"retention":     {queued("", `"q":{"visibility":30}`), "retention 0s is out of range"},
+		"overflow":      {queued("", `"q":{"visibility":9223372036,"retention":60}`), "out of range"},
+		"dead letters":  {queued("", `"q":{"visibility":30,"retention":60,"deadLetter":"d"}`), `queues.q: deadLetter "d" is no queue of the app`},
+		"kinds":         {queued("", `"q":{"visibility":30,"retention":60,"deadLetter":"d"},"d":{"fifo":true,"visibility":30,"retention":60}`), "must be fifo"},
+		"dedup":         {queued("", `"q":{"visibility":30,"retention":60,"contentDedup":true}`), "fifo: true"},
+		"no queue":      {queued(`{"name":"q","batch":1}`, ""), `functions.b: queue q: "q" is no queue`},
+		"twice":         {queued(`{"name":"q","batch":1},{"name":"q","batch":1}`, `"q":{"visibility":30,"retention":60}`), "q twice"},
+		"batch":         {queued(`{"name":"q"}`, `"q":{"visibility":30,"retention":60}`), "batch 0 is out of range"},
+		"filter":        {queued(`{"name":"q","batch":1,"filter":["x"]}`, `"q":{"visibility":30,"retention":60}`), "must be a pattern"},
+		"seen twice":    {queued(`{"name":"q","batch":1}`, `"q":{"visibility":2,"retention":60}`), "less than the function's timeout"},
 		"handler":       {function(`"runtime":"nodejs22.x","handler":"x","memory":128,"timeout":3,` + digest), "file.function"},
 	} {
 		_, err := DecodeResolved(strings.NewReader(c.in))

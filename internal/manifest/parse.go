@@ -22,10 +22,10 @@ import (
 
 // Keys that exist, and those whose feature comes later and which are refused by name.
 var (
-	topKeys      = []string{"name", "functions"}
-	topLater     = []string{"site", "database", "buckets", "queues", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress"}
-	functionLate = []string{"permissions", "schedule", "queue", "on"}
+	topKeys      = []string{"name", "functions", "queues"}
+	topLater     = []string{"site", "database", "buckets", "auth"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue"}
+	functionLate = []string{"permissions", "schedule", "on"}
 )
 
 // Parse parses and validates a manifest; file is its name in errors. What it returns as error is Errors.
@@ -56,6 +56,8 @@ type reader struct {
 	file string
 	dir  string // where code must be; "" does not look
 	errs Errors
+
+	mappings []mappingCheck
 }
 
 // entry of a mapping.
@@ -125,7 +127,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 	if !ok {
 		return nil
 	}
-	var functions ast.Node
+	var functions, queues ast.Node
 	for _, e := range entries {
 		switch e.name {
 		case "name":
@@ -134,6 +136,8 @@ func (p *reader) manifest(data []byte) *Manifest {
 			}
 		case "functions":
 			functions = e.value
+		case "queues":
+			queues = e.value
 		}
 	}
 	if len(p.errs) > 0 && functions == nil {
@@ -147,6 +151,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 		return nil
 	}
 	p.functions(m, functions)
+	p.queues(m, queues)
 	return m
 }
 
@@ -177,6 +182,7 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		return f, false
 	}
 	var handler, concurrency, ready, environment ast.Node
+	var mappings []mappingCheck
 	for _, e := range entries {
 		switch e.name {
 		case "runtime":
@@ -221,7 +227,13 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			if s, ok := p.text(e); ok {
 				f.Ready, ready = s, e.value
 			}
+		case "queue":
+			mappings = p.mappingList(e)
 		}
+	}
+	for _, c := range mappings {
+		c.timeout = int(f.Timeout / time.Second)
+		f.Queue, p.mappings = append(f.Queue, c.mapping), append(p.mappings, c)
 	}
 	meant := p.meant(fn.value, functionKeys)
 	for _, name := range []string{"runtime", "code"} {

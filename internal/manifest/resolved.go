@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 // docs/reference/management-api.md.
 type Resolved struct {
 	Name      string                      `json:"name"`
-	Functions map[string]ResolvedFunction `json:"functions"` // by key
+	Functions map[string]ResolvedFunction `json:"functions"`        // by key
+	Queues    map[string]ResolvedQueue    `json:"queues,omitempty"` // by key
 }
 
 // ResolvedFunction is one function of an app, ready to be deployed.
@@ -33,11 +35,12 @@ type ResolvedFunction struct {
 	Environment map[string]string `json:"environment,omitempty"`
 	HTTP        []string          `json:"http,omitempty"`
 	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
+	Queue       []ResolvedMapping `json:"queue,omitempty"`  // whose messages it is called with
 }
 
 // Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
 func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
-	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}}
+	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}, Queues: m.Queues}
 	for _, f := range m.Functions {
 		runtime := f.Runtime
 		if runtime == "go" {
@@ -46,7 +49,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
 			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
-			Layers: f.Layers,
+			Layers: f.Layers, Queue: f.Queue,
 		}
 	}
 	return r, r.Validate()
@@ -63,6 +66,13 @@ func DecodeResolved(r io.Reader) (*Resolved, error) {
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, hansom.Errorf(hansom.Invalid, op, "the app is followed by something else")
+	}
+	for _, f := range out.Functions {
+		for i := range f.Queue {
+			for j, text := range f.Queue[i].Filter {
+				f.Queue[i].Filter[j] = compact(text)
+			}
+		}
 	}
 	return &out, out.Validate()
 }
@@ -90,6 +100,32 @@ func (r *Resolved) validate() error {
 		f := r.Functions[key]
 		if err := f.validate(key, routes); err != nil {
 			return fmt.Errorf("functions.%s: %w", key, err)
+		}
+	}
+	return r.validateQueues()
+}
+
+func (r *Resolved) validateQueues() error {
+	for _, key := range r.QueueKeys() {
+		q := r.Queues[key]
+		if err := errors.Join(checkQueueKey(key), checkQueueName(r.Name, key, q.FIFO)); err != nil {
+			return err
+		}
+		if err := cmp.Or(q.check(), checkDeadLetter(key, &q, r.Queues)); err != nil {
+			return fmt.Errorf("queues.%s: %w", key, err)
+		}
+	}
+	for _, key := range r.Keys() {
+		f, seen := r.Functions[key], map[string]bool{}
+		for i := range f.Queue {
+			m := &f.Queue[i]
+			if err := cmp.Or(m.check(), checkMapping(m, f.Timeout, r.Queues)); err != nil {
+				return fmt.Errorf("functions.%s: queue %s: %w", key, m.Name, err)
+			}
+			if seen[m.Name] {
+				return fmt.Errorf("functions.%s: queue has %s twice", key, m.Name)
+			}
+			seen[m.Name] = true
 		}
 	}
 	return nil
@@ -131,6 +167,9 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 
 // Keys of the functions, sorted.
 func (r *Resolved) Keys() []string { return slices.Sorted(maps.Keys(r.Functions)) }
+
+// QueueKeys are the keys of the queues, sorted.
+func (r *Resolved) QueueKeys() []string { return slices.Sorted(maps.Keys(r.Queues)) }
 
 // Routes of the app, by function key and in the order of each function's list.
 func (r *Resolved) Routes() []hansom.Route {
