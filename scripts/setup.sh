@@ -19,7 +19,7 @@ esac
 node_dir=/opt/hansom/node22
 node_min=22
 clients_dir=/opt/hansom/clients
-clients=(@aws-sdk/client-lambda) # npm packages that the tests use
+clients=(@aws-sdk/client-lambda @aws-sdk/client-sqs) # npm packages that the tests use
 packages=()
 need_node=no
 missing_clients=()

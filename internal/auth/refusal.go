@@ -89,7 +89,7 @@ func wordsOf(service string) []wording {
 	switch service {
 	case "s3":
 		return s3Words[:]
-	case "sts", "iam":
+	case "sts", "iam", "sqs":
 		return queryWords[:]
 	}
 	return jsonWords[:]

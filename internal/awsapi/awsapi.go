@@ -1,5 +1,5 @@
 // Package awsapi is the AWS side of the api listener: it authenticates a request, finds the service it is meant for and
-// hands it over. The services' wire shapes are in the packages below: lambda, logs, sts, iam.
+// hands it over. The services' wire shapes are in the packages below: lambda, logs, sqs, sts, iam.
 package awsapi
 
 import (
@@ -31,7 +31,7 @@ type Handler struct {
 	services map[string]Service
 }
 
-// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "logs", "sts", "iam".
+// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "logs", "sqs", "sts", "iam".
 func New(auth Authenticator, logger *slog.Logger, services map[string]Service) *Handler {
 	return &Handler{auth: auth, logger: logger.With("component", "awsapi"), services: services}
 }
@@ -93,7 +93,7 @@ func serviceName(r *http.Request) string {
 		return service
 	}
 	if target, _, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
-		return strings.ToLower(target)
+		return strings.TrimPrefix(strings.ToLower(target), "amazon") // AmazonSQS
 	}
 	// Lambda's paths begin with the date of an API version: /2015-03-31/functions
 	if p := r.URL.Path; len(p) > 12 && p[0] == '/' && p[5] == '-' && p[8] == '-' && p[11] == '/' {

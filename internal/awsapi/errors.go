@@ -64,7 +64,7 @@ func (u unknown) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header()["X-Amzn-Errortype"] = []string{f.Code}
 		WriteJSON(w, f.Status, map[string]string{"__type": f.Code, "message": f.Message})
 	case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
-		writeQueryFault(w, r, "", f)
+		WriteQueryFault(w, r, "", f)
 	case serviceName(r) == "s3":
 		writeXML(w, f.Status, struct {
 			XMLName   xml.Name `xml:"Error"`

@@ -37,17 +37,8 @@ func NewQuery(service, namespace string, logger *slog.Logger, actions map[string
 }
 
 func (q *Query) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxQueryBody)
-	if err := r.ParseForm(); err != nil {
-		var e *hansom.Error // the reader that checks the body's hash has errors of its own
-		var large *http.MaxBytesError
-		switch {
-		case errors.As(err, &large):
-			e = hansom.Errorf(hansom.TooLarge, "parse form", "The request has more than %d bytes.", large.Limit)
-		case !errors.As(err, &e):
-			e = hansom.Errorf(hansom.Invalid, "parse form", "The request's form cannot be read: %w", err).WithCode("MalformedInput")
-		}
-		q.WriteError(w, r, e)
+	if err := ParseForm(w, r, maxQueryBody); err != nil {
+		q.WriteError(w, r, err)
 		return
 	}
 	name := r.Form.Get("Action")
@@ -69,7 +60,30 @@ func (q *Query) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.WriteError(w, r, err)
 		return
 	}
-	root := xml.StartElement{Name: xml.Name{Local: name + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: q.namespace}}}
+	WriteQueryResult(w, r, name, q.namespace, result)
+}
+
+// ParseForm reads the form of a request of at most limit bytes. Errors: TooLarge, Invalid with code MalformedInput.
+func ParseForm(w http.ResponseWriter, r *http.Request, limit int64) error {
+	r.Body = http.MaxBytesReader(w, r.Body, limit)
+	err := r.ParseForm()
+	if err == nil {
+		return nil
+	}
+	var e *hansom.Error // the reader that checks the body's hash has errors of its own
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		e = hansom.Errorf(hansom.TooLarge, "parse form", "The request has more than %d bytes.", large.Limit)
+	case !errors.As(err, &e):
+		e = hansom.Errorf(hansom.Invalid, "parse form", "The request's form cannot be read: %w", err).WithCode("MalformedInput")
+	}
+	return e
+}
+
+// WriteQueryResult answers an action with the fields of a struct; nil when it answers with its metadata alone.
+func WriteQueryResult(w http.ResponseWriter, r *http.Request, name, namespace string, result any) {
+	root := xml.StartElement{Name: xml.Name{Local: name + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}}}
 	writeXML(w, http.StatusOK, element{root, []element{
 		{xml.StartElement{Name: xml.Name{Local: name + "Result"}}, nil, result},
 		{xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}}, nil, struct{ RequestId string }{RequestID(r.Context())}},
@@ -79,7 +93,7 @@ func (q *Query) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // WriteError answers with <ErrorResponse>.
 func (q *Query) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	Log(q.logger, r, err)
-	writeQueryFault(w, r, q.namespace, queryFault(err, RequestID(r.Context())))
+	WriteQueryFault(w, r, q.namespace, queryFault(err, RequestID(r.Context())))
 }
 
 // Denied is the error of a principal that may not do action ("lambda:CreateFunction") on resource, in AWS's words.
@@ -115,7 +129,8 @@ func queryFault(err error, requestID string) Fault {
 	return f
 }
 
-func writeQueryFault(w http.ResponseWriter, r *http.Request, namespace string, f Fault) {
+// WriteQueryFault answers with <ErrorResponse>.
+func WriteQueryFault(w http.ResponseWriter, r *http.Request, namespace string, f Fault) {
 	who := "Receiver"
 	if f.Sender {
 		who = "Sender"

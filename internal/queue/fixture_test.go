@@ -157,9 +157,9 @@ func (r *rig) send(name string, bodies ...string) {
 	}
 }
 
-func (r *rig) receive(name string, max int) []Message {
+func (r *rig) receive(name string, max int64) []Message {
 	r.t.Helper()
-	list, err := r.ReceiveMessages(context.Background(), project, name, ReceiveInput{Max: max})
+	list, err := r.ReceiveMessages(context.Background(), project, name, ReceiveInput{Max: &max})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -263,7 +263,8 @@ func TestReceiveAttempt(t *testing.T) {
 	r.send("q.fifo", "a:1", "a:2", "b:1")
 	receive := func(attempt string) []Message {
 		t.Helper()
-		list, err := r.ReceiveMessages(t.Context(), project, "q.fifo", ReceiveInput{Max: 2, Attempt: attempt})
+		two := int64(2)
+		list, err := r.ReceiveMessages(t.Context(), project, "q.fifo", ReceiveInput{Max: &two, Attempt: attempt})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 
 // ReceiveInput says what is to be received. nil means what the queue says.
 type ReceiveInput struct {
-	Max        int    // 1 to 10; 0 means 1
+	Max        *int64 // 1 to 10; nil means 1
 	Visibility *int64 // seconds
 	Wait       *int64 // seconds
 	Attempt    string // ReceiveRequestAttemptId: of a FIFO queue, the same messages again when an answer was lost
@@ -26,16 +26,19 @@ func (s *Service) ReceiveMessages(ctx context.Context, project, name string, in 
 	if err != nil {
 		return nil, err
 	}
-	hidden, wait := q.visibility, q.wait
+	hidden, wait, limit := q.visibility, q.wait, 1
 	switch {
-	case in.Max < 0 || in.Max > MaxBatch:
-		return nil, invalid("Value %d for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and %d, if provided.", in.Max, MaxBatch)
+	case in.Max != nil && (*in.Max < 1 || *in.Max > MaxBatch):
+		return nil, invalid("Value %d for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and %d, if provided.", *in.Max, MaxBatch)
 	case in.Wait != nil && (*in.Wait < 0 || *in.Wait > maxWait):
 		return nil, invalid("Value %d for parameter WaitTimeSeconds is invalid. Reason: Must be >= 0 and <= %d, if provided.", *in.Wait, maxWait)
 	case in.Attempt != "" && !q.fifo:
 		return nil, wrongKind("ReceiveRequestAttemptId", in.Attempt)
 	case in.Attempt != "" && !idPattern.MatchString(in.Attempt):
 		return nil, invalid("Value %s for parameter ReceiveRequestAttemptId is invalid. Reason: ReceiveRequestAttemptId can only include alphanumeric and punctuation characters. 1 to 128 in length.", in.Attempt)
+	}
+	if in.Max != nil {
+		limit = int(*in.Max)
 	}
 	if in.Visibility != nil {
 		if hidden, err = visibility(*in.Visibility); err != nil {
@@ -50,7 +53,7 @@ func (s *Service) ReceiveMessages(ctx context.Context, project, name string, in 
 			return list, nil
 		}
 	}
-	list, err := s.take(ctx, q, backlog.Take{Limit: max(in.Max, 1), Hidden: hidden, Wait: wait})
+	list, err := s.take(ctx, q, backlog.Take{Limit: limit, Hidden: hidden, Wait: wait})
 	if err == nil && in.Attempt != "" && len(list) > 0 {
 		s.remember(q, in.Attempt, list, hidden)
 	}

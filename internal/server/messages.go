@@ -15,17 +15,23 @@ import (
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/invoke"
+	"github.com/hansomcloud/hansom/internal/queue"
 )
 
-// openBacklog opens the message log and the queues in it.
-func (s *Server) openBacklog(ctx context.Context, logger *slog.Logger) (err error) {
+// openBacklog opens the message log and the queues in it. key is the server's.
+func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
 	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, "bus"), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
 		return err
 	}
 	s.spare = &spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}
 	cfg := backlog.DefaultConfig()
 	cfg.Room = s.spare.check
-	s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger)
+	if s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger); err != nil {
+		return err
+	}
+	queues := queue.DefaultConfig()
+	queues.Region, queues.Key = s.cfg.Region, derive(key, "receipt handles")
+	s.queues, err = queue.New(ctx, queues, s.db, s.backlog, logger)
 	return err
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/iam"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/logs"
+	"github.com/hansomcloud/hansom/internal/awsapi/sqs"
 	"github.com/hansomcloud/hansom/internal/awsapi/sts"
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/blank"
@@ -40,6 +41,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/pool"
 	"github.com/hansomcloud/hansom/internal/provision"
+	"github.com/hansomcloud/hansom/internal/queue"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/telemetry"
@@ -63,6 +65,7 @@ type Server struct {
 	spare     *spare
 	bus       *bus.Bus
 	backlog   *backlog.Store
+	queues    *queue.Service
 	auth      *auth.Service
 	runtimes  *runtimes.Catalogue
 	artifacts *artifact.Store
@@ -115,7 +118,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.db, err = s.openDB(ctx, logger); err != nil {
 		return nil, err
 	}
-	if err := s.openBacklog(ctx, logger); err != nil {
+	if err := s.openBacklog(ctx, key, logger); err != nil {
 		return nil, err
 	}
 	authConfig := auth.DefaultConfig()
@@ -208,6 +211,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	aws := awsapi.New(sessions{s.auth, s.functions}, logger, map[string]awsapi.Service{
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
+		"sqs": sqs.New(cfg.Region, s.queues, logger),
 	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
@@ -255,6 +259,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	run("functions", func() error { return s.functions.Run(background) })
 	run("provisioned concurrency", func() error { return s.provision.Run(beginning) })
+	run("queues", func() error { return s.queues.Run(beginning) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })

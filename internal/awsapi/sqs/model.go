@@ -1,0 +1,3 @@
+package sqs
+
+//go:generate go run ../gen -model $SQS_MODEL -out model_gen.go -served AddPermission,CancelMessageMoveTask,ChangeMessageVisibility,ChangeMessageVisibilityBatch,CreateQueue,DeleteMessage,DeleteMessageBatch,DeleteQueue,GetQueueAttributes,GetQueueUrl,ListDeadLetterSourceQueues,ListMessageMoveTasks,ListQueueTags,ListQueues,PurgeQueue,ReceiveMessage,RemovePermission,SendMessage,SendMessageBatch,SetQueueAttributes,StartMessageMoveTask,TagQueue,UntagQueue
