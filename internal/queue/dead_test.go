@@ -246,7 +246,7 @@ func TestSource(t *testing.T) {
 	q := r.create("q", "RedrivePolicy", redriveTo("dead", 1), "VisibilityTimeout", "100")
 	r.create("q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
 	for _, d := range []hansom.Delivery{
-		{Project: project, ARN: q.ARN(), Payload: []byte(`{"a":1}`)}, {Project: project, ARN: q.ARN(), Payload: []byte(`{"a":2}`)},
+		{Project: project, ARN: q.ARN(), Payload: []byte(`{"a":1}`), Trace: "Root=1", Attributes: map[string]hansom.Attribute{"ErrorCode": {Type: "Number", Value: "200"}}}, {Project: project, ARN: q.ARN(), Payload: []byte(`{"a":2}`)},
 		{Project: project, ARN: ARN("us-east-1", project, "q.fifo"), Payload: []byte(`{"a":3}`), Group: "g"},
 	} {
 		if err := r.Send(ctx, d); err != nil {
@@ -278,7 +278,7 @@ func TestSource(t *testing.T) {
 	}
 	if err := json.Unmarshal(list[0].Record, &record); err != nil || record.MessageID != list[0].ID || record.ReceiptHandle != list[0].Handle || record.Body != `{"a":1}` ||
 		record.EventSource != "aws:sqs" || record.EventSourceARN != q.ARN() || record.AWSRegion != "us-east-1" || record.Attributes["ApproximateReceiveCount"] != "1" ||
-		record.MD5OfBody != md5hex(`{"a":1}`) || record.MessageAttributes == nil {
+		record.MD5OfBody != md5hex(`{"a":1}`) || fmt.Sprint(record.MessageAttributes["ErrorCode"]) != "map[binaryListValues:[] dataType:Number stringListValues:[] stringValue:200]" || record.Attributes["AWSTraceHeader"] != "Root=1" {
 		t.Errorf("%s: %v", list[0].Record, err)
 	}
 	if err := r.Done(ctx, q.ARN(), []string{list[0].Handle}); err != nil {

@@ -35,14 +35,21 @@ func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logge
 	return err
 }
 
-// deliveries brings events to functions.
-type deliveries struct{ async *invoke.Async }
+// deliveries brings events to functions and queues.
+type deliveries struct {
+	async  *invoke.Async
+	queues *queue.Service
+}
 
-// Deliver has a function invoked with d. Errors: those of Async.Accept; Unsupported for what is no function.
+// Deliver has a function invoked with d, or sends it to a queue. Errors: those of Async.Accept and of Service.Send; Unsupported for
+// anything else.
 func (s deliveries) Deliver(ctx context.Context, d hansom.Delivery) error {
 	arn, err := hansom.ParseARN(d.ARN)
 	if err != nil {
 		return err
+	}
+	if arn.Service == "sqs" {
+		return s.queues.Send(ctx, d)
 	}
 	resource, ok := strings.CutPrefix(arn.Resource, "function:")
 	if arn.Service != "lambda" || !ok {

@@ -185,7 +185,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
 		return nil, err
 	}
-	s.async.SetDeliverer(deliveries{s.async})
+	s.async.SetDeliverer(deliveries{s.async, s.queues})
 	s.functions.OnRetire(s.async.Retired)
 
 	gatewayConfig := gateway.DefaultConfig()
