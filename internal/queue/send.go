@@ -22,6 +22,7 @@ type SendInput struct {
 	System       map[string]Attribute // AWSTraceHeader
 	Group, Dedup string
 	Sender       string // SenderId
+	Trace        string // AWSTraceHeader of a message without one in System
 }
 
 // Sent says what became of a message. The digests are "" where the message has no such attributes.
@@ -102,6 +103,9 @@ func (s *Service) send(ctx context.Context, q *Queue, in []SendInput) ([]Sent, e
 // entry is a message as the backlog keeps it.
 func (s *Service) entry(q *Queue, m *SendInput) backlog.Entry {
 	e := envelope{Sender: m.Sender, Trace: m.System[traceHeader].Text, Attributes: m.Attributes}
+	if e.Trace == "" && len(m.Trace) <= maxTrace && printable(m.Trace) {
+		e.Trace = m.Trace
+	}
 	x := backlog.Entry{ID: s.newID(), Delay: q.delay}
 	if m.Delay != nil {
 		x.Delay = time.Duration(*m.Delay) * time.Second
@@ -122,7 +126,10 @@ func (s *Service) entry(q *Queue, m *SendInput) backlog.Entry {
 	return x
 }
 
-const traceHeader = "AWSTraceHeader"
+const (
+	traceHeader = "AWSTraceHeader"
+	maxTrace    = 1024 // bytes of one that nobody checks
+)
 
 // size is what counts of a message, in bytes: the body, and names, types and values of its attributes.
 func (m *SendInput) size() int {

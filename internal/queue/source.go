@@ -35,15 +35,12 @@ func (s *Service) Send(ctx context.Context, d hansom.Delivery) error {
 	if !ok || project != d.Project {
 		return notFound()
 	}
-	in := SendInput{Body: string(d.Payload), Group: d.Group, Dedup: d.Dedup, Sender: d.Project}
+	in := SendInput{Body: string(d.Payload), Group: d.Group, Dedup: d.Dedup, Sender: d.Project, Trace: d.Trace}
 	for name, a := range d.Attributes {
 		if in.Attributes == nil {
 			in.Attributes = map[string]Attribute{}
 		}
 		in.Attributes[name] = Attribute{Type: a.Type, Text: a.Value}
-	}
-	if d.Trace != "" {
-		in.System = map[string]Attribute{traceHeader: {Type: "String", Text: d.Trace}}
 	}
 	_, err := s.SendMessage(ctx, project, name, in)
 	return err

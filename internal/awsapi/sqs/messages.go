@@ -26,7 +26,8 @@ func attributesOf(in model.Params, name string) map[string]queue.Attribute {
 
 func (c *call) input(in model.Params) queue.SendInput {
 	return queue.SendInput{Body: in.Text("MessageBody"), Delay: number(in, "DelaySeconds"), Attributes: attributesOf(in, "MessageAttributes"),
-		System: attributesOf(in, "MessageSystemAttributes"), Group: in.Text("MessageGroupId"), Dedup: in.Text("MessageDeduplicationId"), Sender: c.principal.UserID}
+		System: attributesOf(in, "MessageSystemAttributes"), Group: in.Text("MessageGroupId"), Dedup: in.Text("MessageDeduplicationId"), Sender: c.principal.UserID,
+		Trace: c.trace}
 }
 
 type sent struct {

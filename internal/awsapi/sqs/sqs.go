@@ -39,6 +39,7 @@ type call struct {
 	principal hansom.Principal
 	base      string // of the URLs of queues: scheme and host as the caller has them
 	path      string
+	trace     string // X-Amzn-Trace-Id
 	in        model.Params
 }
 
@@ -134,7 +135,8 @@ func newCall(r *http.Request, op string) (*call, error) {
 		}
 		return nil, hansom.Errorf(hansom.Invalid, "route", "The action %.100s is not valid for this endpoint.", op).WithCode("InvalidAction")
 	}
-	c := &call{Context: r.Context(), op: op, principal: awsapi.PrincipalFrom(r.Context()), base: "http://" + r.Host, path: r.URL.Path}
+	c := &call{Context: r.Context(), op: op, principal: awsapi.PrincipalFrom(r.Context()), base: "http://" + r.Host, path: r.URL.Path,
+		trace: r.Header.Get("X-Amzn-Trace-Id")}
 	if r.TLS != nil {
 		c.base = "https://" + r.Host
 	}

@@ -290,6 +290,21 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// The trace of a request goes on with its message.
+func TestTrace(t *testing.T) {
+	s := newService(t)
+	serve(s, "", jsonRequest("CreateQueue", `{"QueueName":"q"}`))
+	r := jsonRequest("SendMessage", `{"QueueUrl":"/000000000000/q","MessageBody":"a"}`)
+	r.Header.Set("X-Amzn-Trace-Id", "Root=1-3152b799-8954dae64eda91bc9a23a7e8")
+	if w := serve(s, "", r); w.Code != 200 || strings.Contains(w.Body.String(), "MD5OfMessageSystemAttributes") {
+		t.Error(w.Body)
+	}
+	w := serve(s, "", jsonRequest("ReceiveMessage", `{"QueueUrl":"/000000000000/q","AttributeNames":["AWSTraceHeader"]}`))
+	if !strings.Contains(w.Body.String(), `"Attributes":{"AWSTraceHeader":"Root=1-3152b799-8954dae64eda91bc9a23a7e8"}`) {
+		t.Error(w.Body)
+	}
+}
+
 // A client that has gone does not take what comes.
 func TestGone(t *testing.T) {
 	s := newService(t)
