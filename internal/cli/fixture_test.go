@@ -20,6 +20,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/layer"
@@ -93,6 +94,8 @@ func newTestServer(t host, dir string) *testServer {
 	t.Cleanup(func() { must(s.logs.Close()) })
 	s.listener, err = net.Listen("tcp", "127.0.0.1:0")
 	must(err)
+	mappings, err := event.New(ctx, event.DefaultConfig(), d, event.Deps{Functions: s.functions}, logger)
+	must(err)
 	s.requests = telemetry.NewRequests()
 	mux := http.NewServeMux()
 	mux.Handle("/edge", s.requests.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })))
@@ -113,11 +116,11 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned,
+		Provisioned: provisioned, Mappings: mappings,
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, provisioned, s, artifacts, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, provisioned, mappings, s, artifacts, logger)
 	must(err)
 	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
 	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))

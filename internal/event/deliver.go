@@ -28,5 +28,5 @@ func (s *Service) Deliver(ctx context.Context, d hansom.Delivery) error {
 		return s.Queues.Send(ctx, d)
 	}
 	name, qualifier, _ := strings.Cut(name, ":")
-	return s.Acceptor.Accept(ctx, &hansom.Invocation{Project: d.Project, Function: name, Qualifier: qualifier, Payload: d.Payload})
+	return s.Acceptor.Accept(ctx, &hansom.Invocation{Project: d.Project, Function: name, Qualifier: qualifier, Payload: d.Payload, Trace: d.Trace, Source: "async"})
 }

@@ -26,7 +26,7 @@ func (s *Service) Create(ctx context.Context, project string, in CreateInput) (F
 	if err := s.validate(in.Name, set); err != nil {
 		return Function{}, err
 	}
-	if err := checkTags(in.Tags); err != nil {
+	if err := CheckTags(in.Tags); err != nil {
 		return Function{}, err
 	}
 	if err := s.checkDeadLetter(project, in.DeadLetter); err != nil {

@@ -30,7 +30,7 @@ var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 // than 1 to 128 characters or that begin with "aws:", values of more than 256, and what EgressTag cannot be; Conflict for that tag
 // while the function is being updated.
 func (s *Service) Tag(ctx context.Context, project, name string, tags map[string]string) error {
-	if err := checkTags(tags); err != nil {
+	if err := CheckTags(tags); err != nil {
 		return err
 	}
 	return s.changeTags(ctx, project, name, func(have map[string]string) { maps.Copy(have, tags) })
@@ -124,7 +124,8 @@ func checkTagCount(tags map[string]string) error {
 	return nil
 }
 
-func checkTags(tags map[string]string) error {
+// CheckTags holds tags to AWS's limits; see Tag.
+func CheckTags(tags map[string]string) error {
 	const op = "check tags"
 	for key, value := range tags {
 		switch {

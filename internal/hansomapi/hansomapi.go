@@ -91,6 +91,11 @@ type Artifacts interface {
 	Upload(ctx context.Context, project, sha256 string, r io.Reader) (size int64, err error)
 }
 
+// Mappings are the event source mappings, which end with their project.
+type Mappings interface {
+	RemoveProject(ctx context.Context, tx *db.Tx, project string) error
+}
+
 // Deps are what the API stands on.
 type Deps struct {
 	Auth        Authenticator
@@ -101,6 +106,7 @@ type Deps struct {
 	Functions   Functions
 	Layers      Layers
 	Artifacts   Artifacts
+	Mappings    Mappings
 	Logs        Logs
 	Requests    Requests
 	// Backup writes a backup of the whole server, with the functions' logs when logs is set.

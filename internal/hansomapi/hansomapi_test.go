@@ -26,6 +26,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
@@ -46,6 +47,7 @@ type fixture struct {
 	functions *fakeFunctions
 	logs      *fakeLogs
 	artifacts *artifact.Store
+	mappings  fakeMappings
 	layers    fakeLayers
 }
 
@@ -72,11 +74,19 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{},
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings,
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
 	return f
+}
+
+// fakeMappings notes whose mappings are removed.
+type fakeMappings struct{ removed []string }
+
+func (m *fakeMappings) RemoveProject(_ context.Context, _ *db.Tx, project string) error {
+	m.removed = append(m.removed, project)
+	return nil
 }
 
 // fakeProvisioned keeps two instances of what apps call b, of which one is ready.
@@ -349,7 +359,7 @@ func TestProjects(t *testing.T) {
 	f.apps.apps = []app.App{{Name: "hello", Manifest: &manifest.Resolved{}}}
 	f.refused(root, "DELETE", "projects/acme", "", 409, "Conflict", "still has functions")
 	f.apps.apps = nil
-	if a := f.do(root, "DELETE", "projects/acme", ""); a.status != 204 {
+	if a := f.do(root, "DELETE", "projects/acme", ""); a.status != 204 || len(f.mappings.removed) != 1 {
 		t.Errorf("%+v", a)
 	}
 	f.refused(root, "DELETE", "projects/acme", "", 404, "NotFound", "")

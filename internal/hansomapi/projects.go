@@ -62,7 +62,7 @@ func (h *Handler) deleteProject(r *http.Request, p hansom.Principal) (any, error
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.Projects.DeleteProject(r.Context(), project.ID, func(ctx context.Context, _ *db.Tx) error {
+	return nil, h.Projects.DeleteProject(r.Context(), project.ID, func(ctx context.Context, tx *db.Tx) error {
 		functions, _, err := h.Functions.List(ctx, project.ID, false, function.Page{Max: 1})
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func (h *Handler) deleteProject(r *http.Request, p hansom.Principal) (any, error
 		if len(functions) > 0 || len(apps) > 0 {
 			return hansom.Errorf(hansom.Conflict, "delete project", "the project %s still has functions; remove its apps and functions first (`hansom ls --project %s`)", project.Slug, project.Slug)
 		}
-		return nil
+		return h.Mappings.RemoveProject(ctx, tx, project.ID)
 	})
 }
 

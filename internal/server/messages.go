@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -14,7 +13,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/bus"
-	"github.com/hansomcloud/hansom/internal/invoke"
+	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/queue"
 )
 
@@ -33,30 +32,6 @@ func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logge
 	queues.Region, queues.Key = s.cfg.Region, derive(key, "receipt handles")
 	s.queues, err = queue.New(ctx, queues, s.db, s.backlog, logger)
 	return err
-}
-
-// deliveries brings events to functions and queues.
-type deliveries struct {
-	async  *invoke.Async
-	queues *queue.Service
-}
-
-// Deliver has a function invoked with d, or sends it to a queue. Errors: those of Async.Accept and of Service.Send; Unsupported for
-// anything else.
-func (s deliveries) Deliver(ctx context.Context, d hansom.Delivery) error {
-	arn, err := hansom.ParseARN(d.ARN)
-	if err != nil {
-		return err
-	}
-	if arn.Service == "sqs" {
-		return s.queues.Send(ctx, d)
-	}
-	resource, ok := strings.CutPrefix(arn.Resource, "function:")
-	if arn.Service != "lambda" || !ok {
-		return hansom.Errorf(hansom.Unsupported, "deliver", "nothing can be delivered to %s", d.ARN)
-	}
-	name, qualifier, _ := strings.Cut(resource, ":")
-	return s.async.Accept(ctx, &hansom.Invocation{Project: d.Project, Function: name, Qualifier: qualifier, Payload: d.Payload, Trace: d.Trace, Source: "async"})
 }
 
 // spare watches the free space of a disk, so that the stores never find it full.
@@ -101,4 +76,12 @@ func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error
 		return 0, err
 	}
 	return s.Store.Put(ctx, key, r)
+}
+
+// openEvents opens what brings messages of queues to functions. invoker runs them.
+func (s *Server) openEvents(ctx context.Context, invoker hansom.Invoker, logger *slog.Logger) (err error) {
+	cfg := event.DefaultConfig()
+	cfg.Region = s.cfg.Region
+	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: s.queues, Queues: s.queues}, logger)
+	return err
 }

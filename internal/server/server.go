@@ -33,6 +33,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
+	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
@@ -77,6 +78,7 @@ type Server struct {
 	pool      *pool.Pool
 	provision *provision.Service
 	async     *invoke.Async
+	events    *event.Service
 	apps      *app.Service
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
@@ -185,7 +187,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
 		return nil, err
 	}
-	s.async.SetDeliverer(deliveries{s.async, s.queues})
+	if err := s.openEvents(ctx, invoker, logger); err != nil {
+		return nil, err
+	}
+	s.async.SetDeliverer(s.events)
 	s.functions.OnRetire(s.async.Retired)
 
 	gatewayConfig := gateway.DefaultConfig()
@@ -201,7 +206,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.Region, lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = cfg.Region, s.functionURL, derive(key, "code download")
-	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s.layers, s.provision, lambdaInvoker{invoker, s.async}, s.artifacts, logger)
+	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, s.layers, s.provision, s.events, lambdaInvoker{invoker, s.async}, s.artifacts, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +221,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: s.events,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
@@ -261,6 +266,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("provisioned concurrency", func() error { return s.provision.Run(beginning) })
 	run("queues", func() error { return s.queues.Run(beginning) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
+	run("event source mappings", func() error { return s.events.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
 	if s.blanks != nil {

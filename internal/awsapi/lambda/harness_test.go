@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +28,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/provision"
@@ -104,6 +106,19 @@ func (noPool) Provisioned(*hansom.Version) (int, int, int) { return 0, 0, 0 }
 func (noPool) ProvisionedEnded() <-chan struct{}           { return nil }
 func (noPool) Memory() int64                               { return 0 }
 
+// queues are two that are there: jobs and jobs.fifo.
+type queues struct{}
+
+func (queues) Queue(arn string) (fifo bool, visibility time.Duration, err error) {
+	_, name, _ := strings.Cut(arn, ":000000000000:")
+	if name != "jobs" && name != "jobs.fifo" {
+		return false, 0, hansom.Errorf(hansom.NotFound, "find queue", "The specified queue does not exist.")
+	}
+	return name == "jobs.fifo", 30 * time.Second, nil
+}
+
+func (queues) Send(context.Context, hansom.Delivery) error { return nil }
+
 // server is the AWS side of a server with everything real but the runtimes and what runs the functions.
 type server struct {
 	*httptest.Server
@@ -149,11 +164,15 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	functions.SetProvisioned(provisioned)
+	mappings, err := event.New(t.Context(), event.DefaultConfig(), database, event.Deps{Functions: functions, Queues: queues{}}, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := DefaultConfig()
 	cfg.DownloadKey = []byte("0123456789abcdef")
 	cfg.FunctionURL = func(id string) string { return "http://" + id + ".lambda-url.localhost:8080/" }
 	s := &server{functions: functions, auth: authentication, invoker: &invoker{functions: functions, answer: echo}}
-	if s.api, err = New(cfg, functions, layers, provisioned, s.invoker, artifacts, logger); err != nil {
+	if s.api, err = New(cfg, functions, layers, provisioned, mappings, s.invoker, artifacts, logger); err != nil {
 		t.Fatal(err)
 	}
 	mux := http.NewServeMux()

@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/provision"
@@ -48,6 +49,7 @@ type Service struct {
 	functions *function.Service
 	layers    *layer.Service
 	provision *provision.Service
+	mappings  *event.Service
 	invoker   Invoker
 	artifacts *artifact.Store
 	logger    *slog.Logger
@@ -83,11 +85,11 @@ type call struct {
 type action func(s *Service, c *call) (any, error)
 
 // New returns a service. invoker runs functions, artifacts holds packages. It errs when the configuration lacks something.
-func New(cfg Config, functions *function.Service, layers *layer.Service, provisioned *provision.Service, invoker Invoker, artifacts *artifact.Store, logger *slog.Logger) (*Service, error) {
+func New(cfg Config, functions *function.Service, layers *layer.Service, provisioned *provision.Service, mappings *event.Service, invoker Invoker, artifacts *artifact.Store, logger *slog.Logger) (*Service, error) {
 	if len(cfg.DownloadKey) < 16 || cfg.FunctionURL == nil || cfg.Now == nil {
 		return nil, hansom.Errorf(hansom.Invalid, "new lambda api", "the configuration lacks DownloadKey (at least 16 bytes), FunctionURL or Now")
 	}
-	s := &Service{cfg: cfg, functions: functions, layers: layers, provision: provisioned, invoker: invoker, artifacts: artifacts, logger: logger.With("component", "lambda"),
+	s := &Service{cfg: cfg, functions: functions, layers: layers, provision: provisioned, mappings: mappings, invoker: invoker, artifacts: artifacts, logger: logger.With("component", "lambda"),
 		actions: map[string]action{
 			"CreateFunction": (*Service).createFunction, "GetFunction": (*Service).getFunction,
 			"GetFunctionConfiguration": (*Service).getFunctionConfiguration, "ListFunctions": (*Service).listFunctions,
@@ -118,7 +120,10 @@ func New(cfg Config, functions *function.Service, layers *layer.Service, provisi
 			"AddLayerVersionPermission": (*Service).shareLayer, "RemoveLayerVersionPermission": (*Service).unshareLayer,
 			"GetLayerVersionPolicy": (*Service).getLayerPolicy,
 			"GetCapacityProvider":   (*Service).getCapacityProvider, "ListCapacityProviders": (*Service).listCapacityProviders,
-			"TagResource": (*Service).tag, "UntagResource": (*Service).untag, "ListTags": (*Service).listTags,
+			"CreateEventSourceMapping": (*Service).createMapping, "GetEventSourceMapping": (*Service).getMapping,
+			"ListEventSourceMappings": (*Service).listMappings, "UpdateEventSourceMapping": (*Service).updateMapping,
+			"DeleteEventSourceMapping": (*Service).deleteMapping,
+			"TagResource":              (*Service).tag, "UntagResource": (*Service).untag, "ListTags": (*Service).listTags,
 		},
 		routes: newRoutes(),
 	}
