@@ -38,7 +38,7 @@ func (b *batch) gather() {
 		return
 	}
 	for wait := minLook; b.runner.obstacle(b.ctx, m) != ""; wait = min(2*wait, maxLook) {
-		if b.runner.pause(b.polls, wait); b.polls.Err() != nil {
+		if sleep(b.polls, wait); b.polls.Err() != nil {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (b *batch) poll(wait time.Duration) bool {
 		if hansom.KindOf(err) != hansom.NotFound { // which the next look finds
 			s.log.Warn("messages could not be polled; tried again", "mapping", m.ID, "error", err)
 		}
-		b.runner.pause(b.polls, min(wait, minLook))
+		sleep(b.polls, min(wait, minLook))
 	}
 	if len(list) == 0 {
 		return false

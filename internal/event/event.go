@@ -7,6 +7,8 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,7 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 // changed follows the configuration.
 func (s *Service) changed(c db.Change) {
 	if c.Domain != domain {
-		s.again(c.Domain)
+		s.again(c)
 		return
 	}
 	for _, id := range c.Keys {
@@ -148,15 +150,23 @@ func (s *Service) changed(c db.Change) {
 	}
 }
 
-// again has mappings that wait for a function or a queue look for it.
-func (s *Service) again(domain string) {
-	if domain != "function" && domain != "queue" {
+// again has the mappings look anew whose functions or queues are among those that changed: what is gone stops them, what is there again
+// or has another limit counts at once.
+func (s *Service) again(c db.Change) {
+	if c.Domain != "function" && c.Domain != "queue" {
 		return
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, r := range s.runners {
-		r.hurry()
+		m := r.mapping()
+		name := m.Function
+		if c.Domain == "queue" {
+			name = m.Source[strings.LastIndexByte(m.Source, ':')+1:]
+		}
+		if slices.Contains(c.Keys, m.Project+"/"+name) {
+			r.restart(s.ctx)
+		}
 	}
 }
 

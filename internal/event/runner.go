@@ -20,8 +20,7 @@ const (
 // runner is what works for a mapping: workers, each of which gathers a batch, runs it, and begins anew. As long as there may be more of
 // them one is gathering: when it has a batch the next is added. Those that wait for messages in vain end, but the last.
 type runner struct {
-	s    *Service
-	wake chan struct{} // ends a pause; capacity 1
+	s *Service
 
 	mu        sync.Mutex
 	m         *Mapping // as it is, or was when it was deleted; never changed
@@ -38,20 +37,30 @@ type runner struct {
 }
 
 func newRunner(s *Service, m *Mapping) *runner {
-	return &runner{s: s, m: m, wake: make(chan struct{}, 1), stop: func() {}}
+	return &runner{s: s, m: m, stop: func() {}}
 }
 
 // change has it work as m says, which is nil when the mapping was deleted. ctx is that of Run, or nil; s.mu is held.
 func (r *runner) change(ctx context.Context, m *Mapping) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.stop()
-	r.ctx, r.deleted = ctx, m == nil
-	if m != nil {
+	if r.deleted = m == nil; m != nil {
 		r.m = m
 	}
-	r.stop = func() {}
-	r.problem = ""
+	r.begin(ctx)
+}
+
+// restart has it look at its function and its queue anew. s.mu is held.
+func (r *runner) restart(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begin(ctx)
+}
+
+// begin ends polls and pauses, and sees to it that somebody polls if that is to be. r.mu is held.
+func (r *runner) begin(ctx context.Context) {
+	r.stop()
+	r.ctx, r.stop = ctx, func() {}
 	if ctx == nil || !r.active() {
 		return
 	}
@@ -98,19 +107,6 @@ func (r *runner) stateLocked() string {
 		return StateDisabling
 	}
 	return StateDisabled
-}
-
-// hurry ends a pause for something that is gone.
-func (r *runner) hurry() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.problem == "" {
-		return
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }
 
 // limit is how many workers there may be. r.mu is held.
@@ -235,15 +231,4 @@ func (r *runner) obstacle(ctx context.Context, m *Mapping) string {
 	}
 	r.problem = text
 	return text
-}
-
-// pause waits for d, or until it is woken, or ctx ends.
-func (r *runner) pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.wake:
-	case <-ctx.Done():
-	}
 }

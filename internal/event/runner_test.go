@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
 )
 
 // A batch is what is there, unless it has a window: then what comes within that, or until it is full.
@@ -294,6 +295,31 @@ func TestProblems(t *testing.T) {
 		time.Sleep(25 * time.Second)
 		if got := state(t, s, m.ID); !strings.HasPrefix(got, "Enabled PROBLEM: The reserved concurrency") {
 			t.Error(got)
+		}
+	})
+}
+
+// A change of the function or the queue is looked at at once.
+func TestProblemsAtOnce(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world, s *Service, _ func()) {
+		m := mapping(t, s, jobs, nil)
+		synctest.Wait()
+		for _, c := range []struct{ domain, name, missing string }{{"function", "f", "f"}, {"queue", "jobs", jobs}} {
+			for _, missing := range []bool{true, false} {
+				w.mu.Lock()
+				w.missing[c.missing] = missing
+				w.mu.Unlock()
+				if err := s.db.Write(t.Context(), func(tx *db.Tx) error { tx.Changed(c.domain, project+"/"+c.name); return nil }); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if got := state(t, s, m.ID); strings.Contains(got, "PROBLEM") != missing {
+					t.Errorf("%s is missing: %v, but %q", c.name, missing, got)
+				}
+			}
+		}
+		if time.Since(w.from) != 0 {
+			t.Errorf("it took %v", time.Since(w.from))
 		}
 	})
 }
