@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,10 +160,11 @@ func TestDestinationIsDown(t *testing.T) {
 	inTime(t, func(t *testing.T, m *memory) {
 		config := hansom.DefaultAsyncConfig()
 		config.Retries, config.OnFailure = 0, badARN
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		w := &world{configs: map[string]hansom.AsyncConfig{"f:": config}, dead: deadARN}
 		w.refuse = func(d hansom.Delivery) error {
-			if down && d.ARN == badARN {
+			if down.Load() && d.ARN == badARN {
 				return hansom.Errorf(hansom.Unavailable, "deliver", "the queue does not answer")
 			}
 			return nil
@@ -178,7 +180,7 @@ func TestDestinationIsDown(t *testing.T) {
 		stop()
 		w.configs = nil // what was true when it ended counts
 		b, stop := running(t, m.crashed(), w, i, nil)
-		down = false
+		down.Store(false)
 		time.Sleep(maxBackOff)
 		synctest.Wait()
 		if len(i.list()) != 1 || len(w.arrived) != 2 || w.arrived[1].ARN != badARN || !strings.Contains(string(w.arrived[1].Payload), "RetriesExhausted") || left(t, b) != 0 {
