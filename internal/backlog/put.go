@@ -173,7 +173,12 @@ type seen struct {
 
 // keep stores a deduplication id that is to outlive its message. It returns what to wait for.
 func (s *Store) keep(q *queue, d *dedup) bus.Appended {
-	left := time.Duration(d.expires - s.now())
-	data, _ := json.Marshal(seen{d.key, d.id, d.seq, s.at(d.expires).UnixMicro()}) // strings and numbers: it cannot fail
-	return q.shard.states.Append(bus.Record{Subject: fmt.Sprintf("backlogstate.%s.d.%x", q.token, sha256.Sum256([]byte(d.key))), Data: data, TTL: left + time.Second})
+	return q.shard.states.Append(s.seenRecord(q, seen{d.key, d.id, d.seq, s.at(d.expires).UnixMicro()}))
+}
+
+// seenRecord is the record of a deduplication id, which goes when it does.
+func (s *Store) seenRecord(q *queue, d seen) bus.Record {
+	left := max(time.UnixMicro(d.Expires).Sub(s.cfg.Now()), 0)
+	data, _ := json.Marshal(d) // strings and numbers: it cannot fail
+	return bus.Record{Subject: fmt.Sprintf("backlogstate.%s.d.%x", q.token, sha256.Sum256([]byte(d.Key))), Data: data, TTL: left + time.Second}
 }

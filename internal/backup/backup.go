@@ -1,7 +1,7 @@
 // Package backup writes what a server keeps into one file while it runs, and makes a data directory of such a file again.
 //
 // A backup is a gzipped tar archive: backup.json (an Info) first, then the database (hansom.db, or database.sql of PostgreSQL) as
-// it was at one moment, then the files of the data directory that cannot be made again. Blobs never change and are read after the
+// it was at one moment, then the messages (backlog.jsonl), then the files of the data directory that cannot be made again. Blobs never change and are read after the
 // database, so that all that it names is there as long as nothing is collected meanwhile, which the caller sees to.
 package backup
 
@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -21,17 +22,20 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
-// format is that of the archives written here.
-const format = 1
+// format is that of the archives written here. Those of format 1, which are read too, have no messages.
+const format = 2
 
 // Names in an archive.
 const (
 	infoFile     = "backup.json"
 	sqliteFile   = "hansom.db"
 	postgresFile = "database.sql"
+	backlogFile  = "backlog.jsonl"
 )
 
 // Temporary is the prefix of what Write makes in the data directory, which a crash may leave.
@@ -52,10 +56,16 @@ type Info struct {
 type Source struct {
 	Dir     string // data directory
 	DB      *db.DB
+	Backlog Messages // nil for none
 	Version string
 	Region  string
 	Logs    bool // the functions' logs too
 	Now     time.Time
+}
+
+// Messages writes messages that were accepted and have not ended; *backlog.Store is one.
+type Messages interface {
+	Dump(ctx context.Context, w io.Writer) error
 }
 
 // Write writes a backup of src to w. After an error what was written is no backup, and Restore refuses it.
@@ -68,6 +78,10 @@ func Write(ctx context.Context, w io.Writer, src Source) error {
 	info := Info{Format: format, Created: src.Now.UTC(), Version: src.Version, Region: src.Region, Database: src.DB.Engine(), Logs: src.Logs}
 	dump := filepath.Join(temp, "dump")
 	if err := src.DB.Dump(ctx, dump); err != nil {
+		return err
+	}
+	messages := filepath.Join(temp, "messages")
+	if err := dumpMessages(ctx, src.Backlog, messages); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(src.Dir, "key")); err == nil {
@@ -95,6 +109,9 @@ func Write(ctx context.Context, w io.Writer, src Source) error {
 	if err := a.file(dump, name); err != nil {
 		return err
 	}
+	if err := a.file(messages, backlogFile); err != nil {
+		return err
+	}
 	roots := []string{"key", "credentials", "blob"}
 	if src.Logs {
 		roots = append(roots, "logs")
@@ -106,6 +123,25 @@ func Write(ctx context.Context, w io.Writer, src Source) error {
 	}
 	if err := errors.Join(a.tar.Close(), zw.Close()); err != nil {
 		return gone(err)
+	}
+	return nil
+}
+
+// dumpMessages writes messages to a file, for an archive must know its size first. Without messages there is none.
+func dumpMessages(ctx context.Context, m Messages, path string) error {
+	if m == nil {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return hansom.Errorf(hansom.Internal, "back up", "%w", err)
+	}
+	if err := m.Dump(ctx, f); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return hansom.Errorf(hansom.Internal, "back up", "%w", err)
 	}
 	return nil
 }
@@ -221,6 +257,9 @@ func Restore(ctx context.Context, r io.Reader, dir, postgres string) (Info, erro
 			return info, hansom.Errorf(hansom.Internal, op, "%w", err)
 		}
 	}
+	if err := loadMessages(ctx, temp); err != nil {
+		return info, err
+	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return info, hansom.Errorf(hansom.Conflict, op, "%w", err)
 	}
@@ -228,6 +267,36 @@ func Restore(ctx context.Context, r io.Reader, dir, postgres string) (Info, erro
 		return info, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
 	return info, nil
+}
+
+// loadMessages makes the message log of a data directory of the messages in it.
+func loadMessages(ctx context.Context, dir string) (err error) {
+	path := filepath.Join(dir, backlogFile)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return hansom.Errorf(hansom.Internal, "restore", "%w", err)
+	}
+	defer f.Close()
+	logger := slog.New(slog.DiscardHandler)
+	b, err := bus.Open(ctx, bus.Config{Dir: filepath.Join(dir, bus.Folder)}, logger)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	store, err := backlog.Open(ctx, backlog.DefaultConfig(), b, logger)
+	if err == nil {
+		err = store.Load(ctx, f)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return hansom.Errorf(hansom.Internal, "restore", "%w", err)
+	}
+	return nil
 }
 
 // unpack reads an archive to its end into dir.
@@ -255,7 +324,7 @@ func unpack(ctx context.Context, r io.Reader, dir string) (info Info, err error)
 			if err := json.NewDecoder(io.LimitReader(tr, 64<<10)).Decode(&info); err != nil {
 				return info, damaged(err)
 			}
-			if info.Format != format {
+			if info.Format < 1 || info.Format > format {
 				return info, hansom.Errorf(hansom.Invalid, "restore", "the backup was written by Hansom %s in a format that this program does not know; use that version or a newer one", info.Version)
 			}
 			continue
@@ -278,7 +347,7 @@ func damaged(err error) error {
 func known(h *tar.Header) bool {
 	root, _, deep := strings.Cut(h.Name, "/")
 	return h.Typeflag == tar.TypeReg && path.Clean(h.Name) == h.Name && filepath.IsLocal(h.Name) &&
-		(deep && (root == "blob" || root == "logs") || !deep && slices.Contains([]string{infoFile, sqliteFile, postgresFile, "key", "credentials"}, root))
+		(deep && (root == "blob" || root == "logs") || !deep && slices.Contains([]string{infoFile, sqliteFile, postgresFile, backlogFile, "key", "credentials"}, root))
 }
 
 func extract(tr *tar.Reader, h *tar.Header, dir string) error {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
@@ -190,4 +193,46 @@ func FuzzRestore(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What was accepted and has not ended is in a backup, and in the directory that is made of it.
+func TestMessages(t *testing.T) {
+	dir, logger := t.TempDir(), slog.New(slog.DiscardHandler)
+	open := func(dir string) (*backlog.Store, *bus.Bus) {
+		b, err := bus.Open(t.Context(), bus.Config{Dir: filepath.Join(dir, bus.Folder)}, logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := backlog.Open(t.Context(), backlog.DefaultConfig(), b, logger)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, b
+	}
+	store, b := open(dir)
+	defer b.Close()
+	if _, err := store.Put(t.Context(), "q", backlog.Entry{ID: "1", Body: []byte("one")}); err != nil {
+		t.Fatal(err)
+	}
+	d, err := db.Open(t.Context(), "sqlite:"+filepath.Join(dir, "hansom.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	var out bytes.Buffer
+	if err := Write(t.Context(), &out, Source{Dir: dir, DB: d, Backlog: store, Version: "1.2.3", Region: "us-east-1", Now: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	made := filepath.Join(t.TempDir(), "data")
+	if _, err := Restore(t.Context(), &out, made, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(made, backlogFile)); err == nil {
+		t.Error("the dump is left")
+	}
+	restored, b := open(made)
+	defer b.Close()
+	if list, err := restored.Take(t.Context(), "q", backlog.Take{Limit: 9}); err != nil || len(list) != 1 || list[0].ID != "1" || string(list[0].Body) != "one" {
+		t.Errorf("%+v %v", list, err)
+	}
 }

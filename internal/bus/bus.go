@@ -21,6 +21,9 @@ import (
 // MaxPayload is the most bytes that a record may have, its meta line included.
 const MaxPayload = 8 << 20
 
+// Folder is where a server's data directory has the files of its bus.
+const Folder = "bus"
+
 const (
 	startTimeout = 30 * time.Second // a server that has many messages to look through
 	ackTimeout   = 30 * time.Second // of a disk that is busy

@@ -165,7 +165,7 @@ func (s *Server) backup(ctx context.Context, w io.Writer, logs bool) error {
 	}
 	defer s.artifacts.Pause()()
 	return backup.Write(ctx, w, backup.Source{
-		Dir: s.cfg.Data, DB: s.db, Version: buildinfo.Read().Version, Region: s.cfg.Region, Logs: logs, Now: time.Now(),
+		Dir: s.cfg.Data, DB: s.db, Backlog: s.backlog, Version: buildinfo.Read().Version, Region: s.cfg.Region, Logs: logs, Now: time.Now(),
 	})
 }
 

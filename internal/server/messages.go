@@ -19,7 +19,7 @@ import (
 
 // openBacklog opens the message log and the queues in it. key is the server's.
 func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
-	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, "bus"), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
+	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
 		return err
 	}
 	s.spare = &spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}
