@@ -113,5 +113,6 @@ type LogEvent struct {
 	Version   string    `json:"version"`
 	Instance  string    `json:"instance"`            // the log stream is YYYY/MM/DD/[version]instance
 	RequestID string    `json:"requestId,omitempty"` // "" for what no invocation caused
+	Source    string    `json:"source,omitempty"`    // Invocation.Source, with its START line alone
 	Message   string    `json:"message"`             // one line without its newline; START, END and REPORT lines included
 }

@@ -20,7 +20,7 @@ func (c *program) logsCommand() *cobra.Command {
 	var since, grep, app string
 	cmd := &cobra.Command{
 		Use: "logs [FUNCTION]", Short: "Print the logs of functions",
-		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.",
+		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.\nThe START line of a call says what triggered it: api (Invoke), url, http (a route of an app), async (an event).",
 		Example: "  hansom logs -f --app hello\n  hansom logs hello-node --since 2h --grep ERROR",
 		Args:    command.AtMost(1),
 	}
@@ -76,7 +76,11 @@ func (c *program) printLog(e hansom.LogEvent) error {
 	if c.JSON {
 		return json.NewEncoder(c.Out).Encode(e)
 	}
-	return stream.Event(c.Out, localTime(e.Time, "2006-01-02 15:04:05.000"), e.Function, e.Message)
+	function := e.Function
+	if e.Source != "" { // the first line of a call
+		function += " (" + e.Source + ")"
+	}
+	return stream.Event(c.Out, localTime(e.Time, "2006-01-02 15:04:05.000"), function, e.Message)
 }
 
 // localTime formats t with a layout that begins with the date, which is left out for today's.

@@ -264,7 +264,7 @@ func (p *Pool) kill(inst *instance) {
 func (p *Pool) answer(v *hansom.Version, f *failure, inv *hansom.Invocation) hansom.Result {
 	now := time.Now()
 	startLine, endLine := lines(v, now, inv.ID)
-	out, j := f.output, &journal{id: inv.ID, tailing: inv.LogTail}
+	out, j := f.output, &journal{id: inv.ID, source: inv.Source, tailing: inv.LogTail}
 	out.begin(j, now, startLine)
 	f.log(out, j, v, now)
 	result := hansom.NewResult(f.answer(inv.ID), nil)

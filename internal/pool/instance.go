@@ -157,7 +157,7 @@ func (p *Pool) invoke(inst *instance, start time.Time, inv *hansom.Invocation, s
 	startLine, endLine := lines(v, start, inv.ID)
 	run := tasks.Get().(*task)
 	j := &run.journal
-	j.id, j.tailing = inv.ID, inv.LogTail
+	j.id, j.source, j.tailing = inv.ID, inv.Source, inv.LogTail
 	out.begin(j, start, startLine)
 
 	run.request = sandbox.Request{Invocation: inv, Deadline: start.Add(v.Timeout).UnixMilli()}

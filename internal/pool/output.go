@@ -49,6 +49,7 @@ type output struct {
 // journal is what is logged for one call.
 type journal struct {
 	id      string
+	source  string // Invocation.Source
 	place   int    // in output.calls
 	tailing bool   // keep the end of it
 	tail    []byte // the end, and a bit more
@@ -235,9 +236,12 @@ func (o *output) only() *journal {
 }
 
 // emit logs one event of j's call; of none when j is nil. o is locked.
-func (o *output) emit(j *journal, at time.Time, message string) {
+func (o *output) emit(j *journal, at time.Time, message string) { o.emitBy(j, at, message, "") }
+
+// emitBy is emit with what triggered the call. o is locked.
+func (o *output) emitBy(j *journal, at time.Time, message, source string) {
 	e := o.stamp
-	e.Time, e.Message = at, message
+	e.Time, e.Message, e.Source = at, message, source
 	if j != nil {
 		e.RequestID = j.id
 	}
@@ -301,7 +305,7 @@ func (o *output) begin(j *journal, at time.Time, line string) {
 	j.place = len(o.calls)
 	o.calls = append(o.calls, j)
 	if line != "" {
-		o.emit(j, at, line)
+		o.emitBy(j, at, line, j.source)
 	}
 	o.mu.Unlock()
 }

@@ -73,7 +73,11 @@ func TestQuery(t *testing.T) {
 	dir := t.TempDir()
 	l := openLogs(t, dir, nil)
 	for i, m := range []string{"START RequestId: r0", "hello, wörld", "a.b [x]", "", "ERROR boom", "END RequestId: r5"} {
-		l.Append(line("hello", i, m))
+		e := line("hello", i, m)
+		if i == 0 {
+			e.Source = "async"
+		}
+		l.Append(e)
 	}
 	l.Append(hansom.LogEvent{Time: day.Add(2500 * time.Millisecond), Project: project, Function: "other", Message: "other"})
 	l.Append(hansom.LogEvent{Time: day, Project: "111111111111", Function: "hello", Message: "foreign"})
@@ -109,6 +113,11 @@ func TestQuery(t *testing.T) {
 	}
 	want := line("hello", 1, "hello, wörld")
 	if got := collect(t, l, LogQuery{Function: "hello", RequestID: "r1"}); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	want = line("hello", 0, "START RequestId: r0")
+	want.Source = "async"
+	if got := collect(t, l, LogQuery{Function: "hello", RequestID: "r0"}); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	for _, q := range []LogQuery{{Project: project, Grep: "("}, {Project: "../x"}, {Project: project, Function: "../x"}, {Project: project, Limit: -1}, {Project: project, Limit: 1 << 30}} {

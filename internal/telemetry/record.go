@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -13,7 +14,8 @@ import (
 
 // A segment is a header and records. A record is the length of its body u32 and the CRC-32C of its body u32, little-endian,
 // then the body: time i64 and ingestion time i64 (Unix nanoseconds), function ("" for the group's own), version, instance and
-// request id (each a length u16 and bytes), and the message. Project and group are in the path. Without a version, instance is
+// request id (each a length u16 and bytes), and the message. With the first line of a call, what triggered it follows the request id
+// after a NUL byte. Project and group are in the path. Without a version, instance is
 // the name of the log stream. Segments of the first format, which are read and no longer written, have no ingestion time, no
 // function, and lengths u8.
 const (
@@ -40,6 +42,7 @@ var (
 // fit cuts what a record cannot hold.
 func fit(e *hansom.LogEvent) {
 	e.Version, e.Instance, e.RequestID = cut(e.Version, 255), cut(e.Instance, 255), cut(e.RequestID, 255)
+	e.Source = cut(e.Source, 255)
 	e.Message = cut(e.Message, maxLine)
 }
 
@@ -54,7 +57,14 @@ func cut(s string, n int) string {
 }
 
 func recordSize(e *hansom.LogEvent) int {
-	return recordFixed + len(e.Function) + len(e.Version) + len(e.Instance) + len(e.RequestID) + len(e.Message)
+	return recordFixed + len(e.Function) + len(e.Version) + len(e.Instance) + requestSize(e) + len(e.Message)
+}
+
+func requestSize(e *hansom.LogEvent) int {
+	if e.Source == "" {
+		return len(e.RequestID)
+	}
+	return len(e.RequestID) + 1 + len(e.Source)
 }
 
 // appendRecord appends e, which fits.
@@ -64,9 +74,14 @@ func appendRecord(dst []byte, e *hansom.LogEvent, ingested int64) []byte {
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Time.UnixNano()))
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(ingested))
-	for _, s := range [...]string{e.Function, e.Version, e.Instance, e.RequestID} {
+	for _, s := range [...]string{e.Function, e.Version, e.Instance} {
 		dst = binary.LittleEndian.AppendUint16(dst, uint16(len(s)))
 		dst = append(dst, s...)
+	}
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(requestSize(e)))
+	dst = append(dst, e.RequestID...)
+	if e.Source != "" {
+		dst = append(append(dst, 0), e.Source...)
 	}
 	dst = append(dst, e.Message...)
 	seal(dst[start:])
@@ -88,9 +103,9 @@ func erase(b []byte, r *record) {
 
 // record is a decoded record; it points into the bytes that it was read from.
 type record struct {
-	time, ingested                                int64
-	function, version, instance, request, message []byte
-	at                                            int64 // place in its segment: bytes behind the header
+	time, ingested                                        int64
+	function, version, instance, request, source, message []byte
+	at                                                    int64 // place in its segment: bytes behind the header
 }
 
 // parseRecord reads the record at the front of b, which is of a segment with that header, and returns its size. The error is
@@ -134,6 +149,7 @@ func parseRecord(header string, b []byte) (r record, size int, err error) {
 		}
 		*field, body = body[width:width+length], body[width+length:]
 	}
+	r.request, r.source, _ = bytes.Cut(r.request, []byte{0})
 	r.message = body
 	return r, recordHeader + n, nil
 }
@@ -142,7 +158,7 @@ func parseRecord(header string, b []byte) (r record, size int, err error) {
 func (r *record) event(n groupID) hansom.LogEvent {
 	e := hansom.LogEvent{
 		Time: time.Unix(0, r.time).UTC(), Project: n.project, Group: n.other, Function: n.function,
-		Version: string(r.version), Instance: string(r.instance), RequestID: string(r.request), Message: string(r.message),
+		Version: string(r.version), Instance: string(r.instance), RequestID: string(r.request), Source: string(r.source), Message: string(r.message),
 	}
 	if len(r.function) > 0 {
 		e.Function = string(r.function)

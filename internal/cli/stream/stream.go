@@ -153,6 +153,9 @@ func (s *Stream) print(r *client.Request) {
 	method, path, of := r.Method, r.Path, r.Function
 	if method == "" {
 		method, path, of = "invoke", r.Function, ""
+		if r.Source != "" && r.Source != "api" { // "async", of an event
+			method = r.Source
+		}
 	}
 	status, colour := r.Outcome, terminal.Green
 	if r.Status != 0 {
