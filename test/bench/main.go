@@ -46,6 +46,7 @@ func parts() []part {
 		{"p5", "P5: cold start without a blank", (*bench).coldWithoutBlanks},
 		{"p6", "P6: bursts of cold starts", (*bench).bursts},
 		{"p7", "P7: memory", (*bench).memory},
+		{"p8", "P8: accepting events", (*bench).acceptEvents},
 		{"p10", "P10: start of the binary", (*bench).startUp},
 		{"noisy", "noisy neighbour", (*bench).noisyNeighbour},
 	}

@@ -13,14 +13,14 @@ var (
 )
 
 // answerSize returns the length of the HTTP/1.1 answer that buf begins with, and 0 while it is not all there.
-// A status other than 200 and a body of unknown length are errors.
+// A status other than 200 and 202, and a body of unknown length are errors.
 func answerSize(buf []byte) (int, error) {
 	head := bytes.Index(buf, endOfHeader)
 	if head < 0 {
 		return 0, nil
 	}
 	status, rest, _ := bytes.Cut(buf[:head+2], []byte("\r\n"))
-	if len(status) < 12 || string(status[9:12]) != "200" {
+	if len(status) < 12 || string(status[9:12]) != "200" && string(status[9:12]) != "202" {
 		return 0, fmt.Errorf("answer %q %.200q", status, buf[head+4:])
 	}
 	length, body := -1, buf[head+4:]

@@ -25,7 +25,7 @@ func (s Sample) Rate() float64 { return float64(len(s.Latencies)) / s.Elapsed.Se
 func (s Sample) CPUPerRequest() time.Duration { return s.CPU / time.Duration(max(len(s.Latencies), 1)) }
 
 // Closed sends the same request over conns keep-alive connections for d, one at a time on each: a closed loop.
-// Every answer must have the status 200. pids names the processes whose processor time counts, each with its descendants.
+// Every answer must have the status 200 or 202. pids names the processes whose processor time counts, each with its descendants.
 func Closed(addr string, request []byte, conns int, d time.Duration, pids func() []int) (Sample, error) {
 	var (
 		mu   sync.Mutex

@@ -118,14 +118,26 @@ func Get(host, path string) []byte {
 	return []byte("GET " + path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
 }
 
+// Payload is the event of Invocation and EventInvocation.
+var Payload = []byte(`{"name":"bench"}`)
+
 // Invocation is a signed Invoke call as bytes: it can be sent again and again, the signature is good for 15 minutes.
 func (s *Server) Invocation(ctx context.Context, name string) ([]byte, error) {
-	body := []byte(`{"name":"bench"}`)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.API+"/2015-03-31/functions/"+name+"/invocations", bytes.NewReader(body))
+	return s.invocation(ctx, name, http.Header{})
+}
+
+// EventInvocation is an Invoke call that does not wait for the function.
+func (s *Server) EventInvocation(ctx context.Context, name string) ([]byte, error) {
+	return s.invocation(ctx, name, http.Header{"X-Amz-Invocation-Type": {"Event"}})
+}
+
+func (s *Server) invocation(ctx context.Context, name string, header http.Header) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.API+"/2015-03-31/functions/"+name+"/invocations", bytes.NewReader(Payload))
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(body)
+	r.Header = header
+	sum := sha256.Sum256(Payload)
 	err = v4.NewSigner().SignHTTP(ctx, aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, r, hex.EncodeToString(sum[:]), "lambda", region, time.Now())
 	if err != nil {
 		return nil, err
