@@ -72,6 +72,26 @@ class LambdaTest(unittest.TestCase):
         self.assertEqual(client.get_capacity_provider(CapacityProviderName=arn)["CapacityProvider"]["State"], "Active")
         self.fails("InvalidParameterValueException", 400, client.update_function_configuration, FunctionName=name, Runtime="python3.11", CapacityProviderConfig=config)
 
+    def test_events(self):
+        name, _ = self.make()
+        queue = "arn:aws:sqs:us-east-1:000000000000:dead"
+        after, _ = self.make(DeadLetterConfig={"TargetArn": queue})
+        target = client.get_function_configuration(FunctionName=after)
+        self.assertEqual(target["DeadLetterConfig"], {"TargetArn": queue})
+        config = {"OnSuccess": {"Destination": target["FunctionArn"]}, "OnFailure": {"Destination": queue}}
+        put = client.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60, DestinationConfig=config)
+        self.assertEqual((put["DestinationConfig"], put["MaximumRetryAttempts"], put["MaximumEventAgeInSeconds"]), (config, 0, 60))
+        updated = client.update_function_event_invoke_config(FunctionName=name, DestinationConfig={"OnSuccess": config["OnSuccess"], "OnFailure": {}})
+        self.assertEqual((updated["DestinationConfig"]["OnFailure"], updated["MaximumRetryAttempts"]), ({}, 0))
+        for field in ("FunctionArn", "DestinationConfig", "LastModified"):
+            self.assertEqual(client.get_function_event_invoke_config(FunctionName=name)[field], updated[field])
+        self.assertEqual([c["FunctionArn"] for c in client.list_function_event_invoke_configs(FunctionName=name)["FunctionEventInvokeConfigs"]], [put["FunctionArn"]])
+        self.fails("InvalidParameterValueException", 400, client.put_function_event_invoke_config, FunctionName=name,
+                   DestinationConfig={"OnSuccess": {"Destination": "arn:aws:sns:us-east-1:000000000000:topic"}})
+        self.assertEqual(client.invoke(FunctionName=name, InvocationType="Event", Payload=b'{"n": 5}')["StatusCode"], 202)
+        client.delete_function_event_invoke_config(FunctionName=name)
+        self.fails("ResourceNotFoundException", 404, client.get_function_event_invoke_config, FunctionName=name)
+
     def test_life_of_a_function(self):
         name, created = self.make(Environment={"Variables": {"GREETING": "hi"}}, Description="d", MemorySize=256, Timeout=5)
         self.assertEqual(created["State"], "Pending")
