@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -163,7 +164,11 @@ func (s *testServer) Accept(ctx context.Context, inv *hansom.Invocation) error {
 
 // log writes a line as a function would have some time ago.
 func (s *testServer) log(function, message string, ago time.Duration) {
-	s.logs.Append(hansom.LogEvent{Time: time.Now().Add(-ago), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message})
+	e := hansom.LogEvent{Time: time.Now().Add(-ago), Project: hansom.DefaultProject, Function: function, Version: "$LATEST", Instance: "i", RequestID: "1", Message: message}
+	if strings.HasPrefix(message, "START ") {
+		e.Source = "async"
+	}
+	s.logs.Append(e)
 }
 
 func (s *testServer) Ready() <-chan struct{} { return s.ready }
