@@ -2,18 +2,17 @@ package function
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"regexp"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/paging"
 )
 
 var (
-	aliasPattern   = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,128}$`)
-	digitsPattern  = regexp.MustCompile(`^[0-9]+$`)
-	markerEncoding = base64.RawURLEncoding
+	aliasPattern  = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,128}$`)
+	digitsPattern = regexp.MustCompile(`^[0-9]+$`)
 )
 
 // CreateAlias names a version. Errors: NotFound for the function or a version, Conflict when the alias exists, Invalid for the routing.
@@ -84,7 +83,7 @@ func (s *Service) DeleteAlias(ctx context.Context, project, name, alias string) 
 // ListAliases lists the aliases of a function by name; with a version, those that point to it. Errors: NotFound, Invalid.
 func (s *Service) ListAliases(ctx context.Context, project, name, version string, page Page) (list []Alias, next string, err error) {
 	var after string
-	limit, err := page.open(&after)
+	limit, err := page.Open(&after)
 	if err != nil {
 		return nil, "", err
 	}
@@ -98,7 +97,7 @@ func (s *Service) ListAliases(ctx context.Context, project, name, version string
 	list, err = s.aliases(ctx, s.db.Read(), where+` ORDER BY alias LIMIT ?`, append(args, limit+1)...)
 	if err == nil && len(list) > limit {
 		list = list[:limit]
-		next = marker(list[limit-1].Name)
+		next = paging.Marker(list[limit-1].Name)
 	}
 	return list, next, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/tagging"
 )
 
 // Create makes a function. The answer is Pending; Run makes it Active. With in.Publish the answer is version 1.
@@ -26,10 +27,10 @@ func (s *Service) Create(ctx context.Context, project string, in CreateInput) (F
 	if err := s.validate(in.Name, set); err != nil {
 		return Function{}, err
 	}
-	if err := CheckTags(in.Tags); err != nil {
+	if err := tagging.Check(in.Tags); err != nil {
 		return Function{}, err
 	}
-	if err := s.checkDeadLetter(project, in.DeadLetter); err != nil {
+	if err := s.events.CheckDeadLetter(project, in.DeadLetter); err != nil {
 		return Function{}, err
 	}
 	if s.view.find(project, in.Name) != nil { // spares the unpacking; the transaction looks again

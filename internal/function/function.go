@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/function/paging"
 )
 
 // State of a version, and of the last update of $LATEST, as the Lambda API spells them.
@@ -153,14 +154,8 @@ type PublishInput struct {
 	RevisionID  string  // "" or the RevisionID that $LATEST must have
 }
 
-// Page asks for part of a list. Marker is what the page before returned as next, "" for the first page.
-type Page struct {
-	Marker string
-	Max    int // 0 means the most there can be in a page; more is cut down to it
-}
-
-// MaxPage is the most entries a page holds, as AWS has it.
-const MaxPage = 50
+// Page asks for part of a list.
+type Page = paging.Page
 
 // Alias is a name for a version, or for two with weights.
 type Alias struct {

@@ -12,6 +12,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/events"
 )
 
 // domain names this package's tables, migrations and change notices.
@@ -73,6 +74,7 @@ type Service struct {
 	runtimes  Runtimes
 	prepared  Provisioned
 	log       *slog.Logger
+	events    *events.Service
 	view      view
 	wake      chan struct{} // tells Run that something is to be activated; capacity 1
 
@@ -100,6 +102,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.S
 	}
 	s := &Service{cfg: cfg, db: database, artifacts: artifacts, layers: layers, runtimes: runtimes, prepared: none{},
 		log: logger.With("component", "function"), wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
+	s.events = events.New(database, cfg.Region, s, note, func() time.Time { return s.now() })
 	database.Subscribe(s.changed)
 	if err := s.reload(ctx); err != nil {
 		return nil, err
@@ -109,6 +112,9 @@ func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.S
 
 // SetProvisioned says what keeps instances ready, before the service is used.
 func (s *Service) SetProvisioned(p Provisioned) { s.prepared = p }
+
+// Events holds what is said of the events of functions.
+func (s *Service) Events() *events.Service { return s.events }
 
 // OnRetire registers f, which is called when a revision is no longer that of any version, so that its instances can be drained.
 // It is called before the write that retired the revision returns; it must be quick.

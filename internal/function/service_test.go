@@ -21,6 +21,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/function/paging"
 )
 
 // A server that is killed while functions are pending brings them to an end after the next start.
@@ -717,14 +718,14 @@ func TestPolicyLimit(t *testing.T) {
 func TestPages(t *testing.T) {
 	d := dbtest.Open(t, dbtest.SQLite(t))
 	s := newHost(t).open(t, d)
-	for i := range MaxPage + 5 {
+	for i := range paging.Most + 5 {
 		create(t, s, simple(t, fmt.Sprintf("f%03d", i)))
 	}
 	var names []string
 	page := Page{Max: 10_000}
 	for {
 		list, next, err := s.List(context.Background(), project, false, page)
-		if err != nil || len(list) > MaxPage {
+		if err != nil || len(list) > paging.Most {
 			t.Fatalf("a page of %d: %v", len(list), err)
 		}
 		for _, f := range list {
@@ -734,20 +735,20 @@ func TestPages(t *testing.T) {
 			break
 		}
 	}
-	if len(names) != MaxPage+5 || !slices.IsSorted(names) {
+	if len(names) != paging.Most+5 || !slices.IsSorted(names) {
 		t.Errorf("listed %d: %q", len(names), names)
 	}
 }
 
 func FuzzMarker(f *testing.F) {
-	f.Add(marker(versionMarker{"f", 3}))
-	f.Add(marker("alias"))
+	f.Add(paging.Marker(versionMarker{"f", 3}))
+	f.Add(paging.Marker("alias"))
 	f.Add("%")
 	f.Add("bnVsbA")
 	f.Fuzz(func(t *testing.T, m string) {
 		for _, after := range []any{&versionMarker{}, new(string)} {
-			limit, err := Page{Marker: m}.open(after)
-			if err != nil && hansom.KindOf(err) != hansom.Invalid || err == nil && limit != MaxPage {
+			limit, err := Page{Marker: m}.Open(after)
+			if err != nil && hansom.KindOf(err) != hansom.Invalid || err == nil && limit != paging.Most {
 				t.Errorf("%q: %d, %v", m, limit, err)
 			}
 		}

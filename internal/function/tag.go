@@ -6,31 +6,20 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"regexp"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/tagging"
 )
 
 // EgressTag is the tag that sets a function's Egress: hansom.EgressNone and so on. That of an app's function is in its manifest.
 const EgressTag = "hansom:egress"
 
-// Limits of tags, as AWS has them; those of keys and values are in characters.
-const (
-	maxTags     = 50
-	maxTagKey   = 128
-	maxTagValue = 256
-)
-
-var tagPattern = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
-
 // Tag adds tags to a function, or gives those it has another value. Errors: NotFound; Invalid for more than 50 tags, keys of other
 // than 1 to 128 characters or that begin with "aws:", values of more than 256, and what EgressTag cannot be; Conflict for that tag
 // while the function is being updated.
 func (s *Service) Tag(ctx context.Context, project, name string, tags map[string]string) error {
-	if err := CheckTags(tags); err != nil {
+	if err := tagging.Check(tags); err != nil {
 		return err
 	}
 	return s.changeTags(ctx, project, name, func(have map[string]string) { maps.Copy(have, tags) })
@@ -74,7 +63,7 @@ func (s *Service) changeTags(ctx context.Context, project, name string, change f
 		}
 		before := tags[EgressTag]
 		change(tags)
-		if err := checkTagCount(tags); err != nil {
+		if err := tagging.CheckCount(tags); err != nil {
 			return err
 		}
 		if tags[EgressTag] != before {
@@ -115,27 +104,4 @@ func (s *Service) saveTags(ctx context.Context, tx *db.Tx, project, name string,
 		return failed("write tags", err)
 	}
 	return exec(ctx, tx, "write tags", []any{string(text), project, name}, `UPDATE functions SET tags = ? WHERE project = ? AND name = ?`)
-}
-
-func checkTagCount(tags map[string]string) error {
-	if len(tags) > maxTags {
-		return hansom.Errorf(hansom.Invalid, "check tags", "Number of tags exceeds resource tag limit.")
-	}
-	return nil
-}
-
-// CheckTags holds tags to AWS's limits; see Tag.
-func CheckTags(tags map[string]string) error {
-	const op = "check tags"
-	for key, value := range tags {
-		switch {
-		case strings.HasPrefix(strings.ToLower(key), "aws:"):
-			return hansom.Errorf(hansom.Invalid, op, "aws: prefixed tag key names are not allowed for external use.")
-		case key == "" || utf8.RuneCountInString(key) > maxTagKey || !tagPattern.MatchString(key):
-			return hansom.Errorf(hansom.Invalid, op, "the tag key %.200q is not 1 to %d letters, digits, spaces or _.:/=+-@", key, maxTagKey)
-		case utf8.RuneCountInString(value) > maxTagValue || !tagPattern.MatchString(value):
-			return hansom.Errorf(hansom.Invalid, op, "the value of the tag %q is not at most %d letters, digits, spaces or _.:/=+-@", key, maxTagValue)
-		}
-	}
-	return checkTagCount(tags)
 }

@@ -58,7 +58,7 @@ func (s *Service) UpdateConfiguration(ctx context.Context, project, name string,
 		set(&r.TracingMode, in.TracingMode)
 		set(&r.SnapStart, in.SnapStart)
 		if set(&r.DeadLetter, in.DeadLetter); in.DeadLetter != nil {
-			if err := s.checkDeadLetter(project, r.DeadLetter); err != nil {
+			if err := s.events.CheckDeadLetter(project, r.DeadLetter); err != nil {
 				return err
 			}
 		}

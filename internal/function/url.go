@@ -11,6 +11,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/paging"
 )
 
 // newURLID makes 32 lower-case letters and digits of 130 random bits and more.
@@ -107,7 +108,7 @@ func (s *Service) DeleteURL(ctx context.Context, project, name, qualifier string
 // ListURLs lists the URLs of a function and its aliases, the function's own first. Errors: NotFound, Invalid.
 func (s *Service) ListURLs(ctx context.Context, project, name string, page Page) (list []hansom.FunctionURL, next string, err error) {
 	var after string
-	limit, err := page.open(&after)
+	limit, err := page.Open(&after)
 	if err != nil {
 		return nil, "", err
 	}
@@ -121,7 +122,7 @@ func (s *Service) ListURLs(ctx context.Context, project, name string, page Page)
 	list, err = s.urls(ctx, s.db.Read(), `WHERE project = ? AND name = ? AND qualifier `+from+` ? ORDER BY qualifier LIMIT ?`, project, name, after, limit+1)
 	if err == nil && len(list) > limit {
 		list = list[:limit]
-		next = marker(list[limit-1].Qualifier)
+		next = paging.Marker(list[limit-1].Qualifier)
 	}
 	return list, next, err
 }

@@ -2,12 +2,13 @@ package function
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/function/events"
+	"github.com/hansomcloud/hansom/internal/function/paging"
 )
 
 // Get reads a function, or the version that a qualifier names. Errors: NotFound.
@@ -44,7 +45,7 @@ func (s *Service) Get(ctx context.Context, project, name, qualifier string) (Fun
 // filled, though AWS leaves them out of lists. Errors: Invalid for a marker that is not from here.
 func (s *Service) List(ctx context.Context, project string, allVersions bool, page Page) (list []Function, next string, err error) {
 	after := versionMarker{}
-	limit, err := page.open(&after)
+	limit, err := page.Open(&after)
 	if err != nil {
 		return nil, "", err
 	}
@@ -67,7 +68,7 @@ func (s *Service) List(ctx context.Context, project string, allVersions bool, pa
 // ListVersions lists $LATEST and the published versions of a function, oldest first. Errors: NotFound, Invalid.
 func (s *Service) ListVersions(ctx context.Context, project, name string, page Page) (list []Function, next string, err error) {
 	after := versionMarker{Number: -1}
-	limit, err := page.open(&after)
+	limit, err := page.Open(&after)
 	if err != nil {
 		return nil, "", err
 	}
@@ -92,7 +93,7 @@ func (s *Service) page(records []record, limit int, qualified bool) (list []Func
 	if len(records) > limit {
 		records = records[:limit]
 		last := &records[limit-1]
-		next = marker(versionMarker{last.Version.Function, last.number})
+		next = paging.Marker(versionMarker{last.Version.Function, last.number})
 	}
 	list = make([]Function, len(records))
 	for i := range records {
@@ -216,7 +217,7 @@ func (s *Service) removeVersion(ctx context.Context, tx *db.Tx, project, name, v
 		return err
 	}
 	note(tx, project, name)
-	if err := forgetEventConfig(ctx, tx, project, name, version); err != nil {
+	if err := events.Forget(ctx, tx, project, name, version); err != nil {
 		return err
 	}
 	if err := exec(ctx, tx, "delete version", []any{project, name, version},
@@ -225,33 +226,6 @@ func (s *Service) removeVersion(ctx context.Context, tx *db.Tx, project, name, v
 	}
 	return exec(ctx, tx, "delete version", []any{project, name, number},
 		`DELETE FROM function_versions WHERE project = ? AND name = ? AND number = ?`)
-}
-
-// open decodes the marker of a page into after, and returns the most entries it may have.
-func (p Page) open(after any) (limit int, err error) {
-	limit = p.Max
-	if limit <= 0 || limit > MaxPage {
-		limit = MaxPage
-	}
-	if p.Marker == "" {
-		return limit, nil
-	}
-	text, err := markerEncoding.DecodeString(p.Marker)
-	if err == nil {
-		err = json.Unmarshal(text, after)
-	}
-	if err != nil {
-		return 0, hansom.Errorf(hansom.Invalid, "list", "The marker is not valid; pass on the NextMarker of the page before.")
-	}
-	return limit, nil
-}
-
-func marker(after any) string {
-	text, err := json.Marshal(after)
-	if err != nil {
-		panic(err) // strings and numbers always encode
-	}
-	return markerEncoding.EncodeToString(text)
 }
 
 // isAlias says whether a qualifier can only be an alias: it is neither $LATEST nor a number.

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"sync"
@@ -89,6 +90,16 @@ func (s *Service) Resolve(ctx context.Context, project, name, qualifier string) 
 		return hansom.Target{Version: t.version, ARN: t.arn, Reserved: e.reserved, Loops: e.loops}, nil
 	}
 	return hansom.Target{}, s.notFound(project, name, qualifier)
+}
+
+// Async is what holds for events of a function by a qualifier, from memory.
+func (s *Service) Async(project, name, qualifier string) hansom.AsyncConfig {
+	if e := s.view.find(project, name); e != nil {
+		if c, ok := e.events[cmp.Or(qualifier, hansom.Latest)]; ok {
+			return c
+		}
+	}
+	return hansom.DefaultAsyncConfig()
 }
 
 // Route names what the calls of a qualifier go to, from memory: one version, or two, of which the second takes the share weight.
@@ -324,8 +335,12 @@ func (s *Service) load(ctx context.Context, project, name string) (map[string]*e
 	if err := s.loadAliases(ctx, entries, project, name); err != nil {
 		return nil, nil, err
 	}
-	if err := s.loadEventConfigs(ctx, entries, project, name); err != nil {
+	configs, err := s.events.Load(ctx, s.db.Read(), project, name)
+	if err != nil {
 		return nil, nil, err
+	}
+	for key, e := range entries {
+		e.events = configs[key]
 	}
 	list, err := s.urls(ctx, s.db.Read(), urlWhere(name), args...)
 	if err != nil {

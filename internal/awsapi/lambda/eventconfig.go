@@ -1,7 +1,7 @@
 package lambda
 
 import (
-	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/function/events"
 )
 
 type eventConfig struct {
@@ -19,20 +19,20 @@ type (
 	}
 )
 
-func eventConfigOf(c *function.EventConfig) eventConfig {
+func eventConfigOf(c *events.Config) eventConfig {
 	return eventConfig{float64(c.Modified.UnixMilli()) / 1000, c.ARN, c.Retries, c.MaxAge, destinationConfig{destination{c.OnSuccess}, destination{c.OnFailure}}}
 }
 
-func (c *call) eventConfigInput() function.EventConfigInput {
-	in := function.EventConfigInput{Retries: c.in.integerPtr("MaximumRetryAttempts"), MaxAge: c.in.integerPtr("MaximumEventAgeInSeconds")}
+func (c *call) eventConfigInput() events.Input {
+	in := events.Input{Retries: c.in.integerPtr("MaximumRetryAttempts"), MaxAge: c.in.integerPtr("MaximumEventAgeInSeconds")}
 	if d := c.in.sub("DestinationConfig"); d != nil {
-		in.Destinations = &function.Destinations{OnSuccess: d.sub("OnSuccess").text("Destination"), OnFailure: d.sub("OnFailure").text("Destination")}
+		in.Destinations = &events.Destinations{OnSuccess: d.sub("OnSuccess").text("Destination"), OnFailure: d.sub("OnFailure").text("Destination")}
 	}
 	return in
 }
 
 func (s *Service) putEventConfig(c *call) (any, error) {
-	config, err := s.functions.PutEventConfig(c.Context(), c.project, c.function, c.qualifier, c.eventConfigInput())
+	config, err := s.functions.Events().Put(c.Context(), c.project, c.function, c.qualifier, c.eventConfigInput())
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (s *Service) putEventConfig(c *call) (any, error) {
 }
 
 func (s *Service) updateEventConfig(c *call) (any, error) {
-	config, err := s.functions.UpdateEventConfig(c.Context(), c.project, c.function, c.qualifier, c.eventConfigInput())
+	config, err := s.functions.Events().Update(c.Context(), c.project, c.function, c.qualifier, c.eventConfigInput())
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *Service) updateEventConfig(c *call) (any, error) {
 }
 
 func (s *Service) getEventConfig(c *call) (any, error) {
-	config, err := s.functions.GetEventConfig(c.Context(), c.project, c.function, c.qualifier)
+	config, err := s.functions.Events().Get(c.Context(), c.project, c.function, c.qualifier)
 	if err != nil {
 		return nil, err
 	}
@@ -56,14 +56,14 @@ func (s *Service) getEventConfig(c *call) (any, error) {
 }
 
 func (s *Service) deleteEventConfig(c *call) (any, error) {
-	return nil, s.functions.DeleteEventConfig(c.Context(), c.project, c.function, c.qualifier)
+	return nil, s.functions.Events().Delete(c.Context(), c.project, c.function, c.qualifier)
 }
 
 func (s *Service) listEventConfigs(c *call) (any, error) {
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
-	list, next, err := s.functions.ListEventConfigs(c.Context(), c.project, c.function, c.page())
+	list, next, err := s.functions.Events().List(c.Context(), c.project, c.function, c.page())
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/event"
-	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/function/tagging"
 )
 
 type mappingConfiguration struct {
@@ -100,7 +100,7 @@ func (c *call) mappingInput() (in event.Input, err error) {
 			in.Filters = append(in.Filters, p.text("Pattern")) // one that is missing is no pattern
 		}
 	}
-	return in, function.CheckTags(in.Tags)
+	return in, tagging.Check(in.Tags)
 }
 
 func (s *Service) createMapping(c *call) (any, error) {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/event"
-	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/function/tagging"
 )
 
 // tagged is the function or the event source mapping that a Resource names; of others there are none that have tags.
@@ -46,7 +46,7 @@ func (s *Service) tag(c *call) (any, error) {
 	if mapping == "" {
 		return nil, s.functions.Tag(c.Context(), c.project, name, tags)
 	}
-	if err := function.CheckTags(tags); err != nil {
+	if err := tagging.Check(tags); err != nil {
 		return nil, err
 	}
 	return nil, s.mappings.Tag(c.Context(), c.project, mapping, tags, nil)

@@ -8,6 +8,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/function/events"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -31,16 +32,16 @@ func TestEventConfigs(t *testing.T) {
 		}
 		after := hansom.FunctionARN("us-east-1", project, "after", "")
 		queue := "arn:aws:sqs:us-east-1:" + project + ":dead"
-		for qualifier, in := range map[string]EventConfigInput{
-			"":     {Retries: ptr(0), Destinations: &Destinations{OnSuccess: after}},
+		for qualifier, in := range map[string]events.Input{
+			"":     {Retries: ptr(0), Destinations: &events.Destinations{OnSuccess: after}},
 			"1":    {MaxAge: ptr(60)},
-			"live": {Destinations: &Destinations{OnFailure: queue}},
+			"live": {Destinations: &events.Destinations{OnFailure: queue}},
 		} {
-			if _, err := s.PutEventConfig(ctx, project, "f", qualifier, in); err != nil {
+			if _, err := s.Events().Put(ctx, project, "f", qualifier, in); err != nil {
 				t.Fatal(qualifier, err)
 			}
 		}
-		if _, err := s.UpdateEventConfig(ctx, project, "f", "live", EventConfigInput{Retries: ptr(1)}); err != nil {
+		if _, err := s.Events().Update(ctx, project, "f", "live", events.Input{Retries: ptr(1)}); err != nil {
 			t.Fatal(err)
 		}
 		want := map[string]hansom.AsyncConfig{
@@ -54,15 +55,15 @@ func TestEventConfigs(t *testing.T) {
 				}
 			}
 		}
-		first, next, err := s.ListEventConfigs(ctx, project, "f", Page{Max: 2})
+		first, next, err := s.Events().List(ctx, project, "f", Page{Max: 2})
 		if err != nil || len(first) != 2 || first[0].Qualifier != hansom.Latest || first[1].Qualifier != "1" || next == "" {
 			t.Fatal(first, next, err)
 		}
-		rest, next, err := s.ListEventConfigs(ctx, project, "f", Page{Max: 2, Marker: next})
+		rest, next, err := s.Events().List(ctx, project, "f", Page{Max: 2, Marker: next})
 		if err != nil || len(rest) != 1 || rest[0].Qualifier != "live" || *rest[0].Retries != 1 || rest[0].MaxAge != nil || next != "" {
 			t.Fatal(rest, next, err)
 		}
-		if err := s.DeleteEventConfig(ctx, project, "f", hansom.Latest); err != nil {
+		if err := s.Events().Delete(ctx, project, "f", hansom.Latest); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.DeleteAlias(ctx, project, "f", "live"); err != nil {
@@ -75,7 +76,7 @@ func TestEventConfigs(t *testing.T) {
 			if got := s.Async(project, "f", qualifier); got != hansom.DefaultAsyncConfig() {
 				t.Errorf("%q still has %+v", qualifier, got)
 			}
-			_, err := s.GetEventConfig(ctx, project, "f", qualifier)
+			_, err := s.Events().Get(ctx, project, "f", qualifier)
 			wantError(t, qualifier, err, hansom.NotFound, "doesn't have an EventInvokeConfig")
 		}
 	})
