@@ -99,7 +99,8 @@ func alphanumeric(c byte) bool {
 
 const metadataFile = "group.json"
 
-// metadata of a group is in a file beside its segments. Folders of older versions have none.
+// metadata of a group is in a file beside its segments. That of a function has none before something of it is set, or its oldest
+// segment goes: then the name of that tells when it was made.
 type metadata struct {
 	Name      string            `json:"name"`
 	Created   int64             `json:"created"`                   // Unix milliseconds
@@ -149,6 +150,16 @@ func replaceFile(path string, content []byte) error {
 		return err
 	}
 	return os.Rename(fresh, path)
+}
+
+// keepDate writes down when a group was made, before its oldest segment, which begins at micros, is removed.
+func keepDate(n groupID, dir string, micros int64) error {
+	meta, err := readMetadata(dir)
+	if err != nil || meta.Created != 0 {
+		return err
+	}
+	meta.Name, meta.Created = n.String(), micros/1000
+	return writeMetadata(dir, meta)
 }
 
 // makeFolder makes the folder of a group with its metadata, whole or not at all. It leaves one that is there.
@@ -261,7 +272,7 @@ func (l *Logs) stat(n groupID) (Group, error) {
 		if !ok || err != nil {
 			continue
 		}
-		if meta.Created == 0 { // of an older version: the oldest segment comes first
+		if meta.Created == 0 { // the oldest segment comes first
 			meta.Created = micros / 1000
 			g.Created = time.UnixMicro(micros)
 		}

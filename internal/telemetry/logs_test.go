@@ -297,6 +297,11 @@ func TestSizeLimit(t *testing.T) {
 	dir := t.TempDir()
 	l := openLogs(t, dir, func(c *LogsConfig) { c.FunctionSize = 1 << 20 })
 	l.Append(line("small", 0, "stays"))
+	l.Append(line("big", -1, "first"))
+	began, err := l.Group(t.Context(), project, "/aws/lambda/big")
+	if err != nil {
+		t.Fatal(err)
+	}
 	text := strings.Repeat("y", 1000)
 	for i := range 5000 {
 		l.Append(line("big", i, fmt.Sprintf("%d %s", i, text)))
@@ -312,6 +317,9 @@ func TestSizeLimit(t *testing.T) {
 	size, files := diskSize(t, filepath.Join(dir, project, "big"))
 	if size > 1<<20+100 || size < 1<<19 || files < 8 {
 		t.Errorf("%d bytes in %d files are kept of a limit of 1 MB", size, files)
+	}
+	if g, err := l.Group(t.Context(), project, "/aws/lambda/big"); err != nil || g.Created.UnixMilli() != began.Created.UnixMilli() {
+		t.Errorf("it was made at %s and now at %s, %v", began.Created, g.Created, err)
 	}
 	got := collect(t, l, LogQuery{Function: "big"})
 	for i, e := range got {

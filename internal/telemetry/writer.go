@@ -148,6 +148,11 @@ func (l *Logs) write(s *group, data []byte, base int64) error {
 	for _, seg := range s.segments {
 		total += seg.size
 	}
+	if len(s.segments) > 1 && total > l.cfg.FunctionSize {
+		if err := keepDate(s.name, s.dir, s.segments[0].first); err != nil {
+			return err
+		}
+	}
 	for len(s.segments) > 1 && total > l.cfg.FunctionSize {
 		total -= s.segments[0].size
 		removeSegment(s.segments[0].path)
@@ -190,7 +195,12 @@ func (l *Logs) create(s *group, first int64) (string, *os.File, error) {
 		case errors.Is(err, fs.ErrExist):
 			continue
 		case errors.Is(err, fs.ErrNotExist) && !made:
-			if err := l.makeFolder(s.name, metadata{}); err != nil {
+			if s.name.function != "" { // the folder and the first segment tell all there is to know; see keepDate
+				err = os.MkdirAll(s.dir, 0o700)
+			} else {
+				err = l.makeFolder(s.name, metadata{})
+			}
+			if err != nil {
 				return "", nil, err
 			}
 			made = true
@@ -352,7 +362,7 @@ func (l *Logs) sweepGroup(n groupID, dir string) {
 		defer s.disk.Unlock()
 	}
 	if s != nil && s.loaded {
-		for len(s.segments) > 0 && s.segments[0].last.Before(cutoff) {
+		for len(s.segments) > 0 && s.segments[0].last.Before(cutoff) && keepDate(n, dir, s.segments[0].first) == nil {
 			if len(s.segments) == 1 {
 				l.release(s)
 			}
@@ -375,7 +385,8 @@ func (l *Logs) sweepGroup(n groupID, dir string) {
 				os.Remove(path)
 			}
 		case strings.HasSuffix(e.Name(), ".log"):
-			if (s == nil || !s.loaded) && info.ModTime().Before(cutoff) {
+			micros, _ := segmentTime(e.Name())
+			if (s == nil || !s.loaded) && info.ModTime().Before(cutoff) && keepDate(n, dir, micros) == nil {
 				removeSegment(path)
 			} else {
 				left++
