@@ -318,7 +318,7 @@ func TestSizeLimit(t *testing.T) {
 	if size > 1<<20+100 || size < 1<<19 || files < 8 {
 		t.Errorf("%d bytes in %d files are kept of a limit of 1 MB", size, files)
 	}
-	if g, err := l.Group(t.Context(), project, "/aws/lambda/big"); err != nil || g.Created.UnixMilli() != began.Created.UnixMilli() {
+	if g, err := l.Group(t.Context(), project, "/aws/lambda/big"); err != nil || !g.Created.Equal(began.Created) {
 		t.Errorf("it was made at %s and now at %s, %v", began.Created, g.Created, err)
 	}
 	got := collect(t, l, LogQuery{Function: "big"})
