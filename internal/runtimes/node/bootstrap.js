@@ -36,7 +36,7 @@ const { setTimeout, setImmediate, Date, Error, SyntaxError, String, Uint8Array }
 // the heaps of threads go by them too: they are set again when the module that starts threads is loaded, which replaces process.chdir.
 
 function dropHeapFlags() {
-  const flags = process.execArgv.filter((arg) => /^--max-(old|semi)-space-size=/.test(arg));
+  const flags = process.execArgv.filter((arg) => arg.startsWith('--max-old-space-size=') || arg.startsWith('--max-semi-space-size='));
   if (flags.length === 0) return;
   const { noDeprecation } = process;
   let setFlag;
@@ -50,7 +50,7 @@ function dropHeapFlags() {
     else process.noDeprecation = noDeprecation;
   }
   if (typeof setFlag !== 'function') return;
-  for (const flag of flags) setFlag(flag.replace(/=.*/, '=0'));
+  for (const flag of flags) setFlag(flag.slice(0, flag.indexOf('=')) + '=0');
   let { chdir } = process;
   Object.defineProperty(process, 'chdir', {
     configurable: true,
