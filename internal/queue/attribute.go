@@ -226,16 +226,8 @@ func encode(v any) string {
 
 // Attributes of the queue by their names; names may have "All". Counts are those of now. Error: InvalidAttributeName.
 func (s *Service) Attributes(q *Queue, names []string) (map[string]string, error) {
-	all := map[string]string{"QueueArn": q.ARN(), "CreatedTimestamp": unix(q.Created), "LastModifiedTimestamp": unix(q.Modified), "SqsManagedSseEnabled": "true"}
-	for name, n := range numbers {
-		all[name] = strconv.Itoa(n.normal)
-	}
-	if q.fifo {
-		for name, values := range words {
-			all[name] = values[0]
-		}
-	}
-	maps.Copy(all, q.values)
+	all := q.attributes()
+	all["QueueArn"], all["CreatedTimestamp"], all["LastModifiedTimestamp"] = q.ARN(), unix(q.Created), unix(q.Modified)
 	n := s.backlog.Counts(q.log)
 	all["ApproximateNumberOfMessages"], all["ApproximateNumberOfMessagesNotVisible"] = strconv.Itoa(n.Ready), strconv.Itoa(n.InFlight)
 	all["ApproximateNumberOfMessagesDelayed"] = strconv.Itoa(n.Delayed)

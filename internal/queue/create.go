@@ -149,20 +149,23 @@ func (s *Service) Delete(ctx context.Context, project, name string) error {
 		if q, err = s.one(ctx, tx, project, name); err != nil {
 			return err
 		}
-		tx.Changed(domain, project+"/"+name)
-		if _, err := tx.ExecContext(ctx, `DELETE FROM queue_moves WHERE project = ? AND source = ?`, project, name); err != nil {
-			return failed("delete queue", err)
-		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM queues WHERE project = ? AND name = ?`, project, name); err != nil {
-			return failed("delete queue", err)
-		}
-		return nil
+		return remove(ctx, tx, project, name)
 	})
 	if err != nil {
 		return err
 	}
 	if err := s.backlog.Drop(context.WithoutCancel(ctx), q.log); err != nil {
 		s.logger.Warn("the messages of a deleted queue are still there; Run tries again", "queue", q.ARN(), "error", err)
+	}
+	return nil
+}
+
+func remove(ctx context.Context, tx *db.Tx, project, name string) error {
+	tx.Changed(domain, project+"/"+name)
+	for _, query := range []string{`DELETE FROM queue_moves WHERE project = ? AND source = ?`, `DELETE FROM queues WHERE project = ? AND name = ?`} {
+		if _, err := tx.ExecContext(ctx, query, project, name); err != nil {
+			return failed("delete queue", err)
+		}
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ func DefaultConfig() Config {
 // Queue is a queue at one moment. It must not be changed.
 type Queue struct {
 	Project, Region, Name string
+	App                   string // that made it; "" for the SQS API
 	Tags                  map[string]string
 	Created, Modified     time.Time
 

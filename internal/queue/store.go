@@ -123,7 +123,7 @@ func (s *Service) reloadLocked(ctx context.Context) error {
 
 // read reads queues; rest is what follows FROM.
 func (s *Service) read(ctx context.Context, q db.Querier, rest string, args ...any) ([]*Queue, error) {
-	rows, err := q.QueryContext(ctx, `SELECT project, name, id, attributes, tags, created, modified FROM queues `+rest, args...)
+	rows, err := q.QueryContext(ctx, `SELECT project, name, id, app, attributes, tags, created, modified FROM queues `+rest, args...)
 	if err != nil {
 		return nil, failed("read queues", err)
 	}
@@ -133,7 +133,7 @@ func (s *Service) read(ctx context.Context, q db.Querier, rest string, args ...a
 		x := &Queue{Region: s.cfg.Region}
 		var attributes, tags string
 		var created, modified int64
-		if err := rows.Scan(&x.Project, &x.Name, &x.id, &attributes, &tags, &created, &modified); err != nil {
+		if err := rows.Scan(&x.Project, &x.Name, &x.id, &x.App, &attributes, &tags, &created, &modified); err != nil {
 			return nil, failed("read queues", err)
 		}
 		if err := errors.Join(json.Unmarshal([]byte(attributes), &x.values), json.Unmarshal([]byte(tags), &x.Tags)); err != nil {
@@ -171,9 +171,9 @@ func save(ctx context.Context, tx *db.Tx, q *Queue) error {
 	if err != nil {
 		return failed("write queue", err)
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO queues (project, name, id, attributes, tags, created, modified) VALUES (?, ?, ?, ?, ?, ?, ?)
+	_, err = tx.ExecContext(ctx, `INSERT INTO queues (project, name, id, app, attributes, tags, created, modified) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (project, name) DO UPDATE SET attributes = excluded.attributes, tags = excluded.tags, modified = excluded.modified`,
-		q.Project, q.Name, q.id, string(attributes), string(tags), q.Created.UnixMicro(), q.Modified.UnixMicro())
+		q.Project, q.Name, q.id, q.App, string(attributes), string(tags), q.Created.UnixMicro(), q.Modified.UnixMicro())
 	if err != nil {
 		return failed("write queue", err)
 	}
