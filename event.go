@@ -38,3 +38,16 @@ type AsyncConfig struct {
 
 // DefaultAsyncConfig is that of a function that has none (Lambda developer guide, "Error handling for asynchronous invocations").
 func DefaultAsyncConfig() AsyncConfig { return AsyncConfig{Retries: 2, MaxAge: 6 * time.Hour} }
+
+// Mapping has a function called with the messages of a queue: an event source mapping, as an app has it.
+type Mapping struct {
+	Project, App string
+	Source       string // ARN of the queue
+	Function     string
+	Batch        int           // most messages in a call
+	Window       time.Duration // for more messages after the first; whole seconds
+	Concurrency  int           // calls at once; 0 for no limit of its own
+	Partial      bool          // the function's answer names the messages that failed
+	Filters      []string      // event patterns, of which a message must match one; none lets all through
+	Disabled     bool          // it was turned off beside the app
+}

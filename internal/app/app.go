@@ -49,14 +49,15 @@ type Provisioned interface {
 
 // Config of the service.
 type Config struct {
-	Region  string // stands in the functions' ARNs
-	History int    // deployments kept for each app
-	Now     func() time.Time
+	Region   string // stands in the functions' ARNs
+	Platform string // base URL of the platform's APIs as functions reach them; the URLs of queues begin with it
+	History  int    // deployments kept for each app
+	Now      func() time.Time
 }
 
 // DefaultConfig keeps 100 deployments for each app.
 func DefaultConfig() Config {
-	return Config{Region: hansom.DefaultRegion, History: 100, Now: time.Now}
+	return Config{Region: hansom.DefaultRegion, Platform: "http://127.0.0.1:4566", History: 100, Now: time.Now}
 }
 
 // App is a manifest's resources as they are applied.
@@ -80,18 +81,25 @@ type Deployment struct {
 	Changes  []Change       // against the deployment before, without what stayed; nil when that is no longer kept
 }
 
+// Deps are what apps are made of.
+type Deps struct {
+	Functions   Functions
+	Provisioned Provisioned
+	Queues      Queues
+	Mappings    Mappings
+}
+
 // Service plans and applies apps. Its methods may be called from several goroutines.
 type Service struct {
-	cfg       Config
-	db        *db.DB
-	functions Functions
-	prepared  Provisioned
-	logger    *slog.Logger
-	view      atomic.Pointer[view]
+	Deps
+	cfg    Config
+	db     *db.DB
+	logger *slog.Logger
+	view   atomic.Pointer[view]
 }
 
 // New migrates the store and reads all routes into memory.
-func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, prepared Provisioned, logger *slog.Logger) (*Service, error) {
+func New(ctx context.Context, cfg Config, d *db.DB, deps Deps, logger *slog.Logger) (*Service, error) {
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err
@@ -99,7 +107,7 @@ func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, prepare
 	if err := d.Migrate(ctx, domain, sub); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: d, functions: functions, prepared: prepared, logger: logger.With("component", "app")}
+	s := &Service{Deps: deps, cfg: cfg, db: d, logger: logger.With("component", "app")}
 	if err := s.reload(ctx); err != nil {
 		return nil, err
 	}
@@ -111,7 +119,8 @@ func New(ctx context.Context, cfg Config, d *db.DB, functions Functions, prepare
 	return s, nil
 }
 
-// Plan says what Apply would change. Errors: Invalid, Conflict (a function of that name belongs to something else).
+// Plan says what Apply would change. Errors: Invalid, Conflict (a function or a queue of that name belongs to something else, or a queue
+// would become FIFO, or no longer be).
 func (s *Service) Plan(ctx context.Context, project string, r *manifest.Resolved) (Plan, error) {
 	if err := r.Validate(); err != nil {
 		return Plan{}, err
@@ -139,8 +148,8 @@ func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.
 // prepare unpacks the code that a plan needs, before the transaction: it takes long.
 func (s *Service) prepare(ctx context.Context, project string, plan Plan, r *manifest.Resolved) error {
 	for _, c := range plan.Changes {
-		if f, ok := r.Functions[c.key]; ok && c.Action != Unchanged {
-			if _, err := s.functions.Prepare(ctx, project, f.CodeSHA256); err != nil {
+		if f, ok := r.Functions[c.key]; ok && c.Kind == KindFunction && c.Action != Unchanged {
+			if _, err := s.Functions.Prepare(ctx, project, f.CodeSHA256); err != nil {
 				return err
 			}
 		}
@@ -164,28 +173,32 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 			plan.Deployment = current.Deployment
 			return nil
 		}
-		for _, c := range plan.Changes {
-			if c.Kind != KindFunction || c.Action == Unchanged {
+		for i := range plan.Changes {
+			c := &plan.Changes[i]
+			switch {
+			case c.Action == Unchanged:
 				continue
-			}
-			if c.Action == Delete {
-				err = s.functions.Undeploy(ctx, tx, project, c.Name)
-			} else {
+			case c.Kind == KindQueue, c.Kind == KindMapping:
+				err = s.applyQueue(ctx, tx, project, r, c)
+			case c.Kind != KindFunction:
+			case c.Action == Delete:
+				err = s.Functions.Undeploy(ctx, tx, project, c.Name)
+			default:
 				v := s.version(project, r, c.key)
 				for i, l := range v.Layers {
 					if known := slices.IndexFunc(of.Layers, func(k hansom.Layer) bool { return k.ARN == l.ARN }); known >= 0 {
 						v.Layers[i] = of.Layers[known]
 					}
 				}
-				if _, err = s.functions.Deploy(ctx, tx, v); err == nil {
-					err = s.prepared.Keep(ctx, tx, project, c.Name, r.Functions[c.key].Provisioned)
+				if _, err = s.Functions.Deploy(ctx, tx, v); err == nil {
+					err = s.Provisioned.Keep(ctx, tx, project, c.Name, r.Functions[c.key].Provisioned)
 				}
 			}
 			if err != nil {
 				return err
 			}
 		}
-		owned, err := s.functions.Owned(ctx, tx, project, r.Name)
+		owned, err := s.Functions.Owned(ctx, tx, project, r.Name)
 		if err != nil {
 			return err
 		}
@@ -198,7 +211,7 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 	return plan, nil
 }
 
-// Delete removes an app: its functions, routes and history. Errors: NotFound.
+// Delete removes an app: its functions, queues with their messages, routes and history. Errors: NotFound.
 func (s *Service) Delete(ctx context.Context, project, name string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		_, exists, err := find(ctx, tx, project, name)
@@ -208,12 +221,22 @@ func (s *Service) Delete(ctx context.Context, project, name string) error {
 		if !exists {
 			return notFound(name)
 		}
-		owned, err := s.functions.Owned(ctx, tx, project, name)
+		have, err := s.resources(ctx, tx, project, name)
 		if err != nil {
 			return err
 		}
-		for _, v := range owned {
-			if err := s.functions.Undeploy(ctx, tx, project, v.Function); err != nil {
+		for _, m := range have.mappings {
+			if err := s.Mappings.Undeploy(ctx, tx, m); err != nil {
+				return err
+			}
+		}
+		for function := range have.functions {
+			if err := s.Functions.Undeploy(ctx, tx, project, function); err != nil {
+				return err
+			}
+		}
+		for queue := range have.queues {
+			if err := s.Queues.Undeploy(ctx, tx, project, queue); err != nil {
 				return err
 			}
 		}
@@ -246,7 +269,7 @@ func (s *Service) version(project string, r *manifest.Resolved, key string) hans
 		Project: project, Region: s.cfg.Region, Function: manifest.FunctionName(r.Name, key), Number: hansom.Latest,
 		Runtime: f.Runtime, Handler: f.Handler, Role: "arn:aws:iam::" + project + ":role/" + r.Name,
 		CodeSHA256: f.CodeSHA256, Memory: f.Memory, Timeout: time.Duration(f.Timeout) * time.Second,
-		Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, Layers: s.layers(project, f.Layers), App: r.Name,
+		Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: s.environment(project, r, f.Environment), Layers: s.layers(project, f.Layers), App: r.Name,
 	}
 }
 

@@ -45,6 +45,9 @@ func newFunctions(t *testing.T, d *db.DB) *functions {
 	f := &functions{t: t, db: d, fail: map[string]error{}}
 	err := d.Write(t.Context(), func(tx *db.Tx) error {
 		_, err := tx.ExecContext(t.Context(), `CREATE TABLE fake_function (project TEXT, name TEXT, version TEXT, kept BIGINT NOT NULL DEFAULT 0, PRIMARY KEY (project, name))`)
+		if err == nil {
+			_, err = tx.ExecContext(t.Context(), `CREATE TABLE fake_resource (kind TEXT, project TEXT, name TEXT, app TEXT, text TEXT, PRIMARY KEY (kind, project, name))`)
+		}
 		return err
 	})
 	if err != nil {
@@ -199,7 +202,7 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(t.Context(), cfg, d, f, f, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, d, Deps{f, f, &queues{f}, &mappings{f}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

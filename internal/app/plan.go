@@ -28,10 +28,12 @@ const (
 // Kinds of resource in a plan.
 const (
 	KindFunction = "function"
+	KindQueue    = "queue"
+	KindMapping  = "mapping"
 	KindRoute    = "route"
 )
 
-// Plan is what a manifest changes: functions by name, then routes by path.
+// Plan is what a manifest changes: functions, queues and mappings by name, then routes by path.
 type Plan struct {
 	App        string   `json:"app"`
 	Deployment int64    `json:"deployment,omitempty"` // the current one after Apply; 0 in a plan alone
@@ -41,11 +43,12 @@ type Plan struct {
 // Change of one resource.
 type Change struct {
 	Kind    string   `json:"kind"`
-	Name    string   `json:"name"` // "hello-api", "GET /messages"
+	Name    string   `json:"name"` // "hello-api", "hello-jobs", "hello-jobs -> hello-api", "GET /messages"
 	Action  Action   `json:"action"`
 	Details []string `json:"details,omitempty"` // what an update changes; values of environment variables are left out
 
-	key string // of the function in the manifest
+	key     string         // of the function or the queue in the manifest
+	mapping hansom.Mapping // as it is to be; the one that ends
 }
 
 // Changed says whether applying the plan would do anything.
@@ -54,29 +57,25 @@ func (p *Plan) Changed() bool {
 }
 
 // plan compares what is there with next. Functions are compared with their real state, so that a change made beside the
-// app is found and put right; routes with those of the current deployment, nil when there is none.
+// app is found and put right, and so are queues and mappings; routes with those of the current deployment, nil when there is none.
 func (s *Service) plan(ctx context.Context, q db.Querier, project string, current, next *manifest.Resolved) (Plan, error) {
-	owned, err := s.functions.Owned(ctx, q, project, next.Name)
+	have, err := s.resources(ctx, q, project, next.Name)
 	if err != nil {
 		return Plan{}, err
 	}
-	kept, err := s.prepared.Kept(ctx, q, project)
-	if err != nil {
-		return Plan{}, err
-	}
-	have := map[string]state{}
-	for _, v := range owned {
-		have[v.Function] = state{v, kept[v.Function]}
-	}
+	queues := keysOf(have.queues)
 	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next)}
+	if err := s.checkQueues(ctx, q, project, queues, &p, next); err != nil {
+		return Plan{}, err
+	}
 	for _, c := range p.Changes {
 		if c.Kind != KindFunction || c.Action != Create {
 			continue
 		}
-		other, err := s.functions.Resolve(ctx, project, c.Name, "")
+		other, err := s.Functions.Resolve(ctx, project, c.Name, "")
 		switch {
 		case err == nil:
-			return Plan{}, conflict(c.Name, other.Version.App)
+			return Plan{}, conflict("function", c.Name, other.Version.App, "Lambda")
 		case hansom.KindOf(err) != hansom.NotFound:
 			return Plan{}, err
 		}
@@ -95,25 +94,60 @@ func (s *Service) state(project string, r *manifest.Resolved, key string) state 
 	return state{s.version(project, r, key), r.Functions[key].Provisioned}
 }
 
-// states are the functions of a manifest by name; none of nil.
-func (s *Service) states(project string, r *manifest.Resolved) map[string]state {
-	out := map[string]state{}
+// resources are what an app is made of, by name.
+type resources struct {
+	functions map[string]state
+	queues    map[string]queueState
+	mappings  map[string]hansom.Mapping
+}
+
+// resources are those that there are, as q has them.
+func (s *Service) resources(ctx context.Context, q db.Querier, project, app string) (resources, error) {
+	out := resources{map[string]state{}, map[string]queueState{}, map[string]hansom.Mapping{}}
+	owned, err := s.Functions.Owned(ctx, q, project, app)
+	if err != nil {
+		return out, err
+	}
+	kept, err := s.Provisioned.Kept(ctx, q, project)
+	if err != nil {
+		return out, err
+	}
+	for _, v := range owned {
+		out.functions[v.Function] = state{v, kept[v.Function]}
+	}
+	queues, err := s.Queues.Owned(ctx, q, project, app)
+	if err != nil {
+		return out, err
+	}
+	for name, values := range queues {
+		out.queues[name] = ofAttributes(name, values)
+	}
+	mappings, err := s.Mappings.Owned(ctx, q, project, app)
+	for _, m := range mappings {
+		out.mappings[mappingName(&m)] = m
+	}
+	return out, err
+}
+
+// states are what a manifest says; nothing of nil.
+func (s *Service) states(project string, r *manifest.Resolved) resources {
+	out := resources{map[string]state{}, s.queueStates(r), s.mappings(project, r)}
 	if r != nil {
 		for _, key := range r.Keys() {
 			v := s.state(project, r, key)
-			out[v.Function] = v
+			out.functions[v.Function] = v
 		}
 	}
 	return out
 }
 
-// compare lists functions by name, then routes by path. have are the functions that are there; it is used up.
-func (s *Service) compare(project string, have map[string]state, current, next *manifest.Resolved) []Change {
+// compare lists functions, queues and mappings by name, then routes by path. have is what is there; it is used up.
+func (s *Service) compare(project string, have resources, current, next *manifest.Resolved) []Change {
 	var out []Change
 	for _, key := range next.Keys() {
 		want := s.state(project, next, key)
-		old, ok := have[want.Function]
-		delete(have, want.Function)
+		old, ok := have.functions[want.Function]
+		delete(have.functions, want.Function)
 		c := Change{Kind: KindFunction, Name: want.Function, Action: Create, Details: []string{want.Runtime}, key: key}
 		if ok {
 			c.Action, c.Details = Unchanged, differences(&old, &want)
@@ -123,31 +157,31 @@ func (s *Service) compare(project string, have map[string]state, current, next *
 		}
 		out = append(out, c)
 	}
-	for name := range have {
+	for name := range have.functions {
 		out = append(out, Change{Kind: KindFunction, Name: name, Action: Delete})
 	}
+	out = append(out, s.planQueues(have.queues, next)...)
+	out = append(out, planMappings(have.mappings, s.mappings(project, next))...)
 	out = append(out, planRoutes(current, next)...)
-	slices.SortStableFunc(out, func(a, b Change) int {
-		return strings.Compare(a.Kind+" "+sortName(a), b.Kind+" "+sortName(b))
-	})
+	slices.SortStableFunc(out, compareChanges)
 	return out
 }
 
 // sortName puts the path of a route before its method.
 func sortName(c Change) string {
 	method, path, ok := strings.Cut(c.Name, " ")
-	if !ok {
+	if !ok || c.Kind != KindRoute {
 		return c.Name
 	}
 	return path + " " + method
 }
 
-func conflict(function, owner string) error {
-	of := "was made through the Lambda API"
+func conflict(what, name, owner, api string) error {
+	of := "was made through the " + api + " API"
 	if owner != "" {
 		of = "belongs to the app " + owner
 	}
-	return hansom.Errorf(hansom.Conflict, "plan app", "the function %s is there already and %s; delete it or rename the app or the function", function, of)
+	return hansom.Errorf(hansom.Conflict, "plan app", "the %s %s is there already and %s; delete it or rename the app or the %s", what, name, of, what)
 }
 
 func planRoutes(current, next *manifest.Resolved) []Change {
@@ -220,9 +254,9 @@ func orNone(s string) string {
 	return s
 }
 
-func keysOf(env map[string]string) map[string]bool {
-	out := make(map[string]bool, len(env))
-	for k := range env {
+func keysOf[V any](m map[string]V) map[string]bool {
+	out := make(map[string]bool, len(m))
+	for k := range m {
 		out[k] = true
 	}
 	return out
