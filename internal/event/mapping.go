@@ -36,6 +36,7 @@ type Mapping struct {
 	ID          string // a UUID
 	ARN         string
 	Project     string
+	App         string // that made it; "" for the Lambda API
 	Source      string // ARN of the queue
 	Function    string
 	Qualifier   string // "" when the function was named without

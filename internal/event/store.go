@@ -24,7 +24,7 @@ type settings struct {
 
 // mappings reads mappings in the order in which they were made; rest is what follows FROM.
 func (s *Service) mappings(ctx context.Context, q db.Querier, rest string, args ...any) ([]Mapping, error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, project, source, name, qualifier, enabled, settings, tags, created, modified FROM event_mappings `+rest+
+	rows, err := q.QueryContext(ctx, `SELECT id, project, app, source, name, qualifier, enabled, settings, tags, created, modified FROM event_mappings `+rest+
 		` ORDER BY created, id`, args...)
 	if err != nil {
 		return nil, failed("read mappings", err)
@@ -35,7 +35,7 @@ func (s *Service) mappings(ctx context.Context, q db.Querier, rest string, args 
 		var m Mapping
 		var text, tags string
 		var enabled, created, modified int64
-		if err := rows.Scan(&m.ID, &m.Project, &m.Source, &m.Function, &m.Qualifier, &enabled, &text, &tags, &created, &modified); err != nil {
+		if err := rows.Scan(&m.ID, &m.Project, &m.App, &m.Source, &m.Function, &m.Qualifier, &enabled, &text, &tags, &created, &modified); err != nil {
 			return nil, failed("read mappings", err)
 		}
 		var set settings
@@ -98,11 +98,11 @@ func (s *Service) save(ctx context.Context, tx *db.Tx, m *Mapping) error {
 		enabled = 1
 	}
 	tx.Changed(domain, m.ID)
-	_, err = tx.ExecContext(ctx, `INSERT INTO event_mappings (id, project, source, name, qualifier, enabled, settings, tags, created, modified)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO UPDATE SET name = excluded.name, qualifier = excluded.qualifier, enabled = excluded.enabled,
+	_, err = tx.ExecContext(ctx, `INSERT INTO event_mappings (id, project, app, source, name, qualifier, enabled, settings, tags, created, modified)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET app = excluded.app, name = excluded.name, qualifier = excluded.qualifier, enabled = excluded.enabled,
 		settings = excluded.settings, tags = excluded.tags, modified = excluded.modified`,
-		m.ID, m.Project, m.Source, m.Function, m.Qualifier, enabled, string(text), string(tags), m.Created.UnixMicro(), m.Modified.UnixMicro())
+		m.ID, m.Project, m.App, m.Source, m.Function, m.Qualifier, enabled, string(text), string(tags), m.Created.UnixMicro(), m.Modified.UnixMicro())
 	if err != nil {
 		return failed("write mapping", err)
 	}
