@@ -156,7 +156,8 @@ func forbidden(from, to string) string {
 		return "cli talks to a server over its public APIs only (auth is there to sign requests)"
 	case isDriver && ft != "server" && ft != "hansomtest":
 		return "only server and hansomtest name drivers"
-	case ft == "sandbox" && (tt == "frame" || tt == "loop"), ft == "artifact" && to == "internal/blob", ft == "backlog" && tt == "bus", fl == 4:
+	case ft == "sandbox" && (tt == "frame" || tt == "loop"), ft == "artifact" && to == "internal/blob", ft == "backlog" && tt == "bus",
+		ft == "manifest" && tt == "pattern", fl == 4:
 		return ""
 	case tl >= fl:
 		return "imports go downward only (layer " + strconv.Itoa(fl) + " to layer " + strconv.Itoa(tl) + ")"

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/hansomcloud/hansom/internal/pattern"
 )
 
 // Keys of a queue, and of an entry of a function's queue.
@@ -173,6 +175,9 @@ func (m *ResolvedMapping) check() error {
 	for _, f := range m.Filter {
 		if len(f) == 0 || f[0] != '{' || !json.Valid(f) {
 			return fmt.Errorf("filter %.80s must be a pattern, such as {body: {kind: [order]}}", f)
+		}
+		if _, err := pattern.Parse(string(f)); err != nil {
+			return fmt.Errorf("filter %.80s: %s", f, firstLine(err.Error()))
 		}
 	}
 	return checkSpan("window", seconds(m.Window), 0, maxWindow)
