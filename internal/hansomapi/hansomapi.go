@@ -117,6 +117,8 @@ type Deps struct {
 	AppURL      func(project, app string) string
 	FunctionURL func(id string) string
 	Provisioned Provisioned
+	Queues      Queues
+	Consumers   Consumers
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }
@@ -187,6 +189,9 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"PUT artifacts/{sha256}":           h.putArtifact,
 		"GET functions":                    h.listFunctions,
 		"GET functions/{function}":         h.getFunction,
+		"GET queues":                       h.listQueues,
+		"GET queues/{queue}":               h.getQueue,
+		"GET queues/{queue}/messages":      h.peekQueue,
 	} {
 		var method, path string
 		if _, err := fmt.Sscan(pattern, &method, &path); err != nil {

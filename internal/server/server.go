@@ -198,7 +198,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{sessions{s.auth, s.functions}}, invoker, logger.With("component", "gateway"))
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
-	if s.apps, err = app.New(ctx, appConfig, s.db, s.functions, s.provision, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Queues: s.queues, Mappings: s.events}, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()
@@ -221,7 +221,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: s.events,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: s.events, Queues: s.queues, Consumers: s.events,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
