@@ -92,6 +92,7 @@ func (c *program) completions(root *cobra.Command) {
 		"versions": {functions}, "versions ls": {functions}, "versions publish": {functions}, "versions rm": {functions, published},
 		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
 		"projects rm": {projects}, "projects set": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
+		"queue ls": {apps}, "queue send": {queues, nil}, "queue peek": {queues}, "queue redrive": {deadQueues}, "queue purge": {queues},
 	}
 	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
 	var walk func(cmd *cobra.Command)
@@ -105,6 +106,9 @@ func (c *program) completions(root *cobra.Command) {
 			cmd.ValidArgsFunction = folders
 		}
 		for name, list := range flags {
+			if name == "to" && path == "queue redrive" {
+				list = queues
+			}
 			if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
 				_ = cmd.RegisterFlagCompletionFunc(name, c.completeArgs([]names{list, list, list})) // the flag is there
 			}
@@ -157,6 +161,20 @@ func apps(ctx context.Context, cl *client.Client, _ []string) ([]string, error) 
 func functions(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
 	list, err := cl.Functions(ctx, "")
 	return each(list, func(f client.Function) string { return cobra.CompletionWithDesc(f.Name, f.Runtime) }), err
+}
+
+func queues(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := cl.Queues(ctx, "")
+	return each(list, func(q client.Queue) string {
+		return cobra.CompletionWithDesc(q.Name, terminal.Count(q.Ready+q.InFlight+q.Delayed, "message"))
+	}), err
+}
+
+// deadQueues are those that dead letters come to.
+func deadQueues(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := cl.Queues(ctx, "")
+	list = slices.DeleteFunc(list, func(q client.Queue) bool { return len(q.Sources) == 0 })
+	return each(list, func(q client.Queue) string { return q.Name }), err
 }
 
 func both(ctx context.Context, cl *client.Client, args []string) ([]string, error) {

@@ -18,14 +18,18 @@ import (
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/awsapi/sqs"
+	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
+	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/provision"
+	"github.com/hansomcloud/hansom/internal/queue"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -34,6 +38,7 @@ type testServer struct {
 	listener  net.Listener
 	http      *http.Server
 	functions *function.Service
+	queues    *queue.Service
 	apps      *app.Service
 	logs      *telemetry.Logs
 	requests  *telemetry.Requests
@@ -88,14 +93,23 @@ func newTestServer(t host, dir string) *testServer {
 	provisioned, err := provision.New(ctx, provision.DefaultConfig(), d, s.functions, readyPool{}, logger)
 	must(err)
 	s.functions.SetProvisioned(provisioned)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, s.functions, provisioned, logger)
+	log, err := bus.Open(ctx, bus.Config{Dir: filepath.Join(dir, "bus")}, logger)
+	must(err)
+	t.Cleanup(log.Close)
+	messages, err := backlog.Open(ctx, backlog.DefaultConfig(), log, logger)
+	must(err)
+	queueConfig := queue.DefaultConfig()
+	queueConfig.Key = make([]byte, 32)
+	s.queues, err = queue.New(ctx, queueConfig, d, messages, logger)
+	must(err)
+	mappings, err := event.New(ctx, event.DefaultConfig(), d, event.Deps{Functions: s.functions}, logger)
+	must(err)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Queues: s.queues, Mappings: mappings}, logger)
 	must(err)
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)
 	t.Cleanup(func() { must(s.logs.Close()) })
 	s.listener, err = net.Listen("tcp", "127.0.0.1:0")
-	must(err)
-	mappings, err := event.New(ctx, event.DefaultConfig(), d, event.Deps{Functions: s.functions}, logger)
 	must(err)
 	s.requests = telemetry.NewRequests()
 	mux := http.NewServeMux()
@@ -117,14 +131,14 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned, Mappings: mappings,
+		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings,
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
 	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, provisioned, mappings, s, artifacts, logger)
 	must(err)
 	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
-	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI}))
+	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sqs": sqs.New("us-east-1", s.queues, logger)}))
 	s.http = &http.Server{Handler: mux}
 	return s
 }
@@ -179,8 +193,9 @@ func (s *testServer) Isolation() string      { return "none: a test" }
 func (s *testServer) Run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	active := make(chan error, 1)
+	active, moving := make(chan error, 1), make(chan error, 1)
 	go func() { active <- s.functions.Run(background) }()
+	go func() { moving <- s.queues.Run(background) }()
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	close(s.ready)
@@ -193,7 +208,7 @@ func (s *testServer) Run(ctx context.Context) error {
 	if e := <-active; !errors.Is(e, context.Canceled) {
 		err = errors.Join(err, e)
 	}
-	return err
+	return errors.Join(err, <-moving)
 }
 
 // start runs the server until the end of the test.

@@ -8,13 +8,14 @@ import (
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/queue"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
 func (c *program) lsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "ls [APP]", Short: "List apps and functions",
-		Long: "List the apps of the project and its functions, or the functions of one app. INSTANCES counts those that run,\n" +
+		Use: "ls [APP]", Short: "List apps, functions and queues",
+		Long: "List the apps of the project, its functions and its queues, or those of one app. INSTANCES counts those that run,\n" +
 			"busy ones in brackets. Below a function are its URL, its provisioned concurrency, and what is wrong with it, if anything.",
 		Example: "  hansom ls\n  hansom ls hello --json",
 		Args:    command.AtMost(1),
@@ -37,10 +38,14 @@ func (c *program) lsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.JSON {
-				return c.PrintJSON(map[string]any{"apps": notNil(apps), "functions": notNil(functions)})
+			queues, err := cl.Queues(cmd.Context(), app)
+			if err != nil {
+				return err
 			}
-			if len(apps) == 0 && len(functions) == 0 {
+			if c.JSON {
+				return c.PrintJSON(map[string]any{"apps": notNil(apps), "functions": notNil(functions), "queues": notNil(queues)})
+			}
+			if len(apps)+len(functions)+len(queues) == 0 {
 				c.Note("nothing is deployed; `hansom init hello && hansom deploy hello` makes a start")
 				return nil
 			}
@@ -74,6 +79,12 @@ func (c *program) lsCommand() *cobra.Command {
 					}
 				}
 				c.Out.Table([]string{"FUNCTION", "RUNTIME", "MEMORY", "TIMEOUT", "CODE", "STATE", "INSTANCES"}, rows)
+			}
+			if len(queues) > 0 {
+				if len(apps)+len(functions) > 0 {
+					c.Printf("\n")
+				}
+				c.Out.Table(queue.Rows(queues))
 			}
 			return nil
 		},

@@ -11,7 +11,7 @@ func (c *program) rmCommand() *cobra.Command {
 	var fn, yes bool
 	cmd := &cobra.Command{
 		Use: "rm APP", Short: "Remove an app with its functions, or one function",
-		Long: "Remove an app with its functions, routes and history; with --function, one function.\n" +
+		Long: "Remove an app with its functions, its queues and their messages, routes and history; with --function, one function.\n" +
 			"On a terminal it asks first; elsewhere it needs --yes.",
 		Example: "  hansom rm hello --yes\n  hansom rm --function my-function --yes",
 		Args:    command.Exactly(1),

@@ -1,4 +1,4 @@
-// Package client speaks to a server's api listener: the management API (docs/reference/management-api.md) and the Lambda API.
+// Package client speaks to a server's api listener: the management API (docs/reference/management-api.md), the Lambda and the SQS API.
 package client
 
 import (
@@ -179,10 +179,11 @@ func (cl *Client) refusal(resp *http.Response) error {
 	var body struct {
 		Error   struct{ Code, Message string }
 		Message string
+		Type    string `json:"__type"` // of the SQS API
 	}
 	if json.Unmarshal(data, &body) == nil {
 		e.Message = firstOf(body.Error.Message, body.Message)
-		e.Code = firstOf(body.Error.Code, e.Code)
+		e.Code = firstOf(body.Error.Code, e.Code, body.Type[strings.LastIndexByte(body.Type, '#')+1:])
 	}
 	if e.Message == "" {
 		e.Message = fmt.Sprintf("%s answered %s", cl.Base, resp.Status)
