@@ -198,6 +198,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{sessions{s.auth, s.functions}}, invoker, logger.With("component", "gateway"))
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
+	if s.driver.Name() != "linux" { // functions share the host's loopback
+		appConfig.Platform = "http://" + s.APIAddr()
+	}
 	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Queues: s.queues, Mappings: s.events}, logger); err != nil {
 		return nil, err
 	}
