@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 )
 
@@ -48,6 +49,35 @@ func TestDeadLetters(t *testing.T) {
 				t.Errorf("group %q, deduplication id %q", m.Group, m.Dedup)
 			}
 		})
+	}
+}
+
+// A crash after the message was put into the dead-letter queue, before it was deleted, leaves it there once.
+func TestBuriedOnce(t *testing.T) {
+	r, _ := sqlite(t)
+	r.create("dead")
+	q := r.create("q", "RedrivePolicy", redriveTo("dead", 1), "VisibilityTimeout", "0")
+	r.die("q", "poison")
+	r.expect("dead", "poison")
+	r.send("q", "again")
+	r.receive("q", 1)
+	taken, err := r.backlog.Take(t.Context(), q.log, backlog.Take{Limit: 1})
+	if err != nil || len(taken) != 1 {
+		t.Fatal(taken, err)
+	}
+	e, _, err := unwrap(taken[0].Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken[0].Receipt.Take = 99 // it does not delete
+	if err := r.bury(t.Context(), q, mustGet(t, r, "dead"), &taken[0], e); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	r.expect("q", "")
+	r.expect("dead", "again")
+	if m := attributesOf(t, r.Service, "q"); m["ApproximateNumberOfMessages"] != "0" {
+		t.Errorf("%v", m)
 	}
 }
 

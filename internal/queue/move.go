@@ -292,11 +292,16 @@ func (s *Service) saveMove(ctx context.Context, m *Move) {
 // move moves the messages. Those that come back meanwhile are not moved twice: it ends after as many as there were.
 func (s *Service) move(ctx context.Context, m *Move) error {
 	began, already, saved := s.cfg.Now(), m.Moved, s.cfg.Now()
+	id := ""
 	for m.Moved < m.Total && ctx.Err() == nil {
 		q, err := s.Get(m.project, m.name)
+		if err == nil && id != "" && q.id != id { // it was deleted, and another one made
+			err = notFound()
+		}
 		if err != nil {
 			return err
 		}
+		id = q.id
 		limit := min(moveBatch, m.Total-m.Moved)
 		if m.Rate > 0 {
 			limit = min(limit, m.Rate)

@@ -92,9 +92,10 @@ type Service struct {
 	wake   chan struct{} // tells Run that there may be a new move task; capacity 1
 	moving moving
 
-	mu       sync.Mutex
-	purged   map[string]time.Time // by id, when a queue was purged last
-	attempts map[string]attempt   // by id and ReceiveRequestAttemptId
+	mu        sync.Mutex
+	purged    map[string]time.Time // by id, when a queue was purged last
+	attempts  map[string]attempt   // by id and ReceiveRequestAttemptId
+	attempted int                  // bytes of what is in attempts
 }
 
 // New migrates the tables and reads the queues into memory. Run must be called for old messages to end and for move tasks to run.
@@ -183,7 +184,7 @@ func (s *Service) forget(now time.Time) {
 	}
 	for key, a := range s.attempts {
 		if !now.Before(a.expires) {
-			delete(s.attempts, key)
+			s.drop(key)
 		}
 	}
 }

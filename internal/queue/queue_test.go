@@ -285,6 +285,10 @@ func TestReceiveAttempt(t *testing.T) {
 	if list := receive("one"); len(list) != 0 {
 		t.Errorf("after a deletion: %s", bodies(list))
 	}
+	clk.forward(6 * time.Minute)
+	if list := receive("three"); bodies(list) != "a:2 b:1" || len(r.attempts) != 1 {
+		t.Errorf("later: %s, and %d attempts are remembered", bodies(list), len(r.attempts))
+	}
 }
 
 func TestRetention(t *testing.T) {

@@ -299,16 +299,37 @@ func (s *Service) Purge(ctx context.Context, project, name string) error {
 // attempt is what a receive request with an id got.
 type attempt struct {
 	messages []Message
+	size     int // bytes
 	expires  time.Time
 }
 
-// attemptLife is how long SQS knows a ReceiveRequestAttemptId.
-const attemptLife = 5 * time.Minute
+const (
+	attemptLife = 5 * time.Minute // of a ReceiveRequestAttemptId, as SQS has it
+	attemptRoom = 16 << 20        // bytes of messages that are remembered for such requests
+)
 
+// remember keeps what a request got, while there is room.
 func (s *Service) remember(q *Queue, id string, list []Message, hidden time.Duration) {
+	now := s.cfg.Now()
+	a := attempt{list, 0, now.Add(min(hidden, attemptLife))}
+	for i := range list {
+		a.size += 1024 + len(list[i].Body)
+	}
+	s.forget(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attempts[q.id+"/"+id] = attempt{list, s.cfg.Now().Add(min(hidden, attemptLife))}
+	key := q.id + "/" + id
+	s.drop(key)
+	if s.attempted+a.size <= attemptRoom {
+		s.attempts[key] = a
+		s.attempted += a.size
+	}
+}
+
+// drop forgets what a request got. mu is held.
+func (s *Service) drop(key string) {
+	s.attempted -= s.attempts[key].size
+	delete(s.attempts, key)
 }
 
 // again returns what an earlier request with the same id got, hidden anew, unless one of the messages was deleted or shown since.
