@@ -89,6 +89,7 @@ func (b *batch) poll(wait time.Duration) bool {
 	if len(b.messages) == 0 {
 		b.taken = time.Now()
 	}
+	b.runner.count(func(c *Counts) { c.Polled += len(list) })
 	b.add(list)
 	return true
 }
@@ -108,6 +109,7 @@ func (b *batch) add(list []hansom.Polled) {
 			b.rest = append(b.rest, list[i])
 		}
 	}
+	b.runner.count(func(c *Counts) { c.Filtered += len(dropped) })
 	b.done(dropped)
 }
 
@@ -180,6 +182,7 @@ func (b *batch) settle(failed []bool, hidden time.Time) {
 			done = append(done, x.Handle)
 		}
 	}
+	b.runner.count(func(c *Counts) { c.Done, c.Failed = c.Done+len(done), c.Failed+len(again) })
 	b.done(done)
 	b.show(again, time.Until(hidden))
 }

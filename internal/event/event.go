@@ -170,6 +170,29 @@ func (s *Service) again(c db.Change) {
 	}
 }
 
+// Counts is how many messages a mapping had to do with since the server's start.
+type Counts struct {
+	Project, Function, Mapping string
+	Polled                     int // taken from the queue
+	Filtered                   int // of those: ended because no filter lets them through
+	Done                       int // ended after the function
+	Failed                     int // given back after it, each time
+}
+
+// Counts of all mappings.
+func (s *Service) Counts() (list []Counts) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, r := range s.runners {
+		r.count(func(c *Counts) {
+			n := *c
+			n.Project, n.Function, n.Mapping = r.m.Project, r.m.Function, r.m.ID
+			list = append(list, n)
+		})
+	}
+	return list
+}
+
 // set has a mapping work as m says; nil ends it.
 func (s *Service) set(id string, m *Mapping) {
 	s.mu.Lock()

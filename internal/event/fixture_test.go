@@ -206,7 +206,9 @@ func (w *world) Invoke(ctx context.Context, inv *hansom.Invocation, _ hansom.Sin
 		w.running--
 		w.mu.Unlock()
 	}()
+	w.mu.Lock()
 	result := hansom.Result{FunctionError: w.fails}
+	w.mu.Unlock()
 	if w.answer == nil {
 		return result, nil
 	}

@@ -34,6 +34,7 @@ type runner struct {
 	quiet     time.Time // no worker is added before
 	timer     *time.Timer
 	problem   string
+	counts    Counts
 }
 
 func newRunner(s *Service, m *Mapping) *runner {
@@ -201,6 +202,13 @@ func (r *runner) stays(b *batch) bool {
 	}
 	r.gathering++
 	return true
+}
+
+// count notes what became of messages.
+func (r *runner) count(f func(c *Counts)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.counts)
 }
 
 // slow has no worker added for a while.

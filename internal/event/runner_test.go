@@ -260,6 +260,14 @@ func TestFilters(t *testing.T) {
 		if n := w.left(jobs); n != 0 {
 			t.Errorf("%d messages left that no filter lets through", n)
 		}
+		w.mu.Lock()
+		w.fails = "Unhandled"
+		w.mu.Unlock()
+		w.send(jobs, `urgent?`)
+		synctest.Wait()
+		if c := s.Counts(); len(c) != 1 || c[0].Polled != 8 || c[0].Filtered != 4 || c[0].Done != 3 || c[0].Failed != 1 || c[0].Function != "f" {
+			t.Errorf("%+v", c)
+		}
 	})
 }
 

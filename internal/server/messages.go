@@ -83,5 +83,13 @@ func (s *Server) openEvents(ctx context.Context, invoker hansom.Invoker, logger 
 	cfg := event.DefaultConfig()
 	cfg.Region = s.cfg.Region
 	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: s.queues, Queues: s.queues}, logger)
+	s.metrics.Counter("hansom_mapping_messages_total", "Messages of event source mappings: polled, filtered (out), done and failed.", []string{"project", "function", "mapping", "state"}, func(emit func(float64, ...string)) {
+		for _, c := range s.events.Counts() {
+			emit(float64(c.Polled), c.Project, c.Function, c.Mapping, "polled")
+			emit(float64(c.Filtered), c.Project, c.Function, c.Mapping, "filtered")
+			emit(float64(c.Done), c.Project, c.Function, c.Mapping, "done")
+			emit(float64(c.Failed), c.Project, c.Function, c.Mapping, "failed")
+		}
+	})
 	return err
 }
