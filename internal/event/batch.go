@@ -122,25 +122,20 @@ func (b *batch) run() {
 		return // the queue is gone, and its messages with it
 	}
 	hidden := b.taken.Add(visibility)
-	payload := make([]byte, 0, b.size)
-	payload = append(payload, payloadHead...)
-	for i := range b.messages {
-		if i > 0 {
-			payload = append(payload, ',')
-		}
-		payload = append(payload, b.messages[i].Record...)
-	}
-	payload = append(payload, payloadTail...)
+	payload, header := b.payload(), trace(b.messages)
 	for wait := minPause; ; wait = min(2*wait, maxPause) {
 		result, err := s.Invoker.Invoke(context.WithoutCancel(b.ctx), &hansom.Invocation{Project: m.Project, Function: m.Function, Qualifier: m.Qualifier,
-			Payload: payload, Source: "queue"}, nil)
+			Payload: payload, Trace: header, Source: "queue"}, nil)
 		if err == nil {
 			b.settle(failures(m, b.messages, result), hidden)
 			result.Release()
 			return
 		}
-		switch hansom.KindOf(err) {
-		case hansom.Throttled, hansom.Unavailable, hansom.Conflict:
+		switch kind := hansom.KindOf(err); {
+		case kind == hansom.Throttled, kind == hansom.Unavailable, kind == hansom.Conflict:
+		case isLoop(err) && b.part(hidden):
+			payload, header = b.payload(), ""
+			continue
 		default:
 			s.log.Warn("a function could not be invoked with a batch; its messages come again", "mapping", m.ID, "function", m.FunctionARN, "error", err)
 			b.show(b.messages, time.Until(hidden))
@@ -157,6 +152,40 @@ func (b *batch) run() {
 			return // a stop is no attempt: they are there again after the start
 		}
 	}
+}
+
+// payload is the event for the function.
+func (b *batch) payload() []byte {
+	payload := make([]byte, 0, b.size)
+	payload = append(payload, payloadHead...)
+	for i := range b.messages {
+		if i > 0 {
+			payload = append(payload, ',')
+		}
+		payload = append(payload, b.messages[i].Record...)
+	}
+	return append(payload, payloadTail...)
+}
+
+// part gives the messages back that may be in a loop, and keeps the others. It is false when none is left; then all are kept.
+func (b *batch) part(hidden time.Time) bool {
+	var looping, others []hansom.Polled
+	groups := map[string]bool{}
+	for i := range b.messages {
+		x := &b.messages[i]
+		if chained(traceOf(x.Record)) || x.Group != "" && groups[x.Group] {
+			groups[x.Group] = true
+			looping = append(looping, *x)
+		} else {
+			others = append(others, *x)
+		}
+	}
+	if len(others) == 0 {
+		return false
+	}
+	b.show(looping, time.Until(hidden))
+	b.messages = others
+	return true
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -143,7 +143,11 @@ func (w *world) Poll(ctx context.Context, arn string, limit int, wait time.Durat
 			}
 			m.due = now.Add(w.visibility)
 			m.takes++
-			record, _ := json.Marshal(map[string]any{"messageId": m.id, "body": m.body, "eventSource": "aws:sqs"})
+			attributes := map[string]string{}
+			if strings.HasPrefix(m.body, "loop") {
+				attributes["AWSTraceHeader"] = "Root=1;Lineage=0000abcd:16"
+			}
+			record, _ := json.Marshal(map[string]any{"messageId": m.id, "body": m.body, "eventSource": "aws:sqs", "attributes": attributes})
 			list = append(list, hansom.Polled{ID: m.id, Group: m.group, Record: record, Handle: m.id + "/" + strconv.Itoa(m.takes)})
 		}
 		if len(list) > 0 || !now.Before(deadline) {
@@ -191,6 +195,9 @@ func (w *world) Invoke(ctx context.Context, inv *hansom.Invocation, _ hansom.Sin
 	}
 	if err := json.Unmarshal(inv.Payload, &event); err != nil || inv.Source != "queue" || len(event.Records) == 0 {
 		return hansom.Result{}, hansom.Errorf(hansom.Internal, "invoke", "%s %v", inv.Payload, err)
+	}
+	if strings.Contains(inv.Trace, ":16") {
+		return hansom.Result{}, hansom.Errorf(hansom.Invalid, "invoke", "loop").WithCode("RecursiveInvocationException")
 	}
 	c := call{at: time.Since(w.from)}
 	for _, r := range event.Records {

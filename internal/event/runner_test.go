@@ -249,6 +249,21 @@ func TestThrottles(t *testing.T) {
 	})
 }
 
+// Messages of a function that has called itself too often are not given to it again; the others of their batch are.
+func TestLoops(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world, s *Service, _ func()) {
+		mapping(t, s, jobs, nil)
+		w.send(jobs, "a", "loop", `b "AWSTraceHeader":"Root=1;Lineage=1:16"`, "loop 2")
+		time.Sleep(time.Minute)
+		same(t, w.said(), `0 a,b "AWSTraceHeader":"Root=1;Lineage=1:16"`)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if c := w.queues[jobs]; len(c) != 2 || c[0].takes < 2 {
+			t.Errorf("%d left", len(c))
+		}
+	})
+}
+
 func TestFilters(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world, s *Service, _ func()) {
 		mapping(t, s, jobs, func(in *Input) {
