@@ -84,7 +84,7 @@ func TestBlanksSpec(t *testing.T) {
 		t.Errorf("expected %+v, but started %+v", expected, started[0])
 	}
 	for _, e := range boot.Env {
-		if !slices.Contains([]string{"LANG=en_US.UTF-8", "TZ=:UTC", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"}, e) {
+		if !slices.Contains([]string{"LANG=en_US.UTF-8", "TZ=:UTC", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin", runtimes.Blank}, e) {
 			t.Errorf("it boots with %s", e)
 		}
 	}
