@@ -157,11 +157,8 @@ func (s *Service) sweep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		project, rest, _ := strings.Cut(strings.TrimPrefix(name, logPrefix), "/")
-		queue, id, _ := strings.Cut(rest, "/")
-		q := s.view.find(project, queue)
 		var err error
-		if q == nil || q.id != id {
+		if q := s.logged(name); q == nil {
 			err = s.backlog.Drop(ctx, name)
 		} else {
 			_, err = s.backlog.Expire(ctx, name, now.Add(-q.retention))
@@ -171,6 +168,25 @@ func (s *Service) sweep(ctx context.Context) {
 		}
 	}
 	s.forget(now)
+}
+
+// logged is the queue with a name in the backlog, nil when it is not there any more.
+func (s *Service) logged(name string) *Queue {
+	project, rest, _ := strings.Cut(strings.TrimPrefix(name, logPrefix), "/")
+	queue, _, _ := strings.Cut(rest, "/")
+	if q := s.view.find(project, queue); q != nil && q.log == name {
+		return q
+	}
+	return nil
+}
+
+// Each calls f with each queue that has messages, of all projects, in no order.
+func (s *Service) Each(f func(q *Queue, n backlog.Counts)) {
+	for _, name := range s.backlog.Queues(logPrefix) {
+		if q := s.logged(name); q != nil {
+			f(q, s.backlog.Counts(name))
+		}
+	}
 }
 
 // forget drops what is remembered in memory and no longer counts.

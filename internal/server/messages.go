@@ -34,6 +34,17 @@ func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logge
 	return err
 }
 
+// observeQueues registers the metric of queues.
+func (s *Server) observeQueues() {
+	s.metrics.Gauge("hansom_queue_messages", "Messages of queues by state.", []string{"project", "queue", "state"}, func(emit func(float64, ...string)) {
+		s.queues.Each(func(q *queue.Queue, n backlog.Counts) {
+			emit(float64(n.Ready), q.Project, q.Name, "visible")
+			emit(float64(n.InFlight), q.Project, q.Name, "in_flight")
+			emit(float64(n.Delayed), q.Project, q.Name, "delayed")
+		})
+	})
+}
+
 // spare watches the free space of a disk, so that the stores never find it full.
 type spare struct {
 	dir   string

@@ -514,6 +514,7 @@ func (s *Server) observe() {
 	if s.blanks != nil {
 		s.observeBlanks()
 	}
+	s.observeQueues()
 	s.metrics.Gauge("hansom_instance_memory_bytes", "Memory limits of all instances together.", nil, func(emit func(float64, ...string)) {
 		emit(float64(s.pool.Stats().Reserved))
 	})

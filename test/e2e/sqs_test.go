@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -279,6 +280,9 @@ func TestQueuesRestart(t *testing.T) {
 	want := [3]string{"6", "1", "1"}
 	if got := q.counts(queue); got != want {
 		t.Errorf("counts %v, want %v", got, want)
+	}
+	if _, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics"); !strings.Contains(text, `hansom_queue_messages{project="000000000000",queue="q",state="in_flight"} 1`) {
+		t.Errorf("the metrics do not show the message in flight:\n%s", text)
 	}
 	s.Restart(t)
 	q = queues{queueClient(t, s.API(), hansomtest.Credentials), t}
