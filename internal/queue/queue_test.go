@@ -295,11 +295,14 @@ func TestRetention(t *testing.T) {
 	clk := &clock{t: time.Now()}
 	r := newRig(t, dbtest.SQLite(t), clk, func(c *Config) { c.Sweep = time.Millisecond })
 	r.create("q", "MessageRetentionPeriod", "60")
+	r.create("untouched", "MessageRetentionPeriod", "60")
+	r.send("untouched", "old")
 	r.send("q", "old", "older")
 	r.receive("q", 1)
 	clk.forward(50 * time.Second)
 	r.send("q", "new")
 	clk.forward(11 * time.Second)
+	r.expect("untouched", "") // before anything was swept
 	r.run()
 	wait(t, func() bool { return r.backlog.Counts(mustGet(t, r, "q").log).Ready == 1 })
 	r.expect("q", "new")
