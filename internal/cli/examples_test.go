@@ -59,6 +59,7 @@ var prepared = []struct{ example, script string }{
 	{"hansom projects create acme", "hansom projects rm acme --yes || true"},
 	{"hansom projects rm acme", "hansom projects create acme || true"},
 	{"hansom projects set acme", "hansom projects create acme || true"},
+	{"hansom queue", "hansom deploy orders"},
 	{"hansom restore", "hansom backup hansom.tar.gz"},
 	{"hansom rollback", "hansom deploy examples/hello; sed -i 's/Hello}/Hi}/' examples/hello/hansom.yaml; hansom deploy examples/hello"},
 	{"hansom versions rm", "hansom alias rm hello-node live --yes || true"},
@@ -134,7 +135,9 @@ func (x *examples) folder(t *testing.T) string {
 	if err := os.CopyFS(filepath.Join(dir, "examples", "hello"), os.DirFS("../../examples/hello")); err != nil {
 		t.Fatal(err)
 	}
-	write(t, dir, map[string]string{"event.json": `{"name":"Ada"}`, "token.txt": "s3cr3t\n", ".env": "COLOUR=green\n", "layer/python/tool.py": "x = 1\n"})
+	write(t, dir, map[string]string{"event.json": `{"name":"Ada"}`, "token.txt": "s3cr3t\n", ".env": "COLOUR=green\n", "layer/python/tool.py": "x = 1\n",
+		"orders/hansom.yaml": "name: orders\nqueues: {charge: {deadLetter: charge-dead}, later: {}, ledger: {fifo: true}}\n" +
+			"functions: {api: {runtime: nodejs22.x, code: ., handler: index.handler}}\n", "orders/index.mjs": "export const handler = () => 1;\n"})
 	return dir
 }
 

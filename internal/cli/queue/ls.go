@@ -16,7 +16,7 @@ func (c *commands) lsCommand() *cobra.Command {
 		Use: "ls [APP]", Short: "List the queues of the project, or of one app",
 		Long: "List queues with their messages: those that can be received, those that were and are hidden meanwhile, and those whose\n" +
 			"delay has not passed. CONSUMERS are the functions that are called with them; below a queue is why one is not.",
-		Example: "  hansom queue ls\n  hansom queue ls hello", Args: command.AtMost(1),
+		Example: "  hansom queue ls\n  hansom queue ls orders", Args: command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.Client(cmd.Context())
 			if err != nil {

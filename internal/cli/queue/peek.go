@@ -20,7 +20,7 @@ func (c *commands) peekCommand() *cobra.Command {
 		Use: "peek QUEUE", Short: "Show the first messages of a queue without taking them",
 		Long: "Show the oldest messages of a queue, also those that are in flight or delayed. None of them is taken: RECEIVED, how often\n" +
 			"that was done, stays as it is.",
-		Example: "  hansom queue peek hello-jobs\n  hansom queue peek hello-jobs-dead --limit 100 --json", Args: command.Exactly(1),
+		Example: "  hansom queue peek orders-charge\n  hansom queue peek orders-charge-dead --limit 100 --json", Args: command.Exactly(1),
 	}
 	cmd.Flags().IntVarP(&limit, "limit", "n", 10, "most messages, 1 to 100")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -15,7 +15,7 @@ func (c *commands) purgeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "purge QUEUE", Short: "Delete all messages of a queue",
 		Long:    "Delete all messages of a queue, also those in flight; once a minute. On a terminal it asks first; elsewhere it needs --yes.",
-		Example: "  hansom queue purge hello-jobs --yes", Args: command.Exactly(1),
+		Example: "  hansom queue purge orders-charge --yes", Args: command.Exactly(1),
 	}
 	command.YesFlag(cmd, &yes)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -17,7 +17,7 @@ func Command(c *command.Context, args cobra.PositionalArgs) *cobra.Command {
 		Use: "queue", Short: "List queues, send to them, look into them, move dead letters back",
 		Long: "Queues are those of hansom.yaml, called APP-KEY and with .fifo at the end when they keep an order, and those made through\n" +
 			"the SQS API.",
-		Example: "  hansom queue ls\n  hansom queue send hello-jobs 'a message'",
+		Example: "  hansom queue ls\n  hansom queue send orders-charge 'a message'",
 		Args:    args,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -31,7 +31,7 @@ func (c *commands) redriveCommand() *cobra.Command {
 		Use: "redrive QUEUE", Short: "Move the messages of a dead-letter queue back",
 		Long: "Move the messages of a dead-letter queue back to the queues that they come from, or all to one with --to, and wait until\n" +
 			"that is done. They are new messages there: their attempts begin again.",
-		Example: "  hansom queue redrive hello-jobs-dead\n  hansom queue redrive hello-jobs-dead --to hello-later --rate 100", Args: command.Exactly(1),
+		Example: "  hansom queue redrive orders-charge-dead\n  hansom queue redrive orders-charge-dead --to orders-later --rate 100", Args: command.Exactly(1),
 	}
 	cmd.Flags().StringVar(&to, "to", "", "queue that they go to")
 	cmd.Flags().IntVar(&rate, "rate", 0, "most messages a second, 1 to 500; default: as fast as it goes")

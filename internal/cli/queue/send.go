@@ -24,9 +24,9 @@ func (c *commands) sendCommand() *cobra.Command {
 		Use: "send QUEUE BODY", Short: "Send a message to a queue",
 		Long: "Send a message and print its id. BODY is text, @FILE, or - for standard input. A FIFO queue needs --group, and --dedup\n" +
 			"unless it takes the body for it (dedup: content).",
-		Example: "  hansom queue send hello-jobs '{\"order\":1}' --attribute kind=order\n" +
-			"  hansom queue send hello-jobs @event.json --delay 5s\n" +
-			"  echo later | hansom queue send hello-log.fifo - --group ada --dedup 1",
+		Example: "  hansom queue send orders-charge '{\"order\":1}' --attribute kind=order\n" +
+			"  hansom queue send orders-charge @event.json --delay 5s\n" +
+			"  echo later | hansom queue send orders-ledger.fifo - --group ada --dedup 1",
 		Args: command.Exactly(2),
 	}
 	f := cmd.Flags()
