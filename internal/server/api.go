@@ -31,6 +31,9 @@ func (s *Server) apiHandler(management, downloads, aws http.Handler) http.Handle
 	mux.Handle("GET "+lambda.DownloadPath, downloads)
 	mux.Handle(hansomapi.Prefix, management)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := hansom.FiberOf(r.Context()); f != nil && !lambda.IsInvoke(r) {
+			f.Detach() // it waits for the database
+		}
 		// The mux cleans paths and redirects; AWS paths go around it, as they were sent and signed.
 		if len(r.URL.Path) >= 9 && r.URL.Path[:9] == "/_hansom/" {
 			mux.ServeHTTP(w, r)

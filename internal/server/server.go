@@ -58,7 +58,7 @@ type Server struct {
 	edge                      *edge.Server
 	loops                     []*loop.Loop
 	linked                    atomic.Uint32 // links made, which take turns at the loops
-	api                       *http.Server
+	api                       *edge.Server
 	platform, inner           *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
 
 	lock      *os.File
@@ -230,7 +230,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	web := s.requests.Handler(s.gateway)
 	s.edge = edge.New(httpServer(web, logger), s.loops, logger.With("component", "edge"))
 	s.inner = httpServer(web, logger)
-	s.api = httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger)
+	s.api = edge.New(httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger), s.loops, logger.With("component", "api"))
 	s.platform = httpServer(aws, logger)
 	return s, nil
 }

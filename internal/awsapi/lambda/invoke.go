@@ -39,6 +39,12 @@ func invokePath(r *http.Request) (string, bool) {
 	return name, strings.IndexByte(name, '/') < 0
 }
 
+// IsInvoke says that r calls Invoke, for which a Service waits as invocations do: see hansom.Fiber. All else needs a goroutine for itself.
+func IsInvoke(r *http.Request) bool {
+	_, ok := invokePath(r)
+	return ok
+}
+
 // invocation is what a request to Invoke or InvokeWithResponseStream asks for.
 type invocation struct {
 	hansom.Invocation
@@ -81,7 +87,7 @@ func (s *Service) readInvocation(r *http.Request, opName, fullName string) (*inv
 	}
 	inv := &invocation{dryRun: kind == "DryRun", event: kind == "Event", Invocation: hansom.Invocation{
 		ID: awsapi.RequestID(ctx), Project: p.Project, Function: function, Qualifier: qualifier,
-		Trace: header(r, "X-Amzn-Trace-Id"), Source: "api", LogTail: logType == "Tail",
+		Trace: header(r, "X-Amzn-Trace-Id"), Source: "api", LogTail: logType == "Tail", Fiber: hansom.FiberOf(ctx),
 	}}
 	if encoded := header(r, "X-Amz-Client-Context"); encoded != "" {
 		if inv.ClientContext, err = clientContext(encoded); err != nil {
@@ -146,6 +152,9 @@ func (s *Service) accept(w http.ResponseWriter, r *http.Request, op, fullName st
 	if err := checkPayload(inv.Payload); err != nil {
 		s.WriteError(w, r, err)
 		return nil, done
+	}
+	if inv.dryRun || inv.event {
+		inv.Detach()
 	}
 	if inv.dryRun {
 		s.dryRun(w, r, inv)
