@@ -265,6 +265,11 @@ func (b *bench) warmInvoke(ctx context.Context) error {
 	for _, kind := range []string{"1", "8"} {
 		b.report.printf("| %s | %.0f | %.3f | %.3f | %.1f |\n", kind, s.median(kind, rate), s.median(kind, percentile(50)), s.median(kind, percentile(99)), s.median(kind, cpu))
 	}
+	floor, used, err := b.clientFloor(filepath.Join(b.dir, "gofunction", "bootstrap"))
+	if err != nil {
+		return err
+	}
+	b.report.printf("\nThe same program outside a sandbox, before a server that answers each poll from memory, for nobody: %.0f calls/s, %.1f us of its own CPU for each. That is as much as this client does by itself.\n", load.Median(floor), load.Median(used))
 	b.report.miss("AWS Lambda runtime interface emulator: the Go module proxy does not serve it. Measured earlier on another 2-core machine: 1,600 to 2,000 calls/s; P3 compares with 1,800")
 	b.report.miss("OpenFaaS of-watchdog: the Go module proxy does not serve it. Measured earlier on another 2-core machine, without a gateway: 5,000/s with 1 connection, 12,000 to 13,000/s with 8")
 	b.report.target("P3", "calls/s with 1 connection, to the runtime interface emulator (measured elsewhere)", s.median("1", rate)/1800, 3, atLeast)
