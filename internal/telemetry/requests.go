@@ -19,7 +19,7 @@ type Request struct {
 	Project   string    `json:"project,omitempty"`
 	Function  string    `json:"function,omitempty"` // "" when it reached none
 	Version   string    `json:"version,omitempty"`
-	Source    string    `json:"source"` // what triggered it: "http", "url", "api", "async"; "edge" when it reached no function
+	Source    string    `json:"source"` // what triggered it: "http", "url", "api", "async", "queue"; "edge" when it reached no function
 	Method    string    `json:"method,omitempty"`
 	Host      string    `json:"host,omitempty"`
 	Path      string    `json:"path,omitempty"`

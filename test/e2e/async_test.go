@@ -175,6 +175,33 @@ func TestDestinations(t *testing.T) {
 	}
 }
 
+// What a function fails goes to queues: Lambda's record of it, and the event as a dead letter.
+func TestFailuresGoToQueues(t *testing.T) {
+	s := start(t, nil)
+	c, q := client(t, s.API(), hansomtest.Credentials), queues{queueClient(t, s.API(), hansomtest.Credentials), t}
+	records, dead := q.create("records", nil), q.create("dead", nil)
+	create(t, c, "fails", python311, source(t, python311, "def handler(event, context):\n    raise ValueError('on purpose')\n"), func(in *lambda.CreateFunctionInput) {
+		in.DeadLetterConfig = &types.DeadLetterConfig{TargetArn: aws.String(queueARN("dead"))}
+	})
+	if _, err := c.PutFunctionEventInvokeConfig(t.Context(), &lambda.PutFunctionEventInvokeConfigInput{FunctionName: aws.String("fails"), MaximumRetryAttempts: aws.Int32(0),
+		DestinationConfig: &types.DestinationConfig{OnFailure: &types.OnFailure{Destination: aws.String(queueARN("records"))}}}); err != nil {
+		t.Fatal(err)
+	}
+	sendEvent(t, c, "fails", `{"n":1}`)
+	record, letter := q.receive(records, 1, 20), q.receive(dead, 1, 20)
+	if len(record) != 1 || !strings.Contains(*record[0].Body, `"condition":"RetriesExhausted"`) || !strings.Contains(*record[0].Body, `"requestPayload":{"n":1}`) || !strings.Contains(record[0].Attributes["AWSTraceHeader"], "Lineage=") {
+		t.Errorf("%+v", record)
+	}
+	if len(letter) != 1 || *letter[0].Body != `{"n":1}` {
+		t.Fatalf("%+v", letter)
+	}
+	a := letter[0].MessageAttributes
+	if code, message := a["ErrorCode"], a["ErrorMessage"]; aws.ToString(code.DataType) != "Number" || aws.ToString(code.StringValue) != "200" || aws.ToString(message.StringValue) != "on purpose" ||
+		!strings.Contains(*record[0].Body, aws.ToString(a["RequestID"].StringValue)) {
+		t.Errorf("%+v", a)
+	}
+}
+
 // A function that invokes itself with an AWS SDK is stopped after 16 times; one whose loops are allowed goes on.
 func TestLoopsStop(t *testing.T) {
 	s := start(t, nil)
