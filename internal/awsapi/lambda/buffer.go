@@ -61,6 +61,7 @@ func (b *buffers) read(r *http.Request) (*[]byte, error) {
 		n, err := r.Body.Read(p[len(p):cap(p)])
 		*buf = p[:len(p)+n]
 		if err == io.EOF {
+			_ = r.Body.Close() // which gives back the buffer that the signature was checked in
 			return buf, nil
 		}
 		if err != nil {

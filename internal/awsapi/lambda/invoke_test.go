@@ -383,3 +383,29 @@ func TestInvokeAllocations(t *testing.T) {
 		t.Errorf("%v allocations for an invocation, want at most 8", got)
 	}
 }
+
+// closing is a body that tells whether it was closed.
+type closing struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closing) Close() error { c.closed = true; return nil }
+
+// The buffer that a signature was checked in goes back with each invocation: it is larger than most events.
+func TestBodiesAreClosed(t *testing.T) {
+	s := newServer(t)
+	create(t, s.client(t), "f")
+	root := hansom.Principal{Kind: hansom.Root, Project: hansom.DefaultProject, ARN: "arn:aws:iam::000000000000:root"}
+	for _, kind := range []string{"RequestResponse", "Event"} {
+		body := &closing{Reader: strings.NewReader("{}")}
+		r := httptest.NewRequest("POST", "/2015-03-31/functions/f/invocations", body)
+		r.ContentLength = 2
+		r.Header.Set("X-Amz-Invocation-Type", kind)
+		w := httptest.NewRecorder()
+		s.api.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), root, "id")))
+		if w.Code/100 != 2 || !body.closed {
+			t.Errorf("%s: status %d, closed: %v", kind, w.Code, body.closed)
+		}
+	}
+}
