@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -189,6 +190,23 @@ func TestPartialFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever a function answers, each message of the batch is either ended or not; what is no JSON fails all.
+func FuzzFailures(f *testing.F) {
+	for _, answer := range []string{``, `null`, `{}`, `"ok"`, `[]`, `{"batchItemFailures":[{"itemIdentifier":"m2"}]}`, `{"batchItemFailures":[null]}`, `{"batchItemFailures":[{"itemIdentifier":1}]}`} {
+		f.Add([]byte(answer))
+	}
+	messages := []hansom.Polled{{ID: "m1"}, {ID: "m2"}, {ID: "m3"}}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		failed := failures(&Mapping{Partial: true}, messages, hansom.NewResult(answer, nil))
+		if len(failed) != 3 || len(answer) > 0 && !json.Valid(answer) && slices.Contains(failed, false) {
+			t.Errorf("%q: %v", answer, failed)
+		}
+		if slices.Contains(failures(&Mapping{}, messages, hansom.NewResult(answer, nil)), true) {
+			t.Errorf("%q: failures without the setting", answer)
+		}
+	})
 }
 
 // Groups are served beside each other, each in its order, also after a failure.
