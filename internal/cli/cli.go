@@ -18,10 +18,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/completion"
 	"github.com/hansomcloud/hansom/internal/cli/function"
 	"github.com/hansomcloud/hansom/internal/cli/queue"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
@@ -132,12 +134,13 @@ func (c *program) root() *cobra.Command {
 	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), c.layersCommand(), c.rmCommand())...)
 	add("operate", c.serveCommand(), c.restoreCommand(), c.systemdCommand())
 	add("operate", remote(c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand())...)
-	add("", c.versionCommand(), completionCommand(), exitCodesTopic())
+	add("", c.versionCommand(), completion.Command(), exitCodesTopic())
 	root.SetHelpCommand(helpCommand())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
 	root.CompletionOptions.DisableDefaultCmd = true
-	c.completions(root)
+	completion.Add(&c.Context, root, completion.Fixed{Command: []string{"init"}, Flag: "template", Values: templateNames},
+		completion.Fixed{Command: []string{"projects", "set"}, Flag: "egress", Values: []string{hansom.EgressNone, hansom.EgressPlatform, hansom.EgressInternet, serverEgress}})
 	return root
 }
 

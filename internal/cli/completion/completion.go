@@ -1,4 +1,5 @@
-package cli
+// Package completion offers what can come next on a command line: commands, flags, and names that a server knows.
+package completion
 
 import (
 	"context"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/events"
@@ -18,7 +18,8 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 )
 
-func completionCommand() *cobra.Command {
+// Command prints the scripts for shells.
+func Command() *cobra.Command {
 	return &cobra.Command{
 		Use: "completion bash|zsh|fish|powershell", Short: "Print a script that completes commands, flags and names in a shell",
 		Long: "Print a script that completes commands, flags and the names of functions, apps, aliases and more. To have it in each new\n" +
@@ -80,8 +81,15 @@ const patience = time.Second
 // names lists what can stand at an argument, given those before it.
 type names func(ctx context.Context, cl *client.Client, args []string) ([]string, error)
 
-// completions tells the commands below root what their arguments and flags can be.
-func (c *program) completions(root *cobra.Command) {
+// Fixed are the values of a flag that no server has to be asked for.
+type Fixed struct {
+	Command []string // without the program
+	Flag    string
+	Values  []string
+}
+
+// Add tells the commands below root what their arguments and flags can be.
+func Add(c *command.Context, root *cobra.Command, fixed ...Fixed) {
 	folders := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs
 	}
@@ -99,7 +107,7 @@ func (c *program) completions(root *cobra.Command) {
 	walk = func(cmd *cobra.Command) {
 		_, path, _ := strings.Cut(cmd.CommandPath(), " ")
 		if at, ok := arguments[path]; ok {
-			cmd.ValidArgsFunction = c.completeArgs(at)
+			cmd.ValidArgsFunction = completeArgs(c, at)
 		}
 		switch path {
 		case "init", "dev", "deploy", "plan", "diff":
@@ -110,27 +118,26 @@ func (c *program) completions(root *cobra.Command) {
 				list = queues
 			}
 			if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
-				_ = cmd.RegisterFlagCompletionFunc(name, c.completeArgs([]names{list, list, list})) // the flag is there
+				_ = cmd.RegisterFlagCompletionFunc(name, completeArgs(c, []names{list, list, list})) // the flag is there
 			}
 		}
 		if cmd.Flags().Lookup("event") != nil {
 			_ = cmd.RegisterFlagCompletionFunc("event", cobra.FixedCompletions(events.Names(), cobra.ShellCompDirectiveNoFileComp))
-		}
-		if cmd.Flags().Lookup("template") != nil {
-			_ = cmd.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(templateNames, cobra.ShellCompDirectiveNoFileComp))
-		}
-		if path == "projects set" {
-			_ = cmd.RegisterFlagCompletionFunc("egress", cobra.FixedCompletions([]string{hansom.EgressNone, hansom.EgressPlatform, hansom.EgressInternet, serverEgress}, cobra.ShellCompDirectiveNoFileComp))
 		}
 		for _, sub := range cmd.Commands() {
 			walk(sub)
 		}
 	}
 	walk(root)
+	for _, f := range fixed {
+		if cmd, _, err := root.Find(f.Command); err == nil {
+			_ = cmd.RegisterFlagCompletionFunc(f.Flag, cobra.FixedCompletions(f.Values, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+		}
+	}
 }
 
 // completeArgs offers what at has for the argument after those that are there; nil are files.
-func (c *program) completeArgs(at []names) cobra.CompletionFunc {
+func completeArgs(c *command.Context, at []names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= len(at) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -244,15 +251,19 @@ func deployments(ctx context.Context, cl *client.Client, args []string) ([]strin
 }
 
 func projects(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
-	var out struct{ Projects []project }
+	var out struct{ Projects []struct{ Slug string } }
 	err := cl.Call(ctx, "GET", "/_hansom/v1/projects", nil, &out)
-	return each(out.Projects, func(p project) string { return p.Slug }), err
+	return each(out.Projects, func(p struct{ Slug string }) string { return p.Slug }), err
 }
 
 func keys(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
-	var out struct{ Keys []accessKey }
+	var out struct {
+		Keys []struct{ AccessKeyID, Name string }
+	}
 	err := cl.Call(ctx, "GET", "/_hansom/v1/keys", nil, &out)
-	return each(out.Keys, func(k accessKey) string { return cobra.CompletionWithDesc(k.AccessKeyID, k.Name) }), err
+	return each(out.Keys, func(k struct{ AccessKeyID, Name string }) string {
+		return cobra.CompletionWithDesc(k.AccessKeyID, k.Name)
+	}), err
 }
 
 func each[T any](list []T, f func(T) string) []string {
