@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 )
 
@@ -17,6 +18,9 @@ func TestBashCompletion(t *testing.T) {
 	}
 	srv := newTestServer(t, t.TempDir())
 	srv.start(t)
+	if _, err := srv.queues.Create(t.Context(), hansom.DefaultProject, "jobs", nil, nil); err != nil {
+		t.Fatal(err)
+	}
 	environ := append(os.Environ(), "HANSOM_API="+srv.APIAddr(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test")
 	var out, errs strings.Builder
 	if code := Run(t.Context(), Options{Args: []string{"deploy", "testdata/app"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Environ: environ}); code != command.ExitOK {
@@ -36,7 +40,7 @@ complete_line() {
 	${spec%% *} hansom "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
 	echo "$1 => ${COMPREPLY[*]}"
 }
-for line in 'hansom dep' 'hansom invoke hel' 'hansom invoke hello-api --qual' 'hansom invoke hello-api --event dyn' 'hansom rollback ' 'hansom init --template fl' 'hansom deploy testd' 'hansom versions rm hello-api '; do complete_line "$line"; done`
+for line in 'hansom dep' 'hansom invoke hel' 'hansom invoke hello-api --qual' 'hansom invoke hello-api --event dyn' 'hansom rollback ' 'hansom init --template fl' 'hansom deploy testd' 'hansom versions rm hello-api ' 'hansom queue peek ' 'hansom projects set x --egress pl'; do complete_line "$line"; done`
 	cmd := exec.Command(bash, "--norc", "-c", script)
 	cmd.Env = environ
 	text, err := cmd.CombinedOutput()
@@ -49,7 +53,7 @@ for line in 'hansom dep' 'hansom invoke hel' 'hansom invoke hello-api --qual' 'h
 	for _, want := range []string{
 		"hansom dep => deploy", "hansom invoke hel => hello-api", "hansom invoke hello-api --qual => --qualifier",
 		"hansom invoke hello-api --event dyn => dynamodb", "hansom rollback  => hello",
-		"hansom init --template fl => flask", "hansom deploy testd => testdata", "hansom versions rm hello-api  => \n",
+		"hansom init --template fl => flask", "hansom deploy testd => testdata", "hansom versions rm hello-api  => \n", "hansom queue peek  => jobs", "hansom projects set x --egress pl => platform",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in:\n%s", want, text)

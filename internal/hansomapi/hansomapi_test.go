@@ -32,6 +32,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/provision"
+	"github.com/hansomcloud/hansom/internal/queue"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -48,6 +49,7 @@ type fixture struct {
 	logs      *fakeLogs
 	artifacts *artifact.Store
 	mappings  fakeMappings
+	queues    fakeQueues
 	layers    fakeLayers
 }
 
@@ -74,7 +76,7 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{}, Mappings: &f.mappings,
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{},
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
@@ -359,6 +361,9 @@ func TestProjects(t *testing.T) {
 	f.apps.apps = []app.App{{Name: "hello", Manifest: &manifest.Resolved{}}}
 	f.refused(root, "DELETE", "projects/acme", "", 409, "Conflict", "still has functions")
 	f.apps.apps = nil
+	f.queues.list = []*queue.Queue{{Name: "jobs"}}
+	f.refused(root, "DELETE", "projects/acme", "", 409, "Conflict", "still has queues")
+	f.queues.list = nil
 	if a := f.do(root, "DELETE", "projects/acme", ""); a.status != 204 || len(f.mappings.removed) != 1 {
 		t.Errorf("%+v", a)
 	}

@@ -81,6 +81,9 @@ func (h *Handler) deleteProject(r *http.Request, p hansom.Principal) (any, error
 		if len(functions) > 0 || len(apps) > 0 {
 			return hansom.Errorf(hansom.Conflict, "delete project", "the project %s still has functions; remove its apps and functions first (`hansom ls --project %s`)", project.Slug, project.Slug)
 		}
+		if len(h.Queues.List(project.ID, "", "")) > 0 {
+			return hansom.Errorf(hansom.Conflict, "delete project", "the project %s still has queues; remove them first (`hansom queue ls --project %s`)", project.Slug, project.Slug)
+		}
 		return h.Mappings.RemoveProject(ctx, tx, project.ID)
 	})
 }
