@@ -137,6 +137,8 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 		"twice":         {queued(`{"name":"q","batch":1},{"name":"q","batch":1}`, `"q":{"visibility":30,"retention":60}`), "q twice"},
 		"batch":         {queued(`{"name":"q"}`, `"q":{"visibility":30,"retention":60}`), "batch 0 is out of range"},
 		"filter":        {queued(`{"name":"q","batch":1,"filter":["x"]}`, `"q":{"visibility":30,"retention":60}`), "must be a pattern"},
+		"async":         {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":1},` + digest), "async: maxAge 1s is out of range"},
+		"destination":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":60,"onFailure":"x"},` + digest), `async: onFailure "x" is no queue`},
 		"seen twice":    {queued(`{"name":"q","batch":1}`, `"q":{"visibility":2,"retention":60}`), "less than the function's timeout"},
 		"handler":       {function(`"runtime":"nodejs22.x","handler":"x","memory":128,"timeout":3,` + digest), "file.function"},
 	} {

@@ -24,7 +24,7 @@ import (
 var (
 	topKeys      = []string{"name", "functions", "queues"}
 	topLater     = []string{"site", "database", "buckets", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "async"}
 	functionLate = []string{"permissions", "schedule", "on"}
 )
 
@@ -57,7 +57,9 @@ type reader struct {
 	dir  string // where code must be; "" does not look
 	errs Errors
 
-	mappings []mappingCheck
+	mappings     []mappingCheck
+	destinations []asyncCheck
+	listed       []entry // of functions, also those that are wrong
 }
 
 // entry of a mapping.
@@ -160,6 +162,7 @@ func (p *reader) functions(m *Manifest, n ast.Node) {
 	if !ok {
 		return
 	}
+	p.listed = entries
 	if len(entries) == 0 {
 		p.fail(n, "functions is empty: an app needs at least one")
 	}
@@ -229,6 +232,8 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			}
 		case "queue":
 			mappings = p.mappingList(e)
+		case "async":
+			f.Async = p.async(fn.name, e)
 		}
 	}
 	for _, c := range mappings {

@@ -234,6 +234,11 @@ func (p *reader) queues(m *Manifest, n ast.Node) {
 			p.check(c.node, checkMapping(&c.mapping, c.timeout, m.Queues))
 		}
 	}
+	for _, c := range p.destinations {
+		if _, ok := m.Queues[c.target]; ok || !has(written, c.target) {
+			p.check(c.node, checkDestination(c.what, c.key, c.target, func(name string) bool { return has(p.listed, name) }, m.Queues))
+		}
+	}
 }
 
 // listQueues reads queues and makes dead-letter queues that are named only. A visibility that is not written is -1.

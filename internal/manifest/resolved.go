@@ -36,6 +36,7 @@ type ResolvedFunction struct {
 	HTTP        []string          `json:"http,omitempty"`
 	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
 	Queue       []ResolvedMapping `json:"queue,omitempty"`  // whose messages it is called with
+	Async       *ResolvedAsync    `json:"async,omitempty"`  // nil is Lambda's default
 }
 
 // Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
@@ -49,7 +50,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
 			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
-			Layers: f.Layers, Queue: f.Queue,
+			Layers: f.Layers, Queue: f.Queue, Async: f.Async,
 		}
 	}
 	return r, r.Validate()
@@ -126,6 +127,12 @@ func (r *Resolved) validateQueues() error {
 				return fmt.Errorf("functions.%s: queue has %s twice", key, m.Name)
 			}
 			seen[m.Name] = true
+		}
+		if a := f.Async; a != nil {
+			function := func(name string) bool { _, ok := r.Functions[name]; return ok }
+			if err := cmp.Or(a.check(), checkDestination("onSuccess", key, a.OnSuccess, function, r.Queues), checkDestination("onFailure", key, a.OnFailure, function, r.Queues)); err != nil {
+				return fmt.Errorf("functions.%s: async: %w", key, err)
+			}
 		}
 	}
 	return nil
