@@ -47,6 +47,14 @@ type Provisioned interface {
 	Kept(ctx context.Context, q db.Querier, project string) (map[string]int, error)
 }
 
+// Events are how the events are treated that functions are invoked with by callers who do not wait.
+type Events interface {
+	// Keep has those of $LATEST be treated as c says; nil is the default. What c names may be made later in the same transaction.
+	Keep(ctx context.Context, tx *db.Tx, project, function string, c *hansom.AsyncConfig) error
+	// Load reads what was set, by <project>/<function> and qualifier, as q has it: of all functions when function is "".
+	Load(ctx context.Context, q db.Querier, project, function string) (map[string]map[string]hansom.AsyncConfig, error)
+}
+
 // Config of the service.
 type Config struct {
 	Region   string // stands in the functions' ARNs
@@ -85,6 +93,7 @@ type Deployment struct {
 type Deps struct {
 	Functions   Functions
 	Provisioned Provisioned
+	Events      Events
 	Queues      Queues
 	Mappings    Mappings
 }
@@ -192,6 +201,9 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 				}
 				if _, err = s.Functions.Deploy(ctx, tx, v); err == nil {
 					err = s.Provisioned.Keep(ctx, tx, project, c.Name, r.Functions[c.key].Provisioned)
+				}
+				if err == nil {
+					err = s.Events.Keep(ctx, tx, project, c.Name, s.async(project, r, c.key))
 				}
 			}
 			if err != nil {

@@ -87,11 +87,12 @@ func (s *Service) plan(ctx context.Context, q db.Querier, project string, curren
 type state struct {
 	hansom.Version
 	provisioned int
+	async       *hansom.AsyncConfig // nil is the default
 }
 
 // state is what the manifest's entry key says.
 func (s *Service) state(project string, r *manifest.Resolved, key string) state {
-	return state{s.version(project, r, key), r.Functions[key].Provisioned}
+	return state{s.version(project, r, key), r.Functions[key].Provisioned, s.async(project, r, key)}
 }
 
 // resources are what an app is made of, by name.
@@ -112,8 +113,16 @@ func (s *Service) resources(ctx context.Context, q db.Querier, project, app stri
 	if err != nil {
 		return out, err
 	}
+	events, err := s.Events.Load(ctx, q, project, "")
+	if err != nil {
+		return out, err
+	}
 	for _, v := range owned {
-		out.functions[v.Function] = state{v, kept[v.Function]}
+		x := state{v, kept[v.Function], nil}
+		if c, ok := events[project+"/"+v.Function][hansom.Latest]; ok {
+			x.async = &c
+		}
+		out.functions[v.Function] = x
 	}
 	queues, err := s.Queues.Owned(ctx, q, project, app)
 	if err != nil {
@@ -229,6 +238,7 @@ func differences(old, want *state) []string {
 	diff("provisioned", strconv.Itoa(old.provisioned), strconv.Itoa(want.provisioned))
 	diff("ready", orNone(old.Ready), orNone(want.Ready))
 	diff("egress", cmp.Or(old.Egress, "default"), cmp.Or(want.Egress, "default"))
+	out = append(out, asyncDifferences(old.async, want.async)...)
 	names := map[string]bool{}
 	maps.Copy(names, keysOf(old.Environment))
 	maps.Copy(names, keysOf(want.Environment))

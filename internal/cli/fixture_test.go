@@ -104,7 +104,7 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	mappings, err := event.New(ctx, event.DefaultConfig(), d, event.Deps{Functions: s.functions}, logger)
 	must(err)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Queues: s.queues, Mappings: mappings}, logger)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings}, logger)
 	must(err)
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)

@@ -201,7 +201,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Queues: s.queues, Mappings: s.events}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events}, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()

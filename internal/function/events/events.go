@@ -102,16 +102,31 @@ func (s *Service) write(ctx context.Context, project, name, qualifier string, in
 			age = *c.MaxAge
 		}
 		s.changed(tx, project, name)
-		_, err := tx.ExecContext(ctx, `INSERT INTO function_event_configs (project, name, qualifier, retries, age, on_success, on_failure, modified) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (project, name, qualifier) DO UPDATE SET retries = excluded.retries, age = excluded.age,
-				on_success = excluded.on_success, on_failure = excluded.on_failure, modified = excluded.modified`,
-			project, name, c.Qualifier, retries, age, c.OnSuccess, c.OnFailure, c.Modified.UnixMicro())
-		if err != nil {
-			return failed(op, err)
-		}
-		return nil
+		return s.save(ctx, tx, project, name, c.Qualifier, retries, age, c.OnSuccess, c.OnFailure, c.Modified)
 	})
 	return c, err
+}
+
+// Keep has the configuration of $LATEST be c within the caller's transaction, which may make the function and the destinations too; nil
+// removes it. The caller has held it to what can be.
+func (s *Service) Keep(ctx context.Context, tx *db.Tx, project, name string, c *hansom.AsyncConfig) error {
+	s.changed(tx, project, name)
+	if c == nil {
+		return Forget(ctx, tx, project, name, hansom.Latest)
+	}
+	return s.save(ctx, tx, project, name, hansom.Latest, c.Retries, int(c.MaxAge/time.Second), c.OnSuccess, c.OnFailure, s.now())
+}
+
+// save writes a configuration; retries is -1 and age 0 when it was not given.
+func (s *Service) save(ctx context.Context, tx *db.Tx, project, name, qualifier string, retries, age int, onSuccess, onFailure string, modified time.Time) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO function_event_configs (project, name, qualifier, retries, age, on_success, on_failure, modified) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (project, name, qualifier) DO UPDATE SET retries = excluded.retries, age = excluded.age,
+			on_success = excluded.on_success, on_failure = excluded.on_failure, modified = excluded.modified`,
+		project, name, qualifier, retries, age, onSuccess, onFailure, modified.UnixMicro())
+	if err != nil {
+		return failed("configure events", err)
+	}
+	return nil
 }
 
 // Get reads the configuration of a qualifier, "" for $LATEST. Errors: NotFound.
