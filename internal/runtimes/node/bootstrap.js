@@ -977,7 +977,7 @@ function readAhead(done) {
 }
 
 function readFirst() {
-  readAhead(() => inFlight > 0);
+  if (nonBlocking()) readAhead(() => inFlight > 0); // else it would wait for an event that may not come
   setImmediate(connect);
 }
 
@@ -1046,7 +1046,7 @@ if (process.env.HANSOM_BLANK) {
   connect();
   rehearse();
 } else {
-  if (nonBlocking()) readAhead(() => told);
+  readAhead(() => told);
   if (told) setTimeout(connect, 50).unref(); // else nothing would be read while it loads
   else connect();
 }
