@@ -407,6 +407,39 @@ func resident() int64 {
 }
 
 // 500 clients at once on a reserved concurrency of 5: five run, all others are told so at once.
+// TestCallsThatWait: a call of the Lambda API that waits for its function holds up no other call.
+func TestCallsThatWait(t *testing.T) {
+	s := start(t, nil)
+	c := client(t, s.API(), hansomtest.Credentials)
+	create(t, c, "wait", python311, source(t, python311, "import threading\n\ndef handler(event, context):\n    if event['wait']:\n        threading.Event().wait()\n    return 1\n"), timeout(8))
+	var one int
+	mustInvoke(t, c, "wait", `{"wait": false}`, &one)
+	waiting := make(chan answer, 1)
+	go func() {
+		a, err := invoke(t.Context(), c, "wait", `{"wait": true}`)
+		if err != nil {
+			t.Error(err)
+		}
+		waiting <- a
+	}()
+	for {
+		if _, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics"); strings.Contains(text, `hansom_instances{state="busy"} 1`) {
+			break
+		}
+	}
+	for range 5 {
+		mustInvoke(t, c, "wait", `{"wait": false}`, &one) // the first one boots an instance
+	}
+	select {
+	case <-waiting:
+		t.Error("calls were answered only when one that had waited for its function was")
+	default:
+	}
+	if a := <-waiting; a.errorType != "Sandbox.Timedout" {
+		t.Errorf("the one that waits: %+v", a)
+	}
+}
+
 func TestReservedConcurrency(t *testing.T) {
 	const clients, reserved = 500, 5
 	s := start(t, nil)
