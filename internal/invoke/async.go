@@ -94,6 +94,19 @@ const queuePrefix = "invoke/"
 
 func (f function) queue() string { return queuePrefix + f.project + "/" + f.name }
 
+func functionOf(queue string) (f function) {
+	f.project, f.name, _ = strings.Cut(strings.TrimPrefix(queue, queuePrefix), "/")
+	return f
+}
+
+// Each calls f for the functions that have events: how many wait for their turn, and how many run or wait for another attempt.
+func (a *Async) Each(f func(project, function string, waiting, taken int)) {
+	for _, name := range a.backlog.Queues(queuePrefix) {
+		of, n := functionOf(name), a.backlog.Counts(name)
+		f(of.project, of.name, n.Ready, n.InFlight+n.Delayed)
+	}
+}
+
 // label is what is kept with an event from its acceptance on.
 type label struct {
 	Qualifier string `json:"q,omitempty"`
@@ -155,9 +168,7 @@ func (a *Async) Run(ctx context.Context) error {
 		a.work.Wait()
 	}()
 	for _, name := range a.backlog.Queues(queuePrefix) {
-		var f function
-		f.project, f.name, _ = strings.Cut(strings.TrimPrefix(name, queuePrefix), "/")
-		a.open(f)
+		a.open(functionOf(name))
 	}
 	a.move(ctx)
 	<-ctx.Done()

@@ -282,6 +282,13 @@ func TestRetired(t *testing.T) {
 		a := newAsync(t, m, w, newAttempts(ok), nil)
 		accept(t, a, "f", "1", "1")
 		accept(t, a, "g", "2", "1")
+		counts := map[string][2]int{}
+		a.Each(func(project, function string, waiting, taken int) {
+			counts[project+" "+function] = [2]int{waiting, taken}
+		})
+		if diff := cmp.Diff(map[string][2]int{hansom.DefaultProject + " f": {1, 0}, hansom.DefaultProject + " g": {1, 0}}, counts); diff != "" {
+			t.Error(diff)
+		}
 		a.Retired(hansom.DefaultProject, "f", "an older revision")
 		if left(t, a) != 2 {
 			t.Error("an update has dropped events")

@@ -43,6 +43,12 @@ func (s *Server) observeQueues() {
 			emit(float64(n.Delayed), q.Project, q.Name, "delayed")
 		})
 	})
+	s.metrics.Gauge("hansom_events", "Events of asynchronous invocations by state.", []string{"project", "function", "state"}, func(emit func(float64, ...string)) {
+		s.async.Each(func(project, function string, waiting, taken int) {
+			emit(float64(waiting), project, function, "waiting")
+			emit(float64(taken), project, function, "taken")
+		})
+	})
 }
 
 // spare watches the free space of a disk, so that the stores never find it full.
