@@ -267,7 +267,7 @@ func TestEventsAreBackedUp(t *testing.T) {
 	reserve(t, c, "events", 0)
 	sendEvent(t, c, "events", "1")
 	file, data := filepath.Join(t.TempDir(), "backup.tar.gz"), filepath.Join(t.TempDir(), "restored")
-	if _, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics"); !strings.Contains(text, `hansom_events{project="000000000000",function="events",state="`) {
+	if _, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics"); !strings.Contains(text, `hansom_events{function="events",project="000000000000",state="taken"} 1`) {
 		t.Error("the metrics do not tell of the event")
 	}
 	if err := cli(t, s, hansomtest.Credentials, nil, "backup", file); err != nil {

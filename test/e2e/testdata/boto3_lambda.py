@@ -325,7 +325,7 @@ class LambdaTest(unittest.TestCase):
         message = self.fails("RequestTooLargeException", 413, client.invoke, FunctionName=name, Payload=b'"' + b"a" * ((6 << 20) - 1) + b'"')
         self.assertIn("6291456", message)
         self.fails("InvalidParameterValueException", 400, client.create_code_signing_config, AllowedPublishers={"SigningProfileVersionArns": ["arn:aws:signer:us-east-1:000000000000:/signing-profiles/p"]})
-        for member in ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, {"DeadLetterConfig": {"TargetArn": "arn:aws:sns:us-east-1:000000000000:t"}},
+        for member in ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}},
                        {"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, {"ImageConfig": {"Command": ["c"]}}):
             message = self.fails("InvalidParameterValueException", 400, client.update_function_configuration, FunctionName=name, **member)
             self.assertRegex(message, r"^%s(\.\w+)? is not supported by this server\. Leave it out of the request\.$" % next(iter(member)))
