@@ -8,6 +8,7 @@ package loop
 
 import (
 	"errors"
+	"runtime"
 	"time"
 )
 
@@ -49,11 +50,13 @@ func (f *Fiber) Attach() {
 	}
 }
 
-// Yield lets others of the loop go first: a fiber that finds all that it asks for without waiting has to. It has no effect on a
-// detached fiber.
+// Yield lets others of the loop go first, also those whose descriptors have become ready: a fiber that finds all that it asks for
+// without waiting has to. A detached fiber lets other goroutines go first.
 func (f *Fiber) Yield() {
-	if !f.detached {
-		f.loop.again(f)
-		f.yield(struct{}{})
+	if f.detached {
+		runtime.Gosched()
+		return
 	}
+	f.loop.again(f)
+	f.yield(struct{}{})
 }

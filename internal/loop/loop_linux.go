@@ -135,8 +135,9 @@ func (l *Loop) rouse() {
 	}
 }
 
-// again resumes f when others have had their turn.
+// again resumes f when others have had their turn. It runs on the loop.
 func (l *Loop) again(f *Fiber) {
+	l.turns = maxTurns // a look at events comes next
 	l.mu.Lock()
 	l.post(f)
 	l.mu.Unlock()
@@ -190,7 +191,8 @@ func (l *Loop) run() {
 	}
 }
 
-// maxTurns of posted fibers come before a look at events: fibers that yield all the time do not keep others from their descriptors.
+// maxTurns of posted fibers come before a look at events: fibers that others post all the time do not keep the rest from their
+// descriptors.
 const maxTurns = 64
 
 // wait takes the next events; those that are there already unless block is true.
