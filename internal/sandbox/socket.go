@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -33,6 +34,7 @@ type socket struct {
 	fd    int         // that watch looks after
 	asked bool        // nothing can have come yet: wait before reading
 	reads int         // since the last wait
+	read  int         // bytes, likewise
 
 	mu            sync.Mutex
 	using, closed bool
@@ -200,19 +202,22 @@ func (s *socket) Read(p []byte) (int, error) {
 			}
 			continue
 		}
-		if s.reads++; s.reads > maxReads { // a runtime that sends without end has neither all the time nor the loop to itself
-			s.reads = 0
+		if s.reads++; s.reads > maxReads || s.read > maxRead { // a runtime that sends without end has neither all the time nor the loop to itself
+			s.reads, s.read = 0, 0
 			if !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
 				return 0, os.ErrDeadlineExceeded
 			}
 			if s.fiber != nil {
 				s.fiber.Yield()
+			} else {
+				runtime.Gosched()
 			}
 		}
 		if !s.asked {
 			n, err := loop.Read(s.fd, p)
 			switch {
 			case n > 0:
+				s.read += n
 				return n, nil
 			case err == nil:
 				return 0, io.EOF
@@ -220,12 +225,16 @@ func (s *socket) Read(p []byte) (int, error) {
 				return 0, err
 			}
 		}
-		s.asked, s.reads = false, 0
+		s.asked, s.reads, s.read = false, 0, 0
 		if err := s.watch.Wait(s.fiber, s.deadline); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// maxReads is how often a call may find something to read before others of its loop have their turn.
-const maxReads = 8
+// What a call may find to read, in times and bytes, before others of its loop have their turn. So many bytes of messages take some
+// tenths of a millisecond to log.
+const (
+	maxReads = 8
+	maxRead  = 32 << 10
+)
