@@ -294,6 +294,7 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	id := newID()
 	spec := sandbox.Spec{
 		ID:      id,
+		Owner:   v.Project + "/" + v.Region + "/" + v.Function,
 		Command: slices.Clone(command),
 		Dir:     runtimes.TaskRoot,
 		Frames:  rt.Frames,

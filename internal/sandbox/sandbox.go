@@ -47,6 +47,7 @@ type Driver interface {
 // Spec says what to run and within which limits.
 type Spec struct {
 	ID        string   // unique within the server: lower-case letters and digits, at most 20
+	Owner     string   // the function whose code runs, whatever names it: what its sandboxes use counts together
 	Command   []string // absolute path as seen inside, and arguments
 	Env       []string // complete environment, NAME=value
 	Dir       string   // working directory inside

@@ -84,6 +84,8 @@ func (b *box) bind(ctx context.Context, spec sandbox.Spec) error {
 	if err := b.group.Set(cgroup.Limits{Memory: spec.Memory}); err != nil {
 		return err
 	}
+	b.driver.surplus.adopt(&b.meter, spec.Owner)
+	b.keepPlace(false)
 	return b.driver.binder.do(ctx, &j)
 }
 

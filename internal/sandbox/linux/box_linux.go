@@ -48,6 +48,7 @@ type box struct {
 
 	running atomic.Bool // started and not frozen
 	turn    turn        // for keepTurns alone
+	meter   meter
 
 	mu    sync.Mutex
 	ended bool          // usage is final
@@ -72,6 +73,7 @@ func newBox(d *Driver, spec sandbox.Spec) *box {
 	if spec.Serve != nil {
 		b.serve = spec.Serve.Port
 	}
+	b.meter.owner = spec.Owner
 	return b
 }
 
@@ -125,6 +127,10 @@ func (b *box) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	if err == nil {
 		err = b.ready(spec)
+	}
+	// Not before: an init has threads of its own.
+	if at, _ := d.surplus.placeOf(&b.meter); at != anywhere {
+		d.surplus.apply(at, b.group.Threads()...)
 	}
 	e := <-connected
 	if err == nil && spec.Internet && b.forked {
@@ -424,6 +430,7 @@ func (b *box) end(status syscall.WaitStatus, over bool) {
 	}
 	b.ended = true
 	b.mu.Unlock()
+	b.driver.surplus.count(&b.meter, used.CPU, turnPeriod)
 	b.exit.OOM = oom
 	if over {
 		b.exit = b.overExit
@@ -556,8 +563,9 @@ func (f freezable) Thaw() error {
 	return f.group.Freeze(false)
 }
 
-// Cap implements sandbox.Capper with Config.CPUQuota; without that it does nothing.
+// Cap implements sandbox.Capper with Config.CPUQuota. Without that what the tree takes more is counted from now on; see surplus.
 func (b *box) Cap(memory int64) error {
+	b.driver.surplus.begin(&b.meter, memory, b.group.CPU())
 	if !b.driver.cfg.CPUQuota {
 		return nil
 	}

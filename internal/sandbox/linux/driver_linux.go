@@ -38,22 +38,23 @@ const minMemory = 16 << 20
 
 // Driver makes sandboxes of namespaces.
 type Driver struct {
-	cfg    Config
-	log    *slog.Logger
-	lease  *lease
-	groups cgroup.Groups
-	uids   *uids // nil in a user namespace
-	root   *root
-	filter []byte
-	caps   []uintptr // what an init in a user namespace starts with
-	nproc  bool      // no cgroup limits processes, but RLIMIT_NPROC can: the sandbox's uid is its own
-	init   *os.File  // the init program
-	null   *os.File
-	spawns chan spawn
-	idle   chan struct{} // closed when the spawning thread has ended
-	turned chan struct{} // closed when keepTurns has
-	binder *binder       // nil where nothing can be bound into a sandbox that runs
-	turns  turnstile     // of starts
+	cfg     Config
+	log     *slog.Logger
+	lease   *lease
+	groups  cgroup.Groups
+	uids    *uids // nil in a user namespace
+	root    *root
+	filter  []byte
+	caps    []uintptr // what an init in a user namespace starts with
+	nproc   bool      // no cgroup limits processes, but RLIMIT_NPROC can: the sandbox's uid is its own
+	init    *os.File  // the init program
+	null    *os.File
+	spawns  chan spawn
+	idle    chan struct{} // closed when the spawning thread has ended
+	turned  chan struct{} // closed when keepTurns has
+	binder  *binder       // nil where nothing can be bound into a sandbox that runs
+	turns   turnstile     // of starts
+	surplus *surplus
 
 	net     *network.Network
 	offline error // why there is no net
@@ -73,7 +74,7 @@ var _ sandbox.Driver = (*Driver)(nil)
 // New opens the driver: it removes what dead servers left behind, takes an id and a range of user ids and tries a sandbox. An
 // error of kind Unavailable says what this host or this user lacks.
 func New(cfg Config, log *slog.Logger) (*Driver, error) {
-	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), turns: newTurnstile(), idle: make(chan struct{}), turned: make(chan struct{})}
+	d := &Driver{cfg: cfg, log: log, living: map[string]*box{}, spawns: make(chan spawn), turns: newTurnstile(), surplus: newSurplus(), idle: make(chan struct{}), turned: make(chan struct{})}
 	go d.spawner()
 	go d.keepTurns()
 	err := d.open()

@@ -17,6 +17,7 @@ const (
 	refuse          // EPERM: known, and never needed
 	unknown         // ENOSYS: a program falls back to an older call
 	noFamily        // EAFNOSUPPORT
+	ignore          // success without effect
 	verdictLast
 	cloneFlags
 	socketFamily
@@ -55,7 +56,7 @@ var allowed = []uint32{
 	unix.SYS_SETPRIORITY, unix.SYS_GETRLIMIT, unix.SYS_SETRLIMIT, unix.SYS_GETRUSAGE, unix.SYS_TIMES,
 	unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_SET_TID_ADDRESS, unix.SYS_SET_ROBUST_LIST, unix.SYS_GET_ROBUST_LIST, unix.SYS_RSEQ,
 	unix.SYS_FUTEX, unix.SYS_FUTEX_WAITV, unix.SYS_FUTEX_WAKE, unix.SYS_FUTEX_WAIT, unix.SYS_FUTEX_REQUEUE,
-	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SCHED_SETAFFINITY, unix.SYS_SCHED_GETATTR, unix.SYS_SCHED_SETATTR,
+	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_SCHED_GETATTR, unix.SYS_SCHED_SETATTR,
 	unix.SYS_SCHED_GETPARAM, unix.SYS_SCHED_SETPARAM, unix.SYS_SCHED_GETSCHEDULER, unix.SYS_SCHED_SETSCHEDULER,
 	unix.SYS_SCHED_GET_PRIORITY_MAX, unix.SYS_SCHED_GET_PRIORITY_MIN, unix.SYS_SCHED_RR_GET_INTERVAL, unix.SYS_GETCPU,
 	unix.SYS_IOPRIO_GET, unix.SYS_IOPRIO_SET, unix.SYS_RESTART_SYSCALL, unix.SYS_UNAME, unix.SYS_SYSINFO,
@@ -98,8 +99,9 @@ var refused = []uint32{
 	unix.SYS_IO_SETUP, unix.SYS_IO_DESTROY, unix.SYS_IO_SUBMIT, unix.SYS_IO_CANCEL, unix.SYS_IO_GETEVENTS, unix.SYS_IO_PGETEVENTS,
 }
 
-// examined are the system calls whose arguments decide.
+// examined are the system calls whose arguments decide, and those that are answered in another way.
 var examined = map[uint32]int{
+	unix.SYS_SCHED_SETAFFINITY: ignore, // the server says on which CPUs who runs
 	unix.SYS_CLONE:             cloneFlags,
 	unix.SYS_SOCKET:            socketFamily,
 	unix.SYS_IOCTL:             ioctlRequest,
@@ -246,7 +248,7 @@ func judge(verdict int) []unix.SockFilter {
 func answer(verdict int) unix.SockFilter {
 	errno := func(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
 	return stmt(unix.BPF_RET|unix.BPF_K, [verdictLast]uint32{
-		allow: unix.SECCOMP_RET_ALLOW, refuse: errno(unix.EPERM), unknown: errno(unix.ENOSYS), noFamily: errno(unix.EAFNOSUPPORT),
+		allow: unix.SECCOMP_RET_ALLOW, refuse: errno(unix.EPERM), unknown: errno(unix.ENOSYS), noFamily: errno(unix.EAFNOSUPPORT), ignore: errno(0),
 	}[verdict])
 }
 

@@ -94,6 +94,7 @@ func TestFilter(t *testing.T) {
 		{"its own limits", archAudit, unix.SYS_PRLIMIT64, []uint32{0, 7, 0x1000}, ok},
 		{"read limits of another", archAudit, unix.SYS_PRLIMIT64, []uint32{1, 7, 0}, ok},
 		{"limits of another", archAudit, unix.SYS_PRLIMIT64, []uint32{1, 7, 0x1000}, eperm},
+		{"choice of CPUs", archAudit, unix.SYS_SCHED_SETAFFINITY, []uint32{0, 8, 0x1000}, unix.SECCOMP_RET_ERRNO},
 		{"personality query", archAudit, unix.SYS_PERSONALITY, []uint32{0xffffffff}, ok},
 		{"personality READ_IMPLIES_EXEC", archAudit, unix.SYS_PERSONALITY, []uint32{0x400000}, eperm},
 	} {

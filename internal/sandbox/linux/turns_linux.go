@@ -17,7 +17,8 @@ const (
 	longSlice   = 3 * time.Millisecond
 
 	turnPeriod = 100 * time.Millisecond
-	busyShare  = 4 // a sandbox that takes more than a fourth of a CPU computes
+	placeTurns = 10 // turns after which who is held is looked at again
+	busyShare  = 4  // a sandbox that takes more than a fourth of a CPU computes
 )
 
 // setSlice changes the slice of a thread and nothing else. It does nothing where that cannot be done.
@@ -46,7 +47,8 @@ func (d *Driver) keepTurns() {
 	ownTurns()
 	ticker := time.NewTicker(turnPeriod)
 	defer ticker.Stop()
-	for {
+	last := time.Now()
+	for tick := 1; ; tick++ {
 		select {
 		case <-d.idle:
 			return
@@ -60,15 +62,34 @@ func (d *Driver) keepTurns() {
 			}
 		}
 		d.mu.Unlock()
+		now := time.Now()
+		period := now.Sub(last)
+		last = now
 		for _, b := range boxes {
-			b.keepTurn()
+			used := b.group.CPU()
+			d.surplus.count(&b.meter, used, period)
+			b.keepTurn(used)
+		}
+		d.surplus.judge(now, period)
+		for _, b := range boxes {
+			b.keepPlace(tick%placeTurns == 0)
 		}
 	}
 }
 
-// keepTurn gives a sandbox that computes long slices, and short ones again when it does not.
-func (b *box) keepTurn() {
-	used := b.group.CPU()
+// keepPlace moves a sandbox to the CPUs that it may use, and with again also what it has forked since and was missed.
+func (b *box) keepPlace(again bool) {
+	at, changed := b.driver.surplus.placeOf(&b.meter)
+	if !changed && !(at == apart && again) {
+		return
+	}
+	for range 2 { // what is forked meanwhile may be missed the first time
+		b.driver.surplus.apply(at, b.group.Threads()...)
+	}
+}
+
+// keepTurn gives a sandbox that computes long slices, and short ones again when it does not. used is its CPU time in ns.
+func (b *box) keepTurn(used int64) {
 	computes := b.turn.known && used-b.turn.used > int64(turnPeriod)/busyShare
 	b.turn.used, b.turn.known = used, true
 	if computes == b.turn.long {
