@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ func init() {
 	attempts["end its init"] = func(*event) answer { return signalInit(unix.SIGTERM) }
 	attempts["make the init crash"] = func(*event) answer { return signalInit(unix.SIGSEGV) }
 	attempts["see other processes"] = otherProcesses
+	attempts["choose its CPUs"] = func(*event) answer { return chooseCPUs() }
 	attempts["stop itself"] = func(*event) answer { unix.Kill(os.Getpid(), unix.SIGSTOP); return answer{Result: "ok"} }
 	attempts["go on after the time limit"] = func(e *event) answer {
 		daemon("sh", "-c", "while :; do sleep 1; done", e.Abstract)
@@ -42,6 +44,36 @@ func init() {
 	attempts["burn the processor after the answer"] = func(e *event) answer { return daemon("sh", "-c", "while :; do :; done", e.Abstract) }
 	attempts["start processes without end"] = forkBomb
 	attempts["leave a core dump"] = coreDump
+}
+
+// chooseCPUs leaves all CPUs but the first that it has.
+func chooseCPUs() answer {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, one, got unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return result(err)
+	}
+	for cpu := range 1024 {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if all == one {
+		return answer{Result: "no effect"} // there is nothing to choose from
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return result(err)
+	}
+	defer unix.SchedSetaffinity(0, &all)
+	if err := unix.SchedGetaffinity(0, &got); err != nil {
+		return result(err)
+	}
+	if got == all {
+		return answer{Result: "no effect"}
+	}
+	return answer{Result: "ok"}
 }
 
 func pidfdOpen(pid int) error {
