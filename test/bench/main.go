@@ -47,6 +47,7 @@ func parts() []part {
 		{"p6", "P6: bursts of cold starts", (*bench).bursts},
 		{"p7", "P7: memory", (*bench).memory},
 		{"p8", "P8: accepting events", (*bench).acceptEvents},
+		{"queues", "queues: send, receive, delete", (*bench).queues},
 		{"p10", "P10: start of the binary", (*bench).startUp},
 		{"noisy", "noisy neighbour", (*bench).noisyNeighbour},
 	}
