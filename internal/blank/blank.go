@@ -202,7 +202,7 @@ func (s *Stock) kind(spec sandbox.Spec) *kind {
 
 // common is what specs of a kind have in common, and what a blank is prepared with.
 func common(spec sandbox.Spec) sandbox.Spec {
-	spec.ID, spec.Env, spec.Memory, spec.Tmp = "", nil, limit, 1<<20
+	spec.ID, spec.Owner, spec.Env, spec.Memory, spec.Tmp = "", "", nil, limit, 1<<20
 	spec.Binds = slices.DeleteFunc(slices.Clone(spec.Binds), spec.Boot.IsLate)
 	return spec
 }

@@ -49,7 +49,7 @@ func stock(t *testing.T, cfg Config, d Driver) *Stock {
 
 // spec is what a function of 128 MB starts with; flags tell kinds apart.
 func spec(id string, flags ...string) sandbox.Spec {
-	return sandbox.Spec{ID: id, Command: append([]string{"/bin/interpreter"}, flags...), Env: []string{"SECRET=" + id}, Frames: true, Memory: 128 * mb,
+	return sandbox.Spec{ID: id, Owner: id, Command: append([]string{"/bin/interpreter"}, flags...), Env: []string{"SECRET=" + id}, Frames: true, Memory: 128 * mb,
 		Binds: []sandbox.Bind{{Source: "/runtime", Target: "/var/runtime"}, {Source: "/code/" + id, Target: "/var/task"}},
 		Boot:  &sandbox.Boot{Env: []string{"LANG=C"}, Late: []string{"/var/task", "/opt"}}}
 }
