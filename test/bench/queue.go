@@ -26,7 +26,7 @@ const (
 func (b *bench) queues(ctx context.Context) error {
 	b.report.section("Queues")
 	b.report.printf("SendMessage, and ReceiveMessage with DeleteMessageBatch of %d messages, over %d connections in the JSON protocol, with signatures; against JetStream inside this program with as many clients "+
-		"and the same durability: publishing one message at a time, and fetching %[1]d of a work queue and acknowledging each twice over. Bodies of %d bytes.\n\n", queueBatch, queueClients, len(rig.Payload))
+		"and the same durability: publishing one message at a time, and fetching %[1]d of a work queue and acknowledging each with an answer. Bodies of %d bytes.\n\n", queueBatch, queueClients, len(rig.Payload))
 	b.report.printf("| durability | | | messages/s | p50 ms of a call | p99 ms |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, durability := range []string{"process", "always"} {
 		if err := b.queuesWith(ctx, durability); err != nil {
