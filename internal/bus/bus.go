@@ -128,11 +128,11 @@ func failed(op string, err error) error {
 	return hansom.Errorf(hansom.Unavailable, op, "the message log does not answer: %w", err)
 }
 
-// serverLog passes on what the NATS server reports.
+// serverLog passes on what the NATS server reports; that it reads its files anew after a crash is a warning to it alone.
 type serverLog struct{ *slog.Logger }
 
 func (l serverLog) Noticef(format string, v ...any) { l.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Warnf(format string, v ...any)   { l.Warn(fmt.Sprintf(format, v...)) }
+func (l serverLog) Warnf(format string, v ...any)   { l.Info(fmt.Sprintf(format, v...)) }
 func (l serverLog) Fatalf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Errorf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Debugf(string, ...any)           {}
