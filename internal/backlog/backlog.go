@@ -35,9 +35,9 @@ type Config struct {
 	Now  func() time.Time
 }
 
-// DefaultConfig has 8 shards, 32 MB of cache, and SQS's five minutes.
+// DefaultConfig has 4 shards, 32 MB of cache, and SQS's five minutes.
 func DefaultConfig() Config {
-	return Config{Shards: 8, Cache: 32 << 20, Dedup: 5 * time.Minute, Now: time.Now}
+	return Config{Shards: 4, Cache: 32 << 20, Dedup: 5 * time.Minute, Now: time.Now}
 }
 
 // Store is all queues. Its methods may be called from several goroutines. A queue comes to be with its first message; its name is
