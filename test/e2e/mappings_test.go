@@ -178,8 +178,16 @@ func TestMappingsOfQueues(t *testing.T) {
 			if _, err := c.UpdateEventSourceMapping(t.Context(), &lambda.UpdateEventSourceMappingInput{UUID: m.UUID, FilterCriteria: &types.FilterCriteria{}}); err != nil {
 				t.Fatal(err)
 			}
-			q.send(queue, "this is no JSON")
-			eventually(t, "it is a dead letter", func() bool { return q.counts(dead)[0] == "1" && q.counts(queue) == empty })
+			eventually(t, "a message that the filter would leave out is a dead letter", func() bool {
+				switch {
+				case q.counts(queue) != empty:
+					return false
+				case q.counts(dead)[0] != "0":
+					return true
+				}
+				q.send(queue, "this is no JSON") // again, if a poller still had the filter: a change takes a moment
+				return false
+			})
 			if _, err := c.DeleteEventSourceMapping(t.Context(), &lambda.DeleteEventSourceMappingInput{UUID: m.UUID}); err != nil {
 				t.Fatal(err)
 			}
