@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -121,33 +119,16 @@ func (s *stream) stop() {
 
 // publish has each client publish one message after the other for d.
 func (s *stream) publish(ctx context.Context, payload []byte, d time.Duration) (load.Sample, error) {
-	var (
-		mu   sync.Mutex
-		out  load.Sample
-		fail error
-		wg   sync.WaitGroup
-	)
-	start := time.Now()
-	for i, c := range s.clients {
-		wg.Go(func() {
-			js, err := jetstream.New(c)
-			var latencies []time.Duration
-			for now := time.Now(); err == nil && now.Sub(start) < d; {
-				_, err = js.Publish(ctx, fmt.Sprintf("events.%d", i), payload)
-				end := time.Now()
-				latencies = append(latencies, end.Sub(now))
-				now = end
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			out.Latencies = append(out.Latencies, latencies...)
-			if err != nil {
-				fail = err
-			}
-		})
+	var publishers []jetstream.JetStream
+	for _, c := range s.clients {
+		js, err := jetstream.New(c)
+		if err != nil {
+			return load.Sample{}, err
+		}
+		publishers = append(publishers, js)
 	}
-	wg.Wait()
-	out.Elapsed = time.Since(start)
-	slices.Sort(out.Latencies)
-	return out, fail
+	return each(len(publishers), d, func(client int) (bool, error) {
+		_, err := publishers[client].Publish(ctx, fmt.Sprintf("events.%d", client), payload)
+		return true, err
+	})
 }

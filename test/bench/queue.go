@@ -94,8 +94,9 @@ func (b *bench) queuesWith(ctx context.Context, durability string) error {
 	return nil
 }
 
-// each runs f for each client and joins what they measured: one latency a call.
-func each(d time.Duration, f func(client int) (more bool, err error)) (load.Sample, error) {
+// each runs f again and again for each client, until d is over or f says that there is no more, and joins what they measured: one
+// latency a call.
+func each(clients int, d time.Duration, f func(client int) (more bool, err error)) (load.Sample, error) {
 	var (
 		mu   sync.Mutex
 		out  load.Sample
@@ -103,7 +104,7 @@ func each(d time.Duration, f func(client int) (more bool, err error)) (load.Samp
 		wg   sync.WaitGroup
 	)
 	start := time.Now()
-	for client := range queueClients {
+	for client := range clients {
 		wg.Go(func() {
 			var latencies []time.Duration
 			var err error
@@ -147,7 +148,7 @@ func fillQueue(ctx context.Context, s *rig.Server, url string) error {
 		calls <- struct{}{}
 	}
 	close(calls)
-	_, err = each(time.Hour, func(int) (bool, error) {
+	_, err = each(queueClients, time.Hour, func(int) (bool, error) {
 		if _, more := <-calls; !more {
 			return false, nil
 		}
@@ -158,7 +159,7 @@ func fillQueue(ctx context.Context, s *rig.Server, url string) error {
 
 // drainQueue receives and deletes for d.
 func drainQueue(ctx context.Context, s *rig.Server, url string, d time.Duration) (load.Sample, error) {
-	return each(d, func(int) (bool, error) {
+	return each(queueClients, d, func(int) (bool, error) {
 		var got struct {
 			Messages []struct{ ReceiptHandle string }
 		}
@@ -224,7 +225,7 @@ func (w *workQueue) drain(ctx context.Context, d time.Duration) (load.Sample, er
 	case <-ctx.Done():
 		return load.Sample{}, ctx.Err()
 	}
-	return each(d, func(client int) (bool, error) {
+	return each(len(w.consumers), d, func(client int) (bool, error) {
 		batch, err := w.consumers[client].Fetch(queueBatch, jetstream.FetchMaxWait(time.Second))
 		if err != nil {
 			return false, err
