@@ -10,16 +10,36 @@ type Polled struct {
 	Handle string // names this taking of it to its source
 }
 
-// Delivery is an event for a resource of the same project: the result of an asynchronous invocation for its destination, later the
-// event of a rule or a schedule for its target.
+// Delivery is an event for a resource of the same project: the result of an asynchronous invocation for its destination, the event
+// of a rule or a schedule for its target.
 type Delivery struct {
 	Project    string
-	ARN        string               // of a function, which may be qualified, or a queue
+	ARN        string               // of a function, which may be qualified, a queue, an event bus or an API destination
 	Payload    []byte               // JSON; belongs to the caller again when the delivery is accepted
 	Group      string               // MessageGroupId for a FIFO queue
 	Dedup      string               // MessageDeduplicationId for a FIFO queue
 	Attributes map[string]Attribute // of the message in a queue
 	Trace      string               // X-Amzn-Trace-Id, which counts how often functions have called each other; "" for none
+	Hops       int                  // how many buses it came through
+	HTTP       *HTTPParameters      // of the request to an API destination
+}
+
+// HTTPParameters of a target are added to what an API destination asks for.
+type HTTPParameters struct {
+	Path   []string // what replaces the * of its URL, in their order
+	Header map[string]string
+	Query  map[string]string
+}
+
+// Dispatch is a delivery that is tried until it goes well or its policy ends it.
+type Dispatch struct {
+	Delivery
+	Lane       string               // names the target: failures hold back what is in its lane, and nothing else
+	ID         string               // names the event; dispatches of one lane and id within five minutes are the same. "" for none
+	Retries    int                  // attempts after the first
+	MaxAge     time.Duration        // no attempt comes later after the first
+	DeadLetter string               // ARN of the queue for what was given up; "" for none
+	About      map[string]Attribute // attributes of the message there, besides ERROR_CODE, ERROR_MESSAGE, RETRY_ATTEMPTS and EXHAUSTED_RETRY_CONDITION
 }
 
 // Attribute is a message attribute of SQS.
