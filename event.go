@@ -22,6 +22,13 @@ type Delivery struct {
 	Trace      string               // X-Amzn-Trace-Id, which counts how often functions have called each other; "" for none
 	Hops       int                  // how many buses it came through
 	HTTP       *HTTPParameters      // of the request to an API destination
+	Event      *EventParameters     // of the event that Payload is the detail of, on a bus; nil when Payload is the event
+}
+
+// EventParameters make a detail an event.
+type EventParameters struct {
+	Source, DetailType string
+	Resources          []string
 }
 
 // HTTPParameters of a target are added to what an API destination asks for.
