@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,8 +21,8 @@ import (
 func (b *bench) acceptEvents(ctx context.Context) error {
 	const clients = 8
 	b.report.section("Accepting asynchronous invocations")
-	b.report.printf("Invoke with `InvocationType=Event` over %d connections, signed once, against publishing the same payload to JetStream one at a time from as many clients "+
-		"inside this program, with the same durability. The function may run one event at a time and takes its time, so that what is measured is the acceptance.\n\n", clients)
+	b.report.printf("Invoke with `InvocationType=Event` over %d connections, signed once, against publishing the same payload to JetStream one at a time from as many clients, "+
+		"with the same durability: over TCP, as Hansom's clients come, and from inside its process. The function may run one event at a time and takes its time, so that what is measured is the acceptance.\n\n", clients)
 	b.report.printf("| durability | | accepted/s | p50 ms | p99 ms |\n| --- | --- | --- | --- | --- |\n")
 	for _, durability := range []string{"process", "always"} {
 		if err := b.acceptWith(ctx, durability, clients); err != nil {
@@ -56,11 +57,15 @@ func (b *bench) acceptWith(ctx context.Context, durability string, clients int) 
 	}
 	defer log.stop()
 	hansom := &side{Process: s.Process, name: hansomName, request: request, samples: map[string][]load.Sample{}}
-	alone := &side{name: "JetStream alone", samples: map[string][]load.Sample{}}
-	sides := []*side{hansom, alone}
+	alone := &side{name: jetStreamName, samples: map[string][]load.Sample{}}
+	inside := &side{name: jetStreamName + ", clients inside", samples: map[string][]load.Sample{}}
+	sides := []*side{hansom, alone, inside}
 	err = b.interleave(ctx, durability, sides, func(x *side) (load.Sample, error) {
-		if x == alone {
-			return log.publish(ctx, rig.Payload, b.length)
+		switch x {
+		case alone:
+			return log.publish(ctx, log.clients, b.length)
+		case inside:
+			return log.publish(ctx, log.inside, b.length)
 		}
 		return load.Closed(s.API, request, clients, b.length, s.Pids)
 	})
@@ -74,14 +79,16 @@ func (b *bench) acceptWith(ctx context.Context, durability string, clients int) 
 	return nil
 }
 
-// stream is a JetStream server inside this program, and clients of it.
+const jetStreamName = "JetStream alone"
+
+// stream is a JetStream server inside this program, and clients of it: over TCP, and as many that it shares its process with.
 type stream struct {
-	server  *natsserver.Server
-	clients []*nats.Conn
+	server          *natsserver.Server
+	clients, inside []*nats.Conn
 }
 
 func openStream(ctx context.Context, dir string, always bool, clients int) (s *stream, err error) {
-	server, err := natsserver.NewServer(&natsserver.Options{DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, SyncAlways: always, DisableJetStreamBanner: true})
+	server, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, JetStream: true, StoreDir: dir, SyncAlways: always, DisableJetStreamBanner: true})
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +103,15 @@ func openStream(ctx context.Context, dir string, always bool, clients int) (s *s
 		return nil, fmt.Errorf("the JetStream server in %s did not start", dir)
 	}
 	for range clients {
-		c, err := nats.Connect("", nats.InProcessServer(server))
+		c, err := nats.Connect(server.ClientURL())
 		if err != nil {
 			return nil, err
 		}
 		s.clients = append(s.clients, c)
+		if c, err = nats.Connect("", nats.InProcessServer(server)); err != nil {
+			return nil, err
+		}
+		s.inside = append(s.inside, c)
 	}
 	js, err := jetstream.New(s.clients[0])
 	if err == nil {
@@ -110,17 +121,17 @@ func openStream(ctx context.Context, dir string, always bool, clients int) (s *s
 }
 
 func (s *stream) stop() {
-	for _, c := range s.clients {
+	for _, c := range slices.Concat(s.clients, s.inside) {
 		c.Close()
 	}
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 }
 
-// publish has each client publish one message after the other for d.
-func (s *stream) publish(ctx context.Context, payload []byte, d time.Duration) (load.Sample, error) {
+// publish has each of the clients publish one message after the other for d.
+func (s *stream) publish(ctx context.Context, clients []*nats.Conn, d time.Duration) (load.Sample, error) {
 	var publishers []jetstream.JetStream
-	for _, c := range s.clients {
+	for _, c := range clients {
 		js, err := jetstream.New(c)
 		if err != nil {
 			return load.Sample{}, err
@@ -128,7 +139,7 @@ func (s *stream) publish(ctx context.Context, payload []byte, d time.Duration) (
 		publishers = append(publishers, js)
 	}
 	return each(len(publishers), d, func(client int) (bool, error) {
-		_, err := publishers[client].Publish(ctx, fmt.Sprintf("events.%d", client), payload)
+		_, err := publishers[client].Publish(ctx, fmt.Sprintf("events.%d", client), rig.Payload)
 		return true, err
 	})
 }

@@ -25,7 +25,7 @@ const (
 // queues measures how fast messages are sent to a queue, received and deleted, beside JetStream alone.
 func (b *bench) queues(ctx context.Context) error {
 	b.report.section("Queues")
-	b.report.printf("SendMessage, and ReceiveMessage with DeleteMessageBatch of %d messages, over %d connections in the JSON protocol, with signatures; against JetStream inside this program with as many clients "+
+	b.report.printf("SendMessage, and ReceiveMessage with DeleteMessageBatch of %d messages, over %d connections in the JSON protocol, with signatures; against JetStream with as many clients over TCP "+
 		"and the same durability: publishing one message at a time, and fetching %[1]d of a work queue and acknowledging each with an answer. Bodies of %d bytes.\n\n", queueBatch, queueClients, len(rig.Payload))
 	b.report.printf("| durability | | | messages/s | p50 ms of a call | p99 ms |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, durability := range []string{"process", "always"} {
@@ -60,12 +60,12 @@ func (b *bench) queuesWith(ctx context.Context, durability string) error {
 		return err
 	}
 	hansom := &side{Process: s.Process, name: hansomName, samples: map[string][]load.Sample{}}
-	alone := &side{name: "JetStream alone", samples: map[string][]load.Sample{}}
+	alone := &side{name: jetStreamName, samples: map[string][]load.Sample{}}
 	sides := []*side{hansom, alone}
 	send, receive := "send, "+durability, "receive and delete, "+durability
 	if err := b.interleave(ctx, send, sides, func(x *side) (load.Sample, error) {
 		if x == alone {
-			return log.publish(ctx, rig.Payload, b.length)
+			return log.publish(ctx, log.clients, b.length)
 		}
 		return load.Closed(s.API, request, queueClients, b.length, s.Pids)
 	}); err != nil {
