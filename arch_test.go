@@ -19,10 +19,10 @@ const module = "github.com/hansomcloud/hansom"
 // layers lists every package below internal/ by its first path element; docs/architecture.md says what they are.
 var layers = map[string]int{
 	"db": 1, "blob": 1, "policy": 1, "runtimes": 1, "manifest": 1, "frame": 1, "artifact": 1, "sandbox": 1, "build": 1,
-	"buildinfo": 1, "loop": 1, "bus": 1, "backlog": 1, "pattern": 1, "cron": 1, "tick": 1,
+	"buildinfo": 1, "loop": 1, "bus": 1, "backlog": 1, "pattern": 1, "lanes": 1, "cron": 1, "tick": 1, "upstream": 1, "cloudevent": 1,
 	"auth": 2, "function": 2, "layer": 2, "runtimeapi": 2, "httplink": 2, "pool": 2, "invoke": 2, "gateway": 2, "edge": 2,
 	"telemetry": 2, "app": 2, "backup": 2, "blank": 2, "egress": 2, "provision": 2,
-	"queue": 2, "event": 2, "schedule": 2,
+	"queue": 2, "event": 2, "eventbus": 2, "endpoint": 2, "schedule": 2,
 	"awsapi": 3, "hansomapi": 3,
 	"server": 4, "cli": 4, "hansomtest": 4,
 }
@@ -156,8 +156,8 @@ func forbidden(from, to string) string {
 		return "cli talks to a server over its public APIs only (auth is there to sign requests)"
 	case isDriver && ft != "server" && ft != "hansomtest":
 		return "only server and hansomtest name drivers"
-	case ft == "sandbox" && (tt == "frame" || tt == "loop"), ft == "artifact" && to == "internal/blob", ft == "backlog" && tt == "bus",
-		ft == "manifest" && tt == "pattern", ft == "tick" && tt == "db", fl == 4:
+	case ft == "sandbox" && (tt == "frame" || tt == "loop"), ft == "artifact" && to == "internal/blob", ft == "backlog" && tt == "bus", ft == "lanes" && tt == "backlog",
+		ft == "manifest" && (tt == "pattern" || tt == "cron"), ft == "tick" && tt == "db", fl == 4:
 		return ""
 	case tl >= fl:
 		return "imports go downward only (layer " + strconv.Itoa(fl) + " to layer " + strconv.Itoa(tl) + ")"

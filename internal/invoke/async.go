@@ -11,30 +11,11 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/lanes"
 )
 
-const (
-	idleLane   = 10 * time.Second // a function without events is served this long
-	storePause = time.Second      // after an error of the backlog
-	dropTime   = 5 * time.Second  // for the events of a function that was deleted
-)
-
-// Backlog keeps events from their acceptance to their end, in a queue for each function; *backlog.Store is one. What a method has
-// written survives a crash when it returns, unless its error is Unavailable.
-type Backlog interface {
-	Put(ctx context.Context, queue string, entries ...backlog.Entry) ([]backlog.Stored, error)
-	Queues(prefix string) []string
-	Counts(queue string) backlog.Counts
-	Drop(ctx context.Context, queue string) error
-	Worklist
-}
-
-// Worklist is what a worker needs of a Backlog.
-type Worklist interface {
-	Take(ctx context.Context, queue string, t backlog.Take) ([]backlog.Message, error)
-	Release(ctx context.Context, queue string, r backlog.Receipt, hidden time.Duration, note *string) (ok bool, err error)
-	Delete(ctx context.Context, queue string, r backlog.Receipt) (ok bool, err error)
-}
+// dropTime is for the events of a function that was deleted.
+const dropTime = 5 * time.Second
 
 // Configured knows the functions of projects and what is said of their events, from memory.
 type Configured interface {
@@ -51,24 +32,19 @@ type Deliverer interface {
 }
 
 // Async runs invocations that nobody waits for: at least once each, a function's in the order in which they were accepted but
-// several at a time. Each function has a queue, and a goroutine that serves it while there is something in it.
+// several at a time. Each function has a lane.
 type Async struct {
 	cfg       Config
-	backlog   Backlog
+	lanes     *lanes.Lanes
 	old       *table
 	functions Configured
 	invoker   hansom.Invoker
 	deliverer Deliverer
 	logger    *slog.Logger
-
-	mu    sync.Mutex
-	ctx   context.Context   // of Run; nil before it
-	lanes map[function]bool // functions that are served
-	work  sync.WaitGroup
 }
 
 // NewAsync returns an Async on events. database is where older versions kept events. Run must be called for what is accepted to run.
-func NewAsync(ctx context.Context, cfg Config, database *db.DB, events Backlog, functions Configured, invoker hansom.Invoker, logger *slog.Logger) (*Async, error) {
+func NewAsync(ctx context.Context, cfg Config, database *db.DB, events lanes.Backlog, functions Configured, invoker hansom.Invoker, logger *slog.Logger) (*Async, error) {
 	if cfg.Workers < 1 || cfg.MaxEvent < 1 {
 		return nil, hansom.Errorf(hansom.Invalid, "make async", "workers and max event must be positive")
 	}
@@ -76,7 +52,9 @@ func NewAsync(ctx context.Context, cfg Config, database *db.DB, events Backlog, 
 	if err != nil {
 		return nil, err
 	}
-	return &Async{cfg: cfg, backlog: events, old: t, functions: functions, invoker: invoker, deliverer: nowhere{}, logger: logger.With("component", "async"), lanes: map[function]bool{}}, nil
+	a := &Async{cfg: cfg, old: t, functions: functions, invoker: invoker, deliverer: nowhere{}, logger: logger.With("component", "async")}
+	a.lanes = lanes.New(lanes.Config{Prefix: queuePrefix, Workers: a.workers, Work: a.handle}, events, a.logger)
+	return a, nil
 }
 
 // SetDeliverer says what brings records and dead letters to their destinations, before Run.
@@ -101,10 +79,10 @@ func functionOf(queue string) (f function) {
 
 // Each calls f for the functions that have events: how many wait for their turn, and how many run or wait for another attempt.
 func (a *Async) Each(f func(project, function string, waiting, taken int)) {
-	for _, name := range a.backlog.Queues(queuePrefix) {
-		of, n := functionOf(name), a.backlog.Counts(name)
-		f(of.project, of.name, n.Ready, n.InFlight+n.Delayed)
-	}
+	a.lanes.Each(func(queue string, waiting, taken int) {
+		of := functionOf(queue)
+		f(of.project, of.name, waiting, taken)
+	})
 }
 
 // label is what is kept with an event from its acceptance on.
@@ -146,113 +124,21 @@ func (a *Async) put(ctx context.Context, f function, e backlog.Entry, l label) e
 		return hansom.Errorf(hansom.Internal, "accept event", "%w", err)
 	}
 	e.Meta = string(text)
-	if _, err := a.backlog.Put(ctx, f.queue(), e); err != nil {
-		return err
-	}
-	a.open(f)
-	return nil
+	return a.lanes.Put(ctx, f.queue(), e)
 }
 
 // Run serves what is accepted, and what is left from before, until ctx ends; then it waits for the invocations under way. What has
 // not begun by then waits for the next Run.
 func (a *Async) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	a.mu.Lock()
-	a.ctx = ctx
-	a.mu.Unlock()
-	defer func() {
-		stop()
-		a.mu.Lock()
-		a.ctx = nil // no lane is opened any more
-		a.mu.Unlock()
-		a.work.Wait()
-	}()
-	for _, name := range a.backlog.Queues(queuePrefix) {
-		a.open(functionOf(name))
-	}
-	a.move(ctx)
-	<-ctx.Done()
-	return nil
-}
-
-// open has a function served.
-func (a *Async) open(f function) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if ctx := a.ctx; ctx != nil && !a.lanes[f] {
-		a.lanes[f] = true
-		a.work.Go(func() { a.serve(ctx, f) })
-	}
-}
-
-// close ends the lane of a function that has no events.
-func (a *Async) close(f function) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.backlog.Counts(f.queue()) != (backlog.Counts{}) {
-		return false
-	}
-	delete(a.lanes, f)
-	return true
-}
-
-// serve runs the events of a function that are due, as many at a time as it may have workers.
-func (a *Async) serve(ctx context.Context, f function) {
-	running, done := 0, make(chan struct{}, a.cfg.Workers)
-	defer func() {
-		for ; running > 0; running-- {
-			<-done
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if ctx.Err() != nil {
-			delete(a.lanes, f)
-		}
-	}()
-	for ctx.Err() == nil {
-		for ; len(done) > 0; running-- {
-			<-done
-		}
-		free := a.workers(f) - running
-		if free <= 0 {
-			select {
-			case <-done:
-				running--
-			case <-ctx.Done():
-			}
-			continue
-		}
-		// Volatile: an attempt that a crash cuts off has not been one.
-		list, err := a.backlog.Take(ctx, f.queue(), backlog.Take{Limit: free, Hidden: backlog.MaxHidden, Wait: idleLane, Volatile: true})
-		if err != nil {
-			a.logger.Warn("accepted events could not be read; tried again", "project", f.project, "function", f.name, "error", err)
-			pause(ctx, storePause)
-			continue
-		}
-		for _, m := range list {
-			running++
-			go func() {
-				a.handle(ctx, f, m)
-				done <- struct{}{}
-			}()
-		}
-		if len(list) == 0 && len(done) == running && a.close(f) {
-			return
-		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	var moving sync.WaitGroup
+	defer moving.Wait()
+	moving.Go(func() { a.move(ctx) })
+	return a.lanes.Run(ctx)
 }
 
 // workers is how many events of a function run at a time: no more than its reserved concurrency lets through.
-func (a *Async) workers(f function) int {
+func (a *Async) workers(queue string) int {
+	f := functionOf(queue)
 	target, err := a.functions.Resolve(context.Background(), f.project, f.name, "")
 	if err != nil || target.Reserved < 0 {
 		return a.cfg.Workers
@@ -266,12 +152,9 @@ func (a *Async) Retired(project, name, _ string) {
 	if _, err := a.functions.Resolve(context.Background(), project, name, ""); hansom.KindOf(err) != hansom.NotFound {
 		return
 	}
-	if a.backlog.Counts(f.queue()) == (backlog.Counts{}) {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), dropTime)
 	defer cancel()
-	if err := a.backlog.Drop(ctx, f.queue()); err != nil { // each finds the function gone when its turn comes
+	if err := a.lanes.Drop(ctx, f.queue()); err != nil { // each finds the function gone when its turn comes
 		a.logger.Warn("the events of a deleted function could not be dropped", "project", project, "function", name, "error", err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/lanes"
+	"github.com/hansomcloud/hansom/internal/lanes/lanestest"
 )
 
 // attempts is a hansom.Invoker that notes what is invoked and when.
@@ -56,7 +58,7 @@ func (a *attempts) list() []string {
 
 func ok(*hansom.Invocation) (hansom.Result, error) { return hansom.Result{}, nil }
 
-func newAsync(t *testing.T, b Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) *Async {
+func newAsync(t *testing.T, b lanes.Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) *Async {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	if log != nil {
@@ -73,7 +75,7 @@ func newAsync(t *testing.T, b Backlog, w *world, i hansom.Invoker, log *bytes.Bu
 }
 
 // running is newAsync with its Run, which ends with the test or when stop is called.
-func running(t *testing.T, b Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) (a *Async, stop func()) {
+func running(t *testing.T, b lanes.Backlog, w *world, i hansom.Invoker, log *bytes.Buffer) (a *Async, stop func()) {
 	t.Helper()
 	a = newAsync(t, b, w, i, log)
 	return a, run(t, a)
@@ -102,31 +104,23 @@ func accept(t *testing.T, a *Async, function, id, payload string) {
 
 func left(t *testing.T, a *Async) (n int) {
 	t.Helper()
-	for _, name := range a.backlog.Queues(queuePrefix) {
-		c := a.backlog.Counts(name)
-		n += c.Ready + c.InFlight + c.Delayed
-	}
+	a.Each(func(_, _ string, waiting, taken int) { n += waiting + taken })
 	return n
 }
 
 // inTime runs f with its own clock and a backlog.
-func inTime(t *testing.T, f func(t *testing.T, m *memory)) {
-	synctest.Test(t, func(t *testing.T) { f(t, newMemory()) })
+func inTime(t *testing.T, f func(t *testing.T, m *lanestest.Memory)) {
+	synctest.Test(t, func(t *testing.T) { f(t, lanestest.NewMemory()) })
 }
 
 func TestAccept(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		i := newAttempts(ok)
 		a, stop := running(t, m, &world{}, i, nil)
 		accept(t, a, "f", "id", "")
 		synctest.Wait()
 		if got := i.list(); !slices.Equal(got, []string{"id {} 0"}) || left(t, a) != 0 {
 			t.Errorf("%q, %d left", got, left(t, a))
-		}
-		time.Sleep(2 * idleLane)
-		synctest.Wait()
-		if len(a.lanes) != 0 {
-			t.Errorf("%d lanes without events", len(a.lanes))
 		}
 		isKind(t, a.Accept(t.Context(), inv("missing")), hansom.NotFound)
 		large := inv("f")
@@ -140,7 +134,7 @@ func TestAccept(t *testing.T) {
 		}
 		synctest.Wait()
 		stop()
-		m.full = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk is nearly full: free some space")
+		m.Full = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk is nearly full: free some space")
 		if e := isKind(t, a.Accept(t.Context(), inv("f")), hansom.Unavailable); e.Code != "ServiceException" || e.Message != "the disk is nearly full: free some space" {
 			t.Errorf("%+v", e)
 		}
@@ -152,7 +146,7 @@ func TestAccept(t *testing.T) {
 
 // A function that fails has two more attempts, after one and after two minutes.
 func TestFailuresAreRetried(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		i := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			return hansom.Result{FunctionError: "Unhandled"}, nil
 		})
@@ -173,7 +167,7 @@ func TestFailuresAreRetried(t *testing.T) {
 
 // What the platform refuses is tried for six hours, at growing intervals; what can never be is given up at once.
 func TestRefusalsAreRetried(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		kind := hansom.Throttled
 		i := newAttempts(func(*hansom.Invocation) (hansom.Result, error) {
 			return hansom.Result{}, hansom.Errorf(kind, "run", "no")
@@ -202,7 +196,7 @@ func TestRefusalsAreRetried(t *testing.T) {
 
 // A slow function holds up nobody else, has no more workers than it may, and keeps the order of acceptance.
 func TestLanes(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		i := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			if inv.Function != "quick" {
 				time.Sleep(100 * time.Second)
@@ -247,7 +241,7 @@ func TestLanes(t *testing.T) {
 
 // Whatever was accepted runs after a crash: what was running, what was waiting and what was to be tried again, each once.
 func TestCrash(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		crashed := make(chan struct{})
 		lost := newAttempts(func(inv *hansom.Invocation) (hansom.Result, error) {
 			if inv.ID == "failed" {
@@ -267,7 +261,7 @@ func TestCrash(t *testing.T) {
 			t.Fatalf("%d have begun", n)
 		}
 		i := newAttempts(ok)
-		b, stopB := running(t, m.crashed(), &world{}, i, nil)
+		b, stopB := running(t, m.Crashed(), &world{}, i, nil)
 		time.Sleep(2 * time.Minute)
 		got := i.list()
 		slices.Sort(got)
@@ -282,7 +276,7 @@ func TestCrash(t *testing.T) {
 
 // Run ends when what runs has ended, and begins nothing more; that runs the next time.
 func TestStop(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		i := newAttempts(func(*hansom.Invocation) (hansom.Result, error) {
 			time.Sleep(10 * time.Second)
 			return hansom.Result{}, nil

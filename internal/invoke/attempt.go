@@ -9,6 +9,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/lanes"
 )
 
 // How events are retried (Lambda developer guide, "Error handling for asynchronous invocations").
@@ -24,7 +25,6 @@ type event struct {
 	id       string // request id
 	payload  []byte
 	accepted time.Time
-	receipt  backlog.Receipt
 	label
 	progress
 }
@@ -37,8 +37,8 @@ type progress struct {
 }
 
 // read makes an event of a message.
-func read(f function, m backlog.Message) (*event, error) {
-	e := &event{function: f, id: m.ID, payload: m.Body, accepted: m.Sent, receipt: m.Receipt}
+func read(f function, m *backlog.Message) (*event, error) {
+	e := &event{function: f, id: m.ID, payload: m.Body, accepted: m.Sent}
 	if err := json.Unmarshal([]byte(m.Meta), &e.label); err != nil {
 		return nil, hansom.Errorf(hansom.Internal, "read event", "%w", err)
 	}
@@ -51,41 +51,25 @@ func read(f function, m backlog.Message) (*event, error) {
 	return e, nil
 }
 
-// handle runs an event once, or tells of its end, and removes it or has it come again. ctx ends when the server does; what is under
-// way then ends all the same, and its end is stored.
-func (a *Async) handle(ctx context.Context, f function, m backlog.Message) {
-	store := context.WithoutCancel(ctx)
-	e, err := read(f, m)
-	if err == nil {
-		var again bool
-		var wait time.Duration
-		if e.Ending == nil {
-			wait, again = a.attempt(ctx, e)
-		}
-		if e.Ending != nil {
-			wait, again = a.deliver(store, e)
-		}
-		if again {
-			err = a.release(store, e, wait)
-		} else {
-			_, err = a.backlog.Delete(store, f.queue(), e.receipt) // one that is gone was dropped with its function
-		}
-	}
+// handle runs an event once, or tells of its end. ctx ends when the server does; what is under way then ends all the same.
+func (a *Async) handle(ctx context.Context, queue string, m *backlog.Message) (*lanes.Again, error) {
+	e, err := read(functionOf(queue), m)
 	if err != nil {
-		a.logger.Warn("the state of an accepted event could not be stored; it may run again", "project", f.project, "function", f.name, "request", m.ID, "error", err)
-		pause(ctx, storePause) // or it would run again at once
+		return nil, err
 	}
-}
-
-// release has an event come again after a time.
-func (a *Async) release(ctx context.Context, e *event, wait time.Duration) error {
+	var again bool
+	var wait time.Duration
+	if e.Ending == nil {
+		wait, again = a.attempt(ctx, e)
+	}
+	if e.Ending != nil {
+		wait, again = a.deliver(context.WithoutCancel(ctx), e)
+	}
+	if !again {
+		return nil, nil
+	}
 	note, err := encode(e.progress)
-	if err != nil {
-		return err
-	}
-	text := string(note)
-	_, err = a.backlog.Release(ctx, e.queue(), e.receipt, wait, &text)
-	return err
+	return &lanes.Again{After: wait, Note: string(note)}, err
 }
 
 // attempt runs an event. It comes again after wait, or has ended; then e.Ending is set when somebody is to be told.

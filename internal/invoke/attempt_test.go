@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/lanes/lanestest"
 )
 
 const (
@@ -98,7 +99,7 @@ func TestDestinations(t *testing.T) {
 		"success, nowhere": {payload: `1`, config: hansom.DefaultAsyncConfig(), dead: deadARN},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inTime(t, func(t *testing.T, m *memory) {
+			inTime(t, func(t *testing.T, m *lanestest.Memory) {
 				w := &world{configs: map[string]hansom.AsyncConfig{"f:" + c.qualifier: c.config}, dead: c.dead}
 				a, stop := running(t, m, w, newAttempts(answers), nil)
 				if err := a.Accept(t.Context(), &hansom.Invocation{ID: "id", Project: hansom.DefaultProject, Function: "f", Qualifier: c.qualifier, Payload: []byte(c.payload)}); err != nil {
@@ -131,7 +132,7 @@ func TestDestinations(t *testing.T) {
 
 // A record that is larger than an event may be goes without the answer, then without the event.
 func TestLargeRecords(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		config := hansom.DefaultAsyncConfig()
 		config.OnSuccess = goodARN
 		w := &world{configs: map[string]hansom.AsyncConfig{"f:": config}}
@@ -157,7 +158,7 @@ func TestLargeRecords(t *testing.T) {
 
 // A destination that does not answer gets the record later, the function does not run again, and a crash between forgets nothing.
 func TestDestinationIsDown(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		config := hansom.DefaultAsyncConfig()
 		config.Retries, config.OnFailure = 0, badARN
 		var down atomic.Bool
@@ -179,7 +180,7 @@ func TestDestinationIsDown(t *testing.T) {
 		}
 		stop()
 		w.configs = nil // what was true when it ended counts
-		b, stop := running(t, m.crashed(), w, i, nil)
+		b, stop := running(t, m.Crashed(), w, i, nil)
 		down.Store(false)
 		time.Sleep(maxBackOff)
 		synctest.Wait()
@@ -192,7 +193,7 @@ func TestDestinationIsDown(t *testing.T) {
 
 // A destination that can never take a record is not asked again.
 func TestDestinationIsGone(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		config := hansom.DefaultAsyncConfig()
 		config.OnSuccess = goodARN
 		w := &world{configs: map[string]hansom.AsyncConfig{"f:": config}}
@@ -218,7 +219,7 @@ func TestLoops(t *testing.T) {
 		through string
 		runs    int
 	}{{false, "f", 16}, {true, "f", 100}, {false, "g", 32}} {
-		inTime(t, func(t *testing.T, m *memory) {
+		inTime(t, func(t *testing.T, m *lanestest.Memory) {
 			var a *Async
 			w := &world{loops: c.allow, dead: deadARN}
 			next := map[string]string{"f": c.through, "g": "f"}
@@ -277,7 +278,7 @@ func TestLineage(t *testing.T) {
 
 // The events of a function that is deleted go with it, and those of others stay.
 func TestRetired(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
 		w := &world{gone: map[string]bool{}}
 		a := newAsync(t, m, w, newAttempts(ok), nil)
 		accept(t, a, "f", "1", "1")
@@ -303,8 +304,8 @@ func TestRetired(t *testing.T) {
 
 // While the backlog cannot store how an attempt went, the event may run again; it is not lost and does not run hot.
 func TestBacklogFails(t *testing.T) {
-	inTime(t, func(t *testing.T, m *memory) {
-		m.broken = 5
+	inTime(t, func(t *testing.T, m *lanestest.Memory) {
+		m.Broken = 5
 		i := newAttempts(ok)
 		a, stop := running(t, m, &world{}, i, nil)
 		accept(t, a, "f", "id", "1")
@@ -340,7 +341,7 @@ func TestMovedEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		m := newMemory()
+		m := lanestest.NewMemory()
 		all := make(chan struct{})
 		seen := 0
 		w := &world{}

@@ -93,7 +93,10 @@ func (a *Async) move(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			a.logger.Warn("events that an older version has accepted wait in the database; tried again", "error", err)
-			pause(ctx, maxBackOff)
+			select {
+			case <-time.After(maxBackOff):
+			case <-ctx.Done():
+			}
 		}
 	}
 }

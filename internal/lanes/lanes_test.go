@@ -1,0 +1,97 @@
+package lanes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/backlog"
+	"github.com/hansomcloud/hansom/internal/lanes/lanestest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const prefix = "work/"
+
+// A lane is there while its queue has messages; a queue has no more workers than it may, and one that is slow holds up no other.
+func TestLanes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		running, most := map[string]int{}, map[string]int{}
+		var ended []string
+		begin := time.Now()
+		mu := make(chan struct{}, 1)
+		var l *Lanes
+		l = New(Config{Prefix: prefix, Workers: func(queue string) int { return len(queue) - len(prefix) },
+			Work: func(_ context.Context, queue string, m *backlog.Message) (*Again, error) {
+				mu <- struct{}{}
+				running[queue]++
+				most[queue] = max(most[queue], running[queue])
+				<-mu
+				if queue == prefix+"slow" {
+					time.Sleep(time.Minute)
+				}
+				mu <- struct{}{}
+				defer func() { <-mu }()
+				running[queue]--
+				ended = append(ended, fmt.Sprintf("%s %s%.0f", m.ID, m.Note, time.Since(begin).Seconds()))
+				switch {
+				case m.ID == "again" && m.Note == "":
+					return &Again{After: 5 * time.Second, Note: "noted "}, nil
+				case m.ID == "broken" && m.Takes == 1:
+					return nil, hansom.Errorf(hansom.Internal, "work", "no")
+				}
+				return nil, nil
+			}}, lanestest.NewMemory(), slog.New(slog.DiscardHandler))
+		put := func(queue, id string) {
+			if err := l.Put(t.Context(), prefix+queue, backlog.Entry{ID: id}); err != nil {
+				t.Error(err)
+			}
+		}
+		put("f", "early")
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		for n := range 10 {
+			put("slow", fmt.Sprint("slow-", n))
+		}
+		synctest.Wait()
+		put("f", "late")
+		put("f", "again")
+		put("f", "broken")
+		time.Sleep(30 * time.Second)
+		if want := []string{"early 0", "late 0", "again 0", "broken 0", "again noted 5"}; !slices.Equal(ended, want) {
+			t.Errorf("%q", ended)
+		}
+		if most[prefix+"slow"] != 4 || most[prefix+"f"] != 1 || len(l.open) != 2 {
+			t.Errorf("%v, %d lanes", most, len(l.open))
+		}
+		counts := map[string][2]int{}
+		l.Each(func(queue string, waiting, taken int) { counts[queue] = [2]int{waiting, taken} })
+		if counts[prefix+"slow"] != [2]int{6, 4} || counts[prefix+"f"] != [2]int{0, 1} { // broken is hidden
+			t.Error(counts)
+		}
+		if err := l.Drop(t.Context(), prefix+"f"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(5 * time.Minute)
+		if len(l.open) != 0 || len(ended) != 15 {
+			t.Errorf("%d lanes without messages, %q", len(l.open), ended)
+		}
+		put("f", "again") // a lane begins anew
+		synctest.Wait()
+		if ended[len(ended)-1] != "again 330" {
+			t.Errorf("%q", ended)
+		}
+		stop()
+		if err := <-done; err != nil || len(l.open) != 0 {
+			t.Error(err, len(l.open))
+		}
+	})
+}
