@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind classifies an error. The edge turns it into an HTTP status or a service's error code, once.
@@ -33,6 +34,8 @@ type Error struct {
 	Message string // for the caller; says what to do next
 	Reason  string // which limit a Throttled error met: TooManyRequestsException's Reason
 	Err     error  // cause, for logs
+
+	After time.Duration // it makes no sense to try again sooner
 }
 
 func (e *Error) Error() string {

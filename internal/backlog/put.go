@@ -113,6 +113,19 @@ func (s *Store) Put(ctx context.Context, name string, entries ...Entry) ([]Store
 	return results, err
 }
 
+// Seen tells whether a queue had an entry with a deduplication id that still counts, also when its message has ended.
+func (s *Store) Seen(name, dedup string) bool {
+	q := s.find(name)
+	if q == nil {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.advance(s.now())
+	d := q.dedups[dedup]
+	return d != nil && d.seq != 0 // or it is being put
+}
+
 // admit refuses new messages.
 func (s *Store) admit(ctx context.Context, name string) error {
 	if len(name) == 0 || len(name) > MaxName {

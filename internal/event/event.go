@@ -1,5 +1,5 @@
 // Package event brings events to their targets: event source mappings pull messages from queues and invoke functions with them, and
-// Deliver hands an event to a function or a queue.
+// Deliver hands an event to a function, a queue, an event bus or an API destination; Dispatch does so until it goes well.
 package event
 
 import (
@@ -7,6 +7,7 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/lanes"
 )
 
 // domain names this package's tables, migrations and change notices.
@@ -30,12 +32,14 @@ type Config struct {
 	Most    int           // batches of a mapping at a time, unless it or its function has a lower limit
 	Wait    time.Duration // for a message, in one poll
 	Payload int           // bytes of what a function is invoked with
+	Lane    int           // stored events for one target that are delivered at a time
 }
 
-// DefaultConfig is as Lambda does it: 5 batches at a time, up to 300 more each minute, long polls of 20 s, payloads of 6 MB.
+// DefaultConfig is as Lambda does it: 5 batches at a time, up to 300 more each minute, long polls of 20 s, payloads of 6 MB; 50
+// deliveries at a time for each target.
 func DefaultConfig() Config {
 	return Config{Region: hansom.DefaultRegion, Pollers: 5, Growth: 200 * time.Millisecond, Most: hansom.MaxConcurrency, Wait: 20 * time.Second,
-		Payload: hansom.MaxSyncPayload}
+		Payload: hansom.MaxSyncPayload, Lane: 50}
 }
 
 // Functions finds functions, from memory.
@@ -67,6 +71,13 @@ type Acceptor interface {
 	Accept(ctx context.Context, inv *hansom.Invocation) error
 }
 
+// Backlog keeps what is to be delivered.
+type Backlog interface {
+	lanes.Backlog
+	// Seen tells whether a queue had an entry with a deduplication id that still counts.
+	Seen(queue, id string) bool
+}
+
 // Deps are what a Service stands on.
 type Deps struct {
 	Functions Functions
@@ -74,6 +85,7 @@ type Deps struct {
 	Acceptor  Acceptor
 	Source    Source
 	Queues    Queues
+	Messages  Backlog
 }
 
 // Service holds the event source mappings of all projects, and delivers. Its methods may be called from several goroutines. Errors are
@@ -89,14 +101,20 @@ type Service struct {
 	runners map[string]*runner
 	working sync.WaitGroup
 
-	now   func() time.Time
-	newID func() string
+	lanes     *lanes.Lanes
+	recent    recent
+	buses     Buses
+	endpoints Endpoints
+
+	now    func() time.Time
+	newID  func() string
+	jitter func(time.Duration) time.Duration
 }
 
 // New migrates the table and reads the mappings. Run must be called for them to work.
 func New(ctx context.Context, cfg Config, database *db.DB, deps Deps, logger *slog.Logger) (*Service, error) {
-	if cfg.Pollers < 1 || cfg.Most < cfg.Pollers || cfg.Wait <= 0 || cfg.Payload < 1 {
-		return nil, hansom.Errorf(hansom.Invalid, "make event", "pollers, wait and payload must be positive, and most no less than pollers")
+	if cfg.Pollers < 1 || cfg.Most < cfg.Pollers || cfg.Wait <= 0 || cfg.Payload < 1 || cfg.Lane < 1 {
+		return nil, hansom.Errorf(hansom.Invalid, "make event", "pollers, wait, payload and lane must be positive, and most no less than pollers")
 	}
 	files, err := fs.Sub(embedded, "migrations")
 	if err != nil {
@@ -105,8 +123,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, deps Deps, logger *sl
 	if err := database.Migrate(ctx, domain, files); err != nil {
 		return nil, err
 	}
-	s := &Service{Deps: deps, cfg: cfg, db: database, log: logger.With("component", "event"), runners: map[string]*runner{},
-		now: time.Now, newID: hansom.NewID}
+	s := newUnstored(cfg, deps, logger.With("component", "event"))
+	s.db = database
 	database.Subscribe(s.changed)
 	list, err := s.mappings(ctx, database.Read(), "")
 	for i := range list {
@@ -115,8 +133,19 @@ func New(ctx context.Context, cfg Config, database *db.DB, deps Deps, logger *sl
 	return s, err
 }
 
-// Run works on the mappings until ctx ends: then nothing more is polled, and it waits for the batches under way.
+// newUnstored returns a Service that has no mappings.
+func newUnstored(cfg Config, deps Deps, logger *slog.Logger) *Service {
+	s := &Service{Deps: deps, cfg: cfg, log: logger, runners: map[string]*runner{}, now: time.Now, newID: hansom.NewID, jitter: jitter}
+	s.lanes = lanes.New(lanes.Config{Prefix: lanePrefix, Workers: func(string) int { return cfg.Lane }, Work: s.work}, deps.Messages, s.log)
+	return s
+}
+
+// jitter is a random time between the half of d and d.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
+
+// Run works on the mappings and what is to be delivered until ctx ends: then nothing more is begun, and it waits for what is under way.
 func (s *Service) Run(ctx context.Context) error {
+	s.working.Go(func() { _ = s.lanes.Run(ctx) })
 	s.mu.Lock()
 	s.ctx = ctx
 	for _, r := range s.runners {

@@ -19,6 +19,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/lanes/lanestest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,16 +53,15 @@ type world struct {
 	answer     func(ctx context.Context, ids []string) (string, error)
 	fails      string // FunctionError
 
-	mu        sync.Mutex
-	from      time.Time
-	queues    map[string][]*message
-	changed   chan struct{}
-	calls     []call
-	running   int
-	most      int
-	pollers   int
-	delivered []string
-	sequence  int
+	mu       sync.Mutex
+	from     time.Time
+	queues   map[string][]*message
+	changed  chan struct{}
+	calls    []call
+	running  int
+	most     int
+	pollers  int
+	sequence int
 }
 
 func newWorld() *world {
@@ -108,15 +108,8 @@ func (w *world) send(arn string, bodies ...string) {
 	w.tell()
 }
 
-func (w *world) Send(_ context.Context, d hansom.Delivery) error {
-	w.delivered = append(w.delivered, fmt.Sprintf("%s %s %s %s", d.ARN, d.Payload, d.Group, d.Dedup))
-	return nil
-}
-
-func (w *world) Accept(_ context.Context, inv *hansom.Invocation) error {
-	w.delivered = append(w.delivered, fmt.Sprintf("%s %s:%s %s", inv.Project, inv.Function, inv.Qualifier, inv.Payload))
-	return nil
-}
+func (w *world) Send(context.Context, hansom.Delivery) error      { return nil }
+func (w *world) Accept(context.Context, *hansom.Invocation) error { return nil }
 
 func (w *world) Poll(ctx context.Context, arn string, limit int, wait time.Duration) (list []hansom.Polled, err error) {
 	deadline := time.Now().Add(wait)
@@ -248,7 +241,7 @@ func (w *world) counts() (pollers, most int) {
 
 func newService(t *testing.T, d *db.DB, w *world) *Service {
 	t.Helper()
-	s, err := New(t.Context(), DefaultConfig(), d, Deps{w, w, w, w, w}, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), DefaultConfig(), d, Deps{w, w, w, w, w, lanestest.NewMemory()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

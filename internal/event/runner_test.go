@@ -3,7 +3,6 @@ package event
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -423,36 +422,4 @@ func TestStopWhileThrottled(t *testing.T) {
 			t.Error("the message is gone")
 		}
 	})
-}
-
-func TestDeliver(t *testing.T) {
-	w := &world{}
-	s := &Service{Deps: Deps{w, w, w, w, w}, cfg: DefaultConfig()}
-	for _, c := range []struct {
-		arn  string
-		kind hansom.Kind
-		want string
-	}{
-		{"arn:aws:lambda:us-east-1:000000000000:function:f", 0, "000000000000 f: {}"},
-		{"arn:aws:lambda:us-east-1:000000000000:function:f:live", 0, "000000000000 f:live {}"},
-		{ordered, 0, ordered + " {} g d"},
-		{"arn:aws:lambda:us-east-1:111111111111:function:f", hansom.Denied, ""},
-		{"arn:aws:sqs:us-east-1:111111111111:jobs", hansom.Denied, ""},
-		{"arn:aws:sqs:eu-west-1:000000000000:jobs", hansom.NotFound, ""},
-		{"arn:aws:lambda:us-east-1:000000000000:layer:l", hansom.Unsupported, ""},
-		{"arn:aws:sns:us-east-1:000000000000:topic", hansom.Unsupported, ""},
-		{"jobs", hansom.Invalid, ""},
-	} {
-		w.delivered = nil
-		err := s.Deliver(t.Context(), hansom.Delivery{Project: project, ARN: c.arn, Payload: []byte("{}"), Group: "g", Dedup: "d"})
-		if c.want == "" {
-			if err == nil || hansom.KindOf(err) != c.kind || len(w.delivered) > 0 {
-				t.Errorf("%s: %v", c.arn, err)
-			}
-			continue
-		}
-		if got := fmt.Sprint(w.delivered); err != nil || got != "["+c.want+"]" {
-			t.Errorf("%s: %v %v", c.arn, got, err)
-		}
-	}
 }

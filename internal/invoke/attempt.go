@@ -131,7 +131,7 @@ func (a *Async) end(e *event, cfg hansom.AsyncConfig, o *outcome) {
 	}
 	e.Ending = &ending{To: to, Dead: dead, Code: o.code(), Message: o.message(), Trace: o.trace}
 	if to != "" {
-		e.Ending.Record = a.record(e, o)
+		e.Ending.Record, e.Ending.Event = a.record(e, o, to)
 	}
 }
 
@@ -148,7 +148,7 @@ func (a *Async) deliver(ctx context.Context, e *event) (wait time.Duration, agai
 			return err == nil
 		}
 	}
-	if x.To != "" && try(hansom.Delivery{ARN: x.To, Payload: x.Record}) {
+	if x.To != "" && try(hansom.Delivery{ARN: x.To, Payload: x.Record, Event: x.Event}) {
 		x.To, x.Record = "", nil
 	}
 	if x.Dead != "" && try(hansom.Delivery{ARN: x.Dead, Payload: e.payload, Attributes: map[string]hansom.Attribute{

@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -21,9 +22,10 @@ import (
 )
 
 const (
-	goodARN = "arn:aws:lambda:us-east-1:000000000000:function:good"
-	badARN  = "arn:aws:sqs:us-east-1:000000000000:bad"
-	deadARN = "arn:aws:sqs:us-east-1:000000000000:dead"
+	goodARN     = "arn:aws:lambda:us-east-1:000000000000:function:good"
+	badARN      = "arn:aws:sqs:us-east-1:000000000000:bad"
+	functionARN = "arn:aws:lambda:us-east-1:000000000000:function:f:"
+	deadARN     = "arn:aws:sqs:us-east-1:000000000000:dead"
 )
 
 // answers gives results by the payload of an event.
@@ -71,7 +73,7 @@ func TestDestinations(t *testing.T) {
 		}
 		return c
 	}
-	arn := `"functionArn":"arn:aws:lambda:us-east-1:000000000000:function:f:`
+	arn := `"functionArn":"` + functionARN
 	for name, c := range map[string]struct {
 		payload, qualifier string
 		config             hansom.AsyncConfig
@@ -120,8 +122,13 @@ func TestDestinations(t *testing.T) {
 						t.Errorf("%+v", d)
 					}
 					got = append(got, summary(t, d))
+					how := map[string]string{goodARN: "Success", badARN: "Failure"}[d.ARN]
+					if want := "lambda Lambda Function Invocation Result - " + how + " [" + d.ARN + " " + functionARN + cmp.Or(c.qualifier, "$LATEST") + "]"; d.ARN != deadARN &&
+						(d.Event == nil || fmt.Sprint(d.Event.Source, " ", d.Event.DetailType, " ", d.Event.Resources) != want) || d.ARN == deadARN && d.Event != nil {
+						t.Errorf("%s: %+v", d.ARN, d.Event)
+					}
 				}
-				if diff := cmp.Diff(c.want, got); diff != "" || left(t, a) != 0 {
+				if diff := gocmp.Diff(c.want, got); diff != "" || left(t, a) != 0 {
 					t.Errorf("%s\n%d left", diff, left(t, a))
 				}
 				stop()
@@ -287,7 +294,7 @@ func TestRetired(t *testing.T) {
 		a.Each(func(project, function string, waiting, taken int) {
 			counts[project+" "+function] = [2]int{waiting, taken}
 		})
-		if diff := cmp.Diff(map[string][2]int{hansom.DefaultProject + " f": {1, 0}, hansom.DefaultProject + " g": {1, 0}}, counts); diff != "" {
+		if diff := gocmp.Diff(map[string][2]int{hansom.DefaultProject + " f": {1, 0}, hansom.DefaultProject + " g": {1, 0}}, counts); diff != "" {
 			t.Error(diff)
 		}
 		a.Retired(hansom.DefaultProject, "f", "an older revision")

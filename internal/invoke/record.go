@@ -77,13 +77,14 @@ func cut(s string) string {
 
 // ending is the end of an event that has yet to be told.
 type ending struct {
-	To      string          `json:"to,omitempty"`     // ARN of who is to get the record; "" for nobody any more
-	Record  json.RawMessage `json:"record,omitempty"` //
-	Dead    string          `json:"dead,omitempty"`   // ARN of the queue that is to get the event
-	Code    int             `json:"code"`             // with it
-	Message string          `json:"message,omitempty"`
-	Trace   string          `json:"trace,omitempty"`
-	Tries   int             `json:"tries,omitempty"`
+	To      string                  `json:"to,omitempty"`     // ARN of who is to get the record; "" for nobody any more
+	Record  json.RawMessage         `json:"record,omitempty"` //
+	Event   *hansom.EventParameters `json:"event,omitempty"`  // of the record on a bus
+	Dead    string                  `json:"dead,omitempty"`   // ARN of the queue that is to get the event
+	Code    int                     `json:"code"`             // with it
+	Message string                  `json:"message,omitempty"`
+	Trace   string                  `json:"trace,omitempty"`
+	Tries   int                     `json:"tries,omitempty"`
 }
 
 // record is what destinations get (Lambda developer guide, "Capturing records of asynchronous invocations").
@@ -109,8 +110,9 @@ type responseContext struct {
 	FunctionError   string `json:"functionError,omitempty"`
 }
 
-// record makes the record of an event's end. Where it would be larger than an event may be it lacks the answer, then the event too.
-func (a *Async) record(e *event, o *outcome) []byte {
+// record makes the record of an event's end for a destination. Where it would be larger than an event may be it lacks the answer, then
+// the event too.
+func (a *Async) record(e *event, o *outcome, to string) ([]byte, *hansom.EventParameters) {
 	arn := ""
 	if target, err := a.functions.Resolve(context.Background(), e.project, e.name, e.Qualifier); err == nil {
 		v := target.Version
@@ -134,7 +136,11 @@ func (a *Async) record(e *event, o *outcome) []byte {
 		r.RequestPayload = nil
 		text, _ = encode(r)
 	}
-	return text
+	how := "Failure"
+	if o.condition == success {
+		how = "Success"
+	}
+	return text, &hansom.EventParameters{Source: "lambda", DetailType: "Lambda Function Invocation Result - " + how, Resources: []string{to, arn}}
 }
 
 // asJSON is a payload as it is, or as a string when it is no JSON.

@@ -15,7 +15,7 @@ var _ Backlog = (*backlog.Store)(nil)
 
 // What lanes rely on holds for the backlog and for what stands for it in tests.
 func TestBacklogContract(t *testing.T) {
-	open := func(dir string) (Backlog, func()) {
+	open := func(dir string) (deduplicating, func()) {
 		b, err := bus.Open(t.Context(), bus.Config{Dir: dir}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
@@ -29,16 +29,22 @@ func TestBacklogContract(t *testing.T) {
 	t.Run("backlog", func(t *testing.T) {
 		dir := t.TempDir()
 		b, stop := open(dir)
-		contract(t, b, func() Backlog { stop(); b, stop = open(dir); return b })
+		contract(t, b, func() deduplicating { stop(); b, stop = open(dir); return b })
 		stop()
 	})
 	t.Run("memory", func(t *testing.T) {
 		m := lanestest.NewMemory()
-		contract(t, m, func() Backlog { m = m.Crashed(); return m })
+		contract(t, m, func() deduplicating { m = m.Crashed(); return m })
 	})
 }
 
-func contract(t *testing.T, b Backlog, crash func() Backlog) {
+// deduplicating is a Backlog that event needs.
+type deduplicating interface {
+	Backlog
+	Seen(queue, dedup string) bool
+}
+
+func contract(t *testing.T, b deduplicating, crash func() deduplicating) {
 	ctx, q := t.Context(), prefix+"p/f"
 	sent := time.Now().Add(-time.Hour).Truncate(time.Microsecond)
 	for _, e := range []backlog.Entry{{ID: "1", Meta: "m", Body: []byte("\"\xff\""), Sent: sent}, {ID: "2", Dedup: "d"}, {ID: "again", Dedup: "d"}, {ID: "late", Delay: time.Hour}} {
@@ -80,7 +86,12 @@ func contract(t *testing.T, b Backlog, crash func() Backlog) {
 	if ok, err := b.Delete(ctx, q, second[0].Receipt); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	b = crash()
+	for range 2 {
+		if !b.Seen(q, "d") || b.Seen(q, "1") || b.Seen(prefix, "d") {
+			t.Error("the deduplication ids are not those that were put")
+		}
+		b = crash()
+	}
 	list, ids = take(9, time.Minute) // it waits for what is hidden
 	if ids != "1 " || list[0].Note != "note" {
 		t.Fatalf("%+v", list)

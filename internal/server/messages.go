@@ -49,6 +49,11 @@ func (s *Server) observeQueues() {
 			emit(float64(taken), project, function, "taken")
 		})
 	})
+	s.metrics.Gauge("hansom_deliveries", "Events that are stored for their targets by state.", []string{"state"}, func(emit func(float64, ...string)) {
+		waiting, taken := s.events.Deliveries()
+		emit(float64(waiting), "waiting")
+		emit(float64(taken), "taken")
+	})
 }
 
 // spare watches the free space of a disk, so that the stores never find it full.
@@ -99,7 +104,7 @@ func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error
 func (s *Server) openEvents(ctx context.Context, invoker hansom.Invoker, logger *slog.Logger) (err error) {
 	cfg := event.DefaultConfig()
 	cfg.Region = s.cfg.Region
-	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: s.queues, Queues: s.queues}, logger)
+	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: s.queues, Queues: s.queues, Messages: s.backlog}, logger)
 	s.metrics.Counter("hansom_mapping_messages_total", "Messages of event source mappings: polled, filtered (out), done and failed.", []string{"project", "function", "mapping", "state"}, func(emit func(float64, ...string)) {
 		for _, c := range s.events.Counts() {
 			emit(float64(c.Polled), c.Project, c.Function, c.Mapping, "polled")

@@ -88,6 +88,12 @@ func TestDestinationsRefused(t *testing.T) {
 			_, err = c.PutFunctionEventInvokeConfig(t.Context(), &sdk.PutFunctionEventInvokeConfigInput{FunctionName: aws.String("f"), DestinationConfig: d})
 		}
 		var e smithy.APIError
+		if tc.Message == "" {
+			if err != nil {
+				t.Errorf("%+v: %v", tc, err)
+			}
+			continue
+		}
 		if !errors.As(err, &e) || e.ErrorCode() != "InvalidParameterValueException" || e.ErrorMessage() != tc.Message {
 			t.Errorf("%+v: %v", tc, err)
 		}

@@ -40,7 +40,7 @@ type Config struct {
 	Qualifier string // "$LATEST", a version or an alias
 	Retries   *int   // 0 to 2
 	MaxAge    *int   // seconds, 60 to 21,600
-	OnSuccess string // ARN of a queue or function, or ""
+	OnSuccess string // ARN of a queue, a function or an event bus, or ""
 	OnFailure string
 	Modified  time.Time
 }
@@ -271,6 +271,10 @@ func (s *Service) checkDestinations(ctx context.Context, project, name string, d
 				shown("OnSuccess", d.OnSuccess), shown("OnFailure", d.OnFailure))
 		case a.Service == "lambda":
 			err = s.checkTarget(ctx, project, name, arn, a)
+		case a.Service == "events":
+			if bus, ok := strings.CutPrefix(a.Resource, "event-bus/"); !ok || bus == "" || a.Region != s.region || a.Account != project {
+				err = hansom.Errorf(hansom.Invalid, "check destination", "The destination ARN %s is invalid.", arn)
+			}
 		default:
 			err = s.checkQueue("A destination", project, arn, a)
 		}
@@ -301,7 +305,7 @@ func (s *Service) checkTarget(ctx context.Context, project, name, arn string, a 
 // checkQueue refuses what is no standard queue of the project. Whether the queue is there does not matter, as with AWS.
 func (s *Service) checkQueue(what, project, arn string, a hansom.ARN) error {
 	const op = "check destination"
-	services := map[string]string{"sns": "an SNS topic", "s3": "an S3 bucket", "events": "an event bus"}
+	services := map[string]string{"sns": "an SNS topic", "s3": "an S3 bucket"}
 	switch {
 	case services[a.Service] != "":
 		return hansom.Errorf(hansom.Unsupported, op, "%s that is %s is not supported by this server: %s. Use a queue.", what, services[a.Service], arn)

@@ -18,9 +18,10 @@ type Memory struct {
 	mu     sync.Mutex
 	seq    uint64
 	queues map[string][]*kept
-	put    chan struct{} // closed when something was put or shown
-	Full   error         // refuses what is put
-	Broken int           // so many calls of Release and Delete fail
+	seen   map[string]time.Time // when a deduplication id was put, by queue and id
+	put    chan struct{}        // closed when something was put or shown
+	Full   error                // refuses what is put
+	Broken int                  // so many calls of Release and Delete fail
 }
 
 // kept is a message; disk is what a crash leaves of it.
@@ -32,14 +33,16 @@ type kept struct {
 }
 
 // NewMemory returns one without messages.
-func NewMemory() *Memory { return &Memory{queues: map[string][]*kept{}, put: make(chan struct{})} }
+func NewMemory() *Memory {
+	return &Memory{queues: map[string][]*kept{}, seen: map[string]time.Time{}, put: make(chan struct{})}
+}
 
 // Crashed is what a process finds that follows one which was killed.
 func (m *Memory) Crashed() *Memory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	next := NewMemory()
-	next.seq = m.seq
+	next.seq, next.seen = m.seq, maps.Clone(m.seen)
 	for name, list := range m.queues {
 		for _, k := range list {
 			c := *k
@@ -66,6 +69,9 @@ func (m *Memory) Put(_ context.Context, name string, entries ...backlog.Entry) (
 			continue
 		}
 		m.seq++
+		if e.Dedup != "" {
+			m.seen[name+" "+e.Dedup] = time.Now()
+		}
 		k := &kept{Message: backlog.Message{ID: e.ID, Dedup: e.Dedup, Meta: e.Meta, Body: slices.Clone(e.Body), Seq: m.seq, Sent: e.Sent}}
 		if e.Sent.IsZero() {
 			k.Sent = time.Now()
@@ -77,6 +83,14 @@ func (m *Memory) Put(_ context.Context, name string, entries ...backlog.Entry) (
 	}
 	m.wake()
 	return out, nil
+}
+
+// Seen is as backlog.Store has it.
+func (m *Memory) Seen(name, dedup string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t, ok := m.seen[name+" "+dedup]
+	return ok && time.Since(t) < 5*time.Minute
 }
 
 // Queues is as backlog.Store has it.
