@@ -78,3 +78,23 @@ type Mapping struct {
 	Filters      []string      // event patterns, of which a message must match one; none lets all through
 	Disabled     bool          // it was turned off beside the app
 }
+
+// Rule has a function called with the events of a bus that match a pattern, as an app has it.
+type Rule struct {
+	Project, App string
+	Bus, Name    string
+	Pattern      string
+	Function     string
+	Disabled     bool // it was turned off beside the app
+}
+
+// Schedule has a function called at its times, as an app has it.
+type Schedule struct {
+	Project, App string
+	Name         string
+	Expression   string // rate(), cron() or at()
+	Zone         string // of the time zone database, in which cron() and at() are
+	Input        string // JSON that the function gets; "" for "{}"
+	Function     string
+	Disabled     bool // it was turned off beside the app
+}

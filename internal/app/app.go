@@ -95,7 +95,9 @@ type Deps struct {
 	Provisioned Provisioned
 	Events      Events
 	Queues      Queues
-	Mappings    Mappings
+	Mappings    Triggers[hansom.Mapping]
+	Rules       Triggers[hansom.Rule]
+	Schedules   Triggers[hansom.Schedule]
 }
 
 // Service plans and applies apps. Its methods may be called from several goroutines.
@@ -187,7 +189,9 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 			switch {
 			case c.Action == Unchanged:
 				continue
-			case c.Kind == KindQueue, c.Kind == KindMapping:
+			case c.apply != nil:
+				err = c.apply(ctx, tx)
+			case c.Kind == KindQueue:
 				err = s.applyQueue(ctx, tx, project, r, c)
 			case c.Kind != KindFunction:
 			case c.Action == Delete:
@@ -223,7 +227,7 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 	return plan, nil
 }
 
-// Delete removes an app: its functions, queues with their messages, routes and history. Errors: NotFound.
+// Delete removes an app: its functions, triggers, queues with their messages, routes and history. Errors: NotFound.
 func (s *Service) Delete(ctx context.Context, project, name string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		_, exists, err := find(ctx, tx, project, name)
@@ -237,8 +241,8 @@ func (s *Service) Delete(ctx context.Context, project, name string) error {
 		if err != nil {
 			return err
 		}
-		for _, m := range have.mappings {
-			if err := s.Mappings.Undeploy(ctx, tx, m); err != nil {
+		for _, c := range s.planTriggers(have.triggers, triggers{}) {
+			if err := c.apply(ctx, tx); err != nil {
 				return err
 			}
 		}

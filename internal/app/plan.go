@@ -30,10 +30,12 @@ const (
 	KindFunction = "function"
 	KindQueue    = "queue"
 	KindMapping  = "mapping"
+	KindRule     = "rule"
+	KindSchedule = "schedule"
 	KindRoute    = "route"
 )
 
-// Plan is what a manifest changes: functions, queues and mappings by name, then routes by path.
+// Plan is what a manifest changes: functions, queues, mappings, rules and schedules by name, then routes by path.
 type Plan struct {
 	App        string   `json:"app"`
 	Deployment int64    `json:"deployment,omitempty"` // the current one after Apply; 0 in a plan alone
@@ -47,8 +49,8 @@ type Change struct {
 	Action  Action   `json:"action"`
 	Details []string `json:"details,omitempty"` // what an update changes; values of environment variables are left out
 
-	key     string         // of the function or the queue in the manifest
-	mapping hansom.Mapping // as it is to be; the one that ends
+	key   string                                     // of the function or the queue in the manifest
+	apply func(ctx context.Context, tx *db.Tx) error // does it; nil where that takes the manifest
 }
 
 // Changed says whether applying the plan would do anything.
@@ -57,7 +59,7 @@ func (p *Plan) Changed() bool {
 }
 
 // plan compares what is there with next. Functions are compared with their real state, so that a change made beside the
-// app is found and put right, and so are queues and mappings; routes with those of the current deployment, nil when there is none.
+// app is found and put right, and so are queues and triggers; routes with those of the current deployment, nil when there is none.
 func (s *Service) plan(ctx context.Context, q db.Querier, project string, current, next *manifest.Resolved) (Plan, error) {
 	have, err := s.resources(ctx, q, project, next.Name)
 	if err != nil {
@@ -99,12 +101,12 @@ func (s *Service) state(project string, r *manifest.Resolved, key string) state 
 type resources struct {
 	functions map[string]state
 	queues    map[string]queueState
-	mappings  map[string]hansom.Mapping
+	triggers
 }
 
 // resources are those that there are, as q has them.
 func (s *Service) resources(ctx context.Context, q db.Querier, project, app string) (resources, error) {
-	out := resources{map[string]state{}, map[string]queueState{}, map[string]hansom.Mapping{}}
+	out := resources{functions: map[string]state{}, queues: map[string]queueState{}}
 	owned, err := s.Functions.Owned(ctx, q, project, app)
 	if err != nil {
 		return out, err
@@ -131,16 +133,13 @@ func (s *Service) resources(ctx context.Context, q db.Querier, project, app stri
 	for name, values := range queues {
 		out.queues[name] = ofAttributes(name, values)
 	}
-	mappings, err := s.Mappings.Owned(ctx, q, project, app)
-	for _, m := range mappings {
-		out.mappings[mappingName(&m)] = m
-	}
+	out.triggers, err = s.triggers(ctx, q, project, app)
 	return out, err
 }
 
 // states are what a manifest says; nothing of nil.
 func (s *Service) states(project string, r *manifest.Resolved) resources {
-	out := resources{map[string]state{}, s.queueStates(r), s.mappings(project, r)}
+	out := resources{map[string]state{}, s.queueStates(r), s.wantedTriggers(project, r)}
 	if r != nil {
 		for _, key := range r.Keys() {
 			v := s.state(project, r, key)
@@ -150,7 +149,7 @@ func (s *Service) states(project string, r *manifest.Resolved) resources {
 	return out
 }
 
-// compare lists functions, queues and mappings by name, then routes by path. have is what is there; it is used up.
+// compare lists functions, queues and triggers by name, then routes by path. have is what is there; it is used up.
 func (s *Service) compare(project string, have resources, current, next *manifest.Resolved) []Change {
 	var out []Change
 	for _, key := range next.Keys() {
@@ -170,7 +169,7 @@ func (s *Service) compare(project string, have resources, current, next *manifes
 		out = append(out, Change{Kind: KindFunction, Name: name, Action: Delete})
 	}
 	out = append(out, s.planQueues(have.queues, next)...)
-	out = append(out, planMappings(have.mappings, s.mappings(project, next))...)
+	out = append(out, s.planTriggers(have.triggers, s.wantedTriggers(project, next))...)
 	out = append(out, planRoutes(current, next)...)
 	slices.SortStableFunc(out, compareChanges)
 	return out

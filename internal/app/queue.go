@@ -4,12 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -29,16 +26,6 @@ type Queues interface {
 	Owner(ctx context.Context, q db.Querier, project, name string) (string, error)
 	// Messages counts those that a queue has.
 	Messages(project, name string) int
-}
-
-// Mappings have functions called with the messages of queues.
-type Mappings interface {
-	// Deploy makes a mapping of an app, or brings the one of the same source and function to what m says. Errors: Invalid for its filters.
-	Deploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error
-	// Undeploy ends the mapping of a source and a function; a missing one is no error.
-	Undeploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error
-	// Owned returns the mappings of an app, as q has them.
-	Owned(ctx context.Context, q db.Querier, project, app string) ([]hansom.Mapping, error)
 }
 
 // queueState is what a manifest can say of a queue.
@@ -167,81 +154,6 @@ func (s *Service) planQueues(have map[string]queueState, next *manifest.Resolved
 	return out
 }
 
-// mappings are those of a manifest by their names; none of nil.
-func (s *Service) mappings(project string, r *manifest.Resolved) map[string]hansom.Mapping {
-	out := map[string]hansom.Mapping{}
-	if r == nil {
-		return out
-	}
-	for _, key := range r.Keys() {
-		for _, x := range r.Functions[key].Queue {
-			m := hansom.Mapping{
-				Project: project, App: r.Name, Function: manifest.FunctionName(r.Name, key),
-				Source: s.queueARN(project, manifest.QueueName(r.Name, x.Name, r.Queues[x.Name].FIFO)),
-				Batch:  x.Batch, Window: time.Duration(x.Window) * time.Second, Concurrency: x.Concurrency, Partial: x.Partial,
-			}
-			for _, f := range x.Filter {
-				m.Filters = append(m.Filters, string(f))
-			}
-			out[mappingName(&m)] = m
-		}
-	}
-	return out
-}
-
-// mappingName is how a plan shows a mapping.
-func mappingName(m *hansom.Mapping) string {
-	arn, _ := hansom.ParseARN(m.Source)
-	return arn.Resource + " -> " + m.Function
-}
-
-// planMappings compares the mappings that are there, which are used up, with those that are wanted.
-func planMappings(have, next map[string]hansom.Mapping) []Change {
-	var out []Change
-	for name, want := range next {
-		old, ok := have[name]
-		delete(have, name)
-		c := Change{Kind: KindMapping, Name: name, Action: Create, mapping: want}
-		if ok {
-			c.Action, c.Details = Unchanged, mappingDifferences(&old, &want)
-			if len(c.Details) > 0 {
-				c.Action = Update
-			}
-		}
-		out = append(out, c)
-	}
-	for name, old := range have {
-		out = append(out, Change{Kind: KindMapping, Name: name, Action: Delete, mapping: old})
-	}
-	return out
-}
-
-func mappingDifferences(old, want *hansom.Mapping) []string {
-	var out []string
-	diff := func(what string, a, b any) {
-		if a != b {
-			out = append(out, fmt.Sprintf("%s %v -> %v", what, a, b))
-		}
-	}
-	limit := func(n int) string {
-		if n == 0 {
-			return "unlimited"
-		}
-		return strconv.Itoa(n)
-	}
-	diff("batch", old.Batch, want.Batch)
-	diff("window", old.Window, want.Window)
-	diff("concurrency", limit(old.Concurrency), limit(want.Concurrency))
-	diff("partial", old.Partial, want.Partial)
-	if !slices.Equal(old.Filters, want.Filters) {
-		out = append(out, "filter")
-	}
-	if old.Disabled {
-		out = append(out, "enabled again")
-	}
-	return out
-}
-
 // checkQueues refuses what cannot be done with queues, and adds to a plan how many messages are lost.
 func (s *Service) checkQueues(ctx context.Context, q db.Querier, project string, have map[string]bool, p *Plan, next *manifest.Resolved) error {
 	const op = "plan app"
@@ -285,18 +197,13 @@ func counted(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
-// applyQueue does what a change of a queue or a mapping says.
+// applyQueue does what a change of a queue says.
 func (s *Service) applyQueue(ctx context.Context, tx *db.Tx, project string, r *manifest.Resolved, c *Change) error {
-	switch {
-	case c.Kind == KindQueue && c.Action == Delete:
+	if c.Action == Delete {
 		return s.Queues.Undeploy(ctx, tx, project, c.Name)
-	case c.Kind == KindQueue:
-		q := s.queueState(r, c.key)
-		return s.Queues.Deploy(ctx, tx, project, r.Name, c.Name, s.attributes(project, &q))
-	case c.Action == Delete:
-		return s.Mappings.Undeploy(ctx, tx, c.mapping)
 	}
-	return s.Mappings.Deploy(ctx, tx, c.mapping)
+	q := s.queueState(r, c.key)
+	return s.Queues.Deploy(ctx, tx, project, r.Name, c.Name, s.attributes(project, &q))
 }
 
 // environment is that of a function: its own, and where it does not say otherwise the URLs of the app's queues as functions reach them.
@@ -313,7 +220,7 @@ func (s *Service) environment(project string, r *manifest.Resolved, own map[stri
 }
 
 // sortKinds are the kinds of resource in the order of a plan.
-var sortKinds = map[string]int{KindFunction: 0, KindQueue: 1, KindMapping: 2, KindRoute: 3}
+var sortKinds = map[string]int{KindFunction: 0, KindQueue: 1, KindMapping: 2, KindRule: 3, KindSchedule: 4, KindRoute: 5}
 
 // compareChanges orders a plan.
 func compareChanges(a, b Change) int {

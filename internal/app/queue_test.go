@@ -94,23 +94,42 @@ func (f *queues) Messages(_, name string) int {
 	return 0
 }
 
-type mappings struct{ *functions }
-
-func (f *mappings) Deploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error {
-	return f.keep(ctx, tx, "mapping", m.Project, m.App, mappingName(&m), m)
+// fakeTriggers keep triggers of one kind.
+type fakeTriggers[T any] struct {
+	*functions
+	kind string
+	of   func(*T) (project, app, name string)
 }
 
-func (f *mappings) Undeploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error {
-	return f.drop(ctx, tx, "mapping", m.Project, mappingName(&m))
+func (f *functions) mappings() *fakeTriggers[hansom.Mapping] {
+	return &fakeTriggers[hansom.Mapping]{f, KindMapping, func(m *hansom.Mapping) (string, string, string) { return m.Project, m.App, mappingName(m) }}
 }
 
-func (f *mappings) Owned(ctx context.Context, q db.Querier, project, app string) (out []hansom.Mapping, err error) {
-	list, err := f.rows(ctx, q, "mapping", project)
+func (f *functions) rules() *fakeTriggers[hansom.Rule] {
+	return &fakeTriggers[hansom.Rule]{f, KindRule, func(r *hansom.Rule) (string, string, string) { return r.Project, r.App, ruleName(r) }}
+}
+
+func (f *functions) schedules() *fakeTriggers[hansom.Schedule] {
+	return &fakeTriggers[hansom.Schedule]{f, KindSchedule, func(c *hansom.Schedule) (string, string, string) { return c.Project, c.App, c.Name }}
+}
+
+func (f *fakeTriggers[T]) Deploy(ctx context.Context, tx *db.Tx, t T) error {
+	project, app, name := f.of(&t)
+	return f.keep(ctx, tx, f.kind, project, app, name, t)
+}
+
+func (f *fakeTriggers[T]) Undeploy(ctx context.Context, tx *db.Tx, t T) error {
+	project, _, name := f.of(&t)
+	return f.drop(ctx, tx, f.kind, project, name)
+}
+
+func (f *fakeTriggers[T]) Owned(ctx context.Context, q db.Querier, project, app string) (out []T, err error) {
+	list, err := f.rows(ctx, q, f.kind, project)
 	for _, r := range list {
-		var m hansom.Mapping
-		err = errors.Join(err, json.Unmarshal([]byte(r.text), &m))
-		if m.App == app {
-			out = append(out, m)
+		var t T
+		err = errors.Join(err, json.Unmarshal([]byte(r.text), &t))
+		if r.app == app {
+			out = append(out, t)
 		}
 	}
 	return out, err
@@ -156,7 +175,7 @@ func TestQueues(t *testing.T) {
 		}, all["hello-api"].Environment); diff != "" {
 			t.Error(diff)
 		}
-		q, m := &queues{f}, &mappings{f}
+		q, m := &queues{f}, f.mappings()
 		owned, err := q.Owned(ctx, d.Read(), project, "hello")
 		if err != nil {
 			t.Fatal(err)

@@ -50,6 +50,8 @@ type Function struct {
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones
 	Queue       []ResolvedMapping
 	Async       *ResolvedAsync // nil when it is not written
+	On          []ResolvedEvent
+	Schedule    []ResolvedSchedule
 }
 
 // Error is one fault of a manifest.

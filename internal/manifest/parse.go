@@ -24,8 +24,8 @@ import (
 var (
 	topKeys      = []string{"name", "functions", "queues"}
 	topLater     = []string{"site", "database", "buckets", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "async"}
-	functionLate = []string{"permissions", "schedule", "on"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "async", "on", "schedule"}
+	functionLate = []string{"permissions"}
 )
 
 // Parse parses and validates a manifest; file is its name in errors. What it returns as error is Errors.
@@ -234,6 +234,10 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			mappings = p.mappingList(e)
 		case "async":
 			f.Async = p.async(fn.name, e)
+		case "on":
+			f.On = p.on(e)
+		case "schedule":
+			f.Schedule = p.schedules(e)
 		}
 	}
 	for _, c := range mappings {

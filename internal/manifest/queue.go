@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
-
-	"github.com/hansomcloud/hansom/internal/pattern"
 )
 
 // Keys of a queue, and of an entry of a function's queue.
@@ -173,11 +171,8 @@ func (m *ResolvedMapping) check() error {
 		return fmt.Errorf("batch above %d needs a window, such as window: 1s", smallBatch)
 	}
 	for _, f := range m.Filter {
-		if len(f) == 0 || f[0] != '{' || !json.Valid(f) {
-			return fmt.Errorf("filter %.80s must be a pattern, such as {body: {kind: [order]}}", f)
-		}
-		if _, err := pattern.Parse(string(f)); err != nil {
-			return fmt.Errorf("filter %.80s: %s", f, firstLine(err.Error()))
+		if err := checkPattern("filter", f, "{body: {kind: [order]}}"); err != nil {
+			return err
 		}
 	}
 	return checkSpan("window", seconds(m.Window), 0, maxWindow)
@@ -410,13 +405,11 @@ func (p *reader) filter(e entry) (list []json.RawMessage) {
 		nodes = seq.Values
 	}
 	for _, n := range nodes {
-		text, ok := scalar(n) // JSON in quotes, as the Lambda API has it
+		text, ok := p.jsonOrText(n, "filter")
 		if !ok {
-			if text, ok = p.json(n); !ok {
-				return nil
-			}
+			return nil
 		}
-		list = append(list, compact(json.RawMessage(text)))
+		list = append(list, text)
 	}
 	return list
 }
@@ -430,8 +423,17 @@ func compact(text json.RawMessage) json.RawMessage {
 	return out.Bytes()
 }
 
+// jsonOrText is a value of YAML as JSON, or the JSON that a text has, as the APIs take it.
+func (p *reader) jsonOrText(n ast.Node, what string) (json.RawMessage, bool) {
+	text, ok := scalar(n)
+	if !ok {
+		text, ok = p.json(n, what)
+	}
+	return compact(json.RawMessage(text)), ok
+}
+
 // json writes a value of YAML as JSON, its members in their order.
-func (p *reader) json(n ast.Node) (string, bool) {
+func (p *reader) json(n ast.Node, what string) (string, bool) {
 	quote := func(v any) (string, bool) {
 		b, err := json.Marshal(v)
 		return string(b), p.check(n, err)
@@ -439,13 +441,13 @@ func (p *reader) json(n ast.Node) (string, bool) {
 	var parts []string
 	switch n := n.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
-		entries, ok := p.mapping(n, "filter", nil, nil)
+		entries, ok := p.mapping(n, what, nil, nil)
 		if !ok {
 			return "", false
 		}
 		for _, e := range entries {
 			name, _ := quote(e.name)
-			value, ok := p.json(e.value)
+			value, ok := p.json(e.value, what)
 			if !ok {
 				return "", false
 			}
@@ -454,7 +456,7 @@ func (p *reader) json(n ast.Node) (string, bool) {
 		return "{" + strings.Join(parts, ",") + "}", true
 	case *ast.SequenceNode:
 		for _, v := range n.Values {
-			value, ok := p.json(v)
+			value, ok := p.json(v, what)
 			if !ok {
 				return "", false
 			}
@@ -474,7 +476,7 @@ func (p *reader) json(n ast.Node) (string, bool) {
 	case *ast.LiteralNode:
 		return quote(n.Value.Value)
 	}
-	p.fail(n, "this cannot stand in a filter; write text, whole or decimal numbers, true, false or null")
+	p.fail(n, "this cannot stand in %s; write text, whole or decimal numbers, true, false or null", what)
 	return "", false
 }
 

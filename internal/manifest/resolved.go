@@ -23,20 +23,22 @@ type Resolved struct {
 
 // ResolvedFunction is one function of an app, ready to be deployed.
 type ResolvedFunction struct {
-	Runtime     string            `json:"runtime"` // never "go": that is built into provided.al2023
-	Handler     string            `json:"handler"`
-	CodeSHA256  string            `json:"codeSha256"`            // hex digest of the zip
-	Memory      int               `json:"memory"`                // MB
-	Timeout     int               `json:"timeout"`               // seconds
-	Concurrency int               `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
-	Provisioned int               `json:"provisioned,omitempty"` // invocations at once for which instances are kept ready
-	Ready       string            `json:"ready,omitempty"`
-	Egress      string            `json:"egress,omitempty"` // "" is the default of the project or the server
-	Environment map[string]string `json:"environment,omitempty"`
-	HTTP        []string          `json:"http,omitempty"`
-	Layers      []string          `json:"layers,omitempty"` // "name:version" or the ARN of one
-	Queue       []ResolvedMapping `json:"queue,omitempty"`  // whose messages it is called with
-	Async       *ResolvedAsync    `json:"async,omitempty"`  // nil is Lambda's default
+	Runtime     string             `json:"runtime"` // never "go": that is built into provided.al2023
+	Handler     string             `json:"handler"`
+	CodeSHA256  string             `json:"codeSha256"`            // hex digest of the zip
+	Memory      int                `json:"memory"`                // MB
+	Timeout     int                `json:"timeout"`               // seconds
+	Concurrency int                `json:"concurrency,omitempty"` // invocations at once in one instance; 0 is the runtime's default
+	Provisioned int                `json:"provisioned,omitempty"` // invocations at once for which instances are kept ready
+	Ready       string             `json:"ready,omitempty"`
+	Egress      string             `json:"egress,omitempty"` // "" is the default of the project or the server
+	Environment map[string]string  `json:"environment,omitempty"`
+	HTTP        []string           `json:"http,omitempty"`
+	Layers      []string           `json:"layers,omitempty"`   // "name:version" or the ARN of one
+	Queue       []ResolvedMapping  `json:"queue,omitempty"`    // whose messages it is called with
+	Async       *ResolvedAsync     `json:"async,omitempty"`    // nil is Lambda's default
+	On          []ResolvedEvent    `json:"on,omitempty"`       // that it is called with
+	Schedule    []ResolvedSchedule `json:"schedule,omitempty"` // when it is called
 }
 
 // Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
@@ -50,7 +52,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
 			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
-			Layers: f.Layers, Queue: f.Queue, Async: f.Async,
+			Layers: f.Layers, Queue: f.Queue, Async: f.Async, On: f.On, Schedule: f.Schedule,
 		}
 	}
 	return r, r.Validate()
@@ -73,6 +75,12 @@ func DecodeResolved(r io.Reader) (*Resolved, error) {
 			for j, text := range f.Queue[i].Filter {
 				f.Queue[i].Filter[j] = compact(text)
 			}
+		}
+		for i := range f.On {
+			f.On[i].Event = compact(f.On[i].Event)
+		}
+		for i := range f.Schedule {
+			f.Schedule[i].Input = compact(f.Schedule[i].Input)
 		}
 	}
 	return &out, out.Validate()
@@ -149,7 +157,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
 		checkLayers(f.Layers),
-		checkConcurrency(f.Runtime, f.Concurrency), checkProvisioned(f.Provisioned), checkReady(f.Runtime, f.Ready), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
+		checkConcurrency(f.Runtime, f.Concurrency), checkProvisioned(f.Provisioned), checkReady(f.Runtime, f.Ready), checkOn(len(f.On)), checkSchedules(len(f.Schedule)), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
 	} {
 		if err != nil {
 			return err
@@ -157,6 +165,16 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 	}
 	for name := range f.Environment {
 		if err := CheckVariable(name); err != nil {
+			return err
+		}
+	}
+	for i := range f.On {
+		if err := f.On[i].check(); err != nil {
+			return fmt.Errorf("on: %w", err)
+		}
+	}
+	for i := range f.Schedule {
+		if err := f.Schedule[i].check(); err != nil {
 			return err
 		}
 	}
