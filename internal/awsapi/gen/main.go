@@ -87,6 +87,7 @@ var lookarounds = map[string][2]string{
 	`((?!^\d+$)^[0-9a-zA-Z-_]+$)`:               {`[0-9a-zA-Z-_]+`, `\d+`},
 	`[0-9A-Za-z\.\-_]*(?<!\.)`:                  {`[0-9A-Za-z\.\-_]*`, `(?s).*\.`},
 	`(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)`: {`[_a-zA-Z0-9][^$]*`, `(?s)system\..*`},
+	`^(?!\s*$).+`:                               {`.+`, `\s*`},
 }
 
 // The service itself is ahead of its model in these: recorded answers show other constraints than the published ones.

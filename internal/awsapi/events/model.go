@@ -1,0 +1,3 @@
+package events
+
+//go:generate go run ../gen -model $EVENTS_MODEL -out model_gen.go -served CancelReplay,CreateApiDestination,CreateArchive,CreateConnection,CreateEventBus,DeauthorizeConnection,DeleteApiDestination,DeleteArchive,DeleteConnection,DeleteEventBus,DeleteRule,DescribeApiDestination,DescribeArchive,DescribeConnection,DescribeEventBus,DescribeReplay,DescribeRule,DisableRule,EnableRule,ListApiDestinations,ListArchives,ListConnections,ListEventBuses,ListReplays,ListRuleNamesByTarget,ListRules,ListTagsForResource,ListTargetsByRule,PutEvents,PutPermission,PutRule,PutTargets,RemovePermission,RemoveTargets,StartReplay,TagResource,TestEventPattern,UntagResource,UpdateApiDestination,UpdateArchive,UpdateConnection,UpdateEventBus

@@ -1,0 +1,3 @@
+package eventbus
+
+func checkSchedule(string) error { return invalid("Parameter ScheduleExpression is not valid.") }
