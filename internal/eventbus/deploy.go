@@ -2,6 +2,8 @@ package eventbus
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -40,7 +42,7 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, project, app string, in
 			return err
 		}
 	}
-	r.Targets = targets
+	r.Targets = slices.SortedFunc(slices.Values(targets), func(a, b Target) int { return strings.Compare(a.ID, b.ID) })
 	return saveRule(ctx, tx, r)
 }
 

@@ -3,6 +3,7 @@ package eventbus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/hansomcloud/hansom"
@@ -37,8 +38,11 @@ func (p *statements) read(text string) error {
 		return err
 	}
 	p.Version, p.ID = in.Version, in.ID
-	if json.Unmarshal(in.Statement, &p.Statement) != nil {
+	if in.Statement != nil && json.Unmarshal(in.Statement, &p.Statement) != nil {
 		p.Statement = []json.RawMessage{in.Statement}
+	}
+	if p.Statement == nil {
+		return errors.New("it has no statement")
 	}
 	for _, st := range p.Statement {
 		var fields map[string]json.RawMessage

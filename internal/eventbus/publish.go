@@ -184,7 +184,9 @@ func (s *Service) read(payload []byte) (*Event, error) {
 		return nil, hansom.Errorf(hansom.Invalid, "read event", "what was sent to the event bus is no event: an event is a JSON object with id, source, time and detail")
 	}
 	e := &Event{ID: fields.ID, Source: fields.Source, Time: fields.Time, JSON: slices.Clone(payload), Replayed: fields.Replay != ""}
-	e.key = fields.Replay + e.ID
+	if e.key = e.ID; e.Replayed {
+		e.key = fields.Replay + "/" + e.ID
+	}
 	return e, nil
 }
 

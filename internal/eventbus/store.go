@@ -138,7 +138,7 @@ func (s *Service) changed(c db.Change) {
 	}
 }
 
-// refresh reads what a key of a change names: project/bus is the bus itself, project/bus/rule a rule.
+// refresh reads what a key of a change names: project/bus is the bus with all its rules, project/bus/rule a rule.
 func (s *Service) refresh(ctx context.Context, key string) error {
 	project, rest, _ := strings.Cut(key, "/")
 	bus, rule, isRule := strings.Cut(rest, "/")
@@ -156,13 +156,19 @@ func (s *Service) refresh(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	rules, err := s.readRules(ctx, s.db.Read(), `WHERE project = ? AND bus = ?`, project, bus)
+	if err != nil {
+		return err
+	}
 	s.view.mu.Lock()
 	defer s.view.mu.Unlock()
-	if len(list) == 0 && bus != DefaultBus {
-		delete(s.view.buses, busKey{project, bus})
-		return nil
+	delete(s.view.buses, busKey{project, bus})
+	if len(list) > 0 {
+		of(s.view.buses, project, bus).bus = list[0]
 	}
-	of(s.view.buses, project, bus).bus = first(list)
+	for _, r := range rules {
+		of(s.view.buses, project, bus).put(r.Name, r)
+	}
 	return nil
 }
 

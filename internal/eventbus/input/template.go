@@ -70,7 +70,7 @@ func ParseTransformer(template string, paths map[string]string) (*Transformer, e
 		t.parts = append(t.parts, p)
 		sample.WriteString(p.text)
 		if !quoted {
-			sample.WriteString("0")
+			sample.WriteString("null")
 		}
 		at = m[1]
 	}
