@@ -217,8 +217,3 @@ func (s *Service) Replay(ctx context.Context, project, bus, replay string, rules
 	}
 	return nil
 }
-
-// scheduledEvent is the event of a rule's schedule.
-func (s *Service) scheduledEvent(r *Rule, at time.Time) (*Event, error) {
-	return s.event(r.Project, &Entry{Source: "aws.events", DetailType: "Scheduled Event", Detail: []byte("{}"), Resources: []string{r.ARN()}, Time: at, Platform: true}, at)
-}

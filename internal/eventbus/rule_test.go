@@ -358,6 +358,38 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
+func TestSchedules(t *testing.T) {
+	s, d := sqlite(t)
+	ctx := t.Context()
+	for _, schedule := range []string{"rate(5 minutes)", "cron(15 10 ? * 6L 2002-2005)"} {
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Schedule: schedule}))
+	}
+	rule(t, s, "", "all", `{"source":["aws.events"]}`, queue)
+	if err := s.PutTargets(ctx, project, "", "tick", []Target{{ID: "q", ARN: queue}, {ID: "f", ARN: function, Input: `{"custom":1}`}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Fire(ctx, project, "tick", now); err != nil {
+		t.Fatal(err)
+	}
+	got := d.take()
+	if lanes(got) != "default/tick/f default/tick/q" || got[0].ID != "2026-11-30T12:00:00Z" || string(got[0].Payload) != `{"custom":1}` {
+		t.Fatalf("sent %+v", got)
+	}
+	equalJSON(t, "a scheduled event", string(got[1].Payload), `{"version":"0","id":"event-1","detail-type":"Scheduled Event","source":"aws.events","account":"000000000000",
+		"time":"2026-11-30T12:00:00Z","region":"us-east-1","resources":["arn:aws:events:us-east-1:000000000000:rule/tick"],"detail":{}}`)
+	d.fail[queue] = hansom.Errorf(hansom.Unavailable, "put", "later")
+	if err := s.Fire(ctx, project, "tick", now); hansom.KindOf(err) != hansom.Unavailable {
+		t.Error(err)
+	}
+	d.take()
+	if err := errors.Join(s.SetState(ctx, project, "", "tick", Disabled), s.Fire(ctx, project, "tick", now), s.Fire(ctx, project, "all", now), s.Fire(ctx, project, "none", now)); err != nil {
+		t.Error(err)
+	}
+	if got := d.take(); len(got) != 0 {
+		t.Errorf("sent %+v", got)
+	}
+}
+
 func TestConfig(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Hops = 0
