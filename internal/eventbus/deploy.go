@@ -2,60 +2,72 @@ package eventbus
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
-// Deploy makes a rule of an app on a bus, or brings the one there is to what in and targets say, within the caller's transaction, which may make
-// the targets too. Errors: Conflict when the rule belongs to something else; as PutRule and PutTargets.
-func (s *Service) Deploy(ctx context.Context, tx *db.Tx, project, app string, in RuleInput, targets []Target) error {
-	bus, err := s.BusName(project, in.Bus)
+// appTarget is the id of the target of an app's rule.
+const appTarget = "function"
+
+// Deploy makes a rule of an app, or brings the one there is to what x says, within the caller's transaction, which may make the function
+// too. Errors: Conflict when the rule belongs to something else; as PutRule and PutTargets.
+func (s *Service) Deploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
+	if _, err := s.oneBus(ctx, tx, x.Project, x.Bus); err != nil {
+		return err
+	}
+	list, err := s.readRules(ctx, tx, `WHERE project = ? AND bus = ? AND name = ?`, x.Project, x.Bus, x.Name)
 	if err != nil {
 		return err
 	}
-	if _, err := s.oneBus(ctx, tx, project, bus); err != nil {
-		return err
-	}
-	r := &Rule{Project: project, Region: s.cfg.Region, Bus: bus, Name: in.Name, App: app, Schedule: in.Schedule, Tags: in.Tags,
-		Created: s.cfg.Now().UTC(), RuleSettings: in.RuleSettings}
-	list, err := s.readRules(ctx, tx, `WHERE project = ? AND bus = ? AND name = ?`, project, bus, in.Name)
-	if err != nil {
-		return err
-	}
+	r := &Rule{Project: x.Project, Region: s.cfg.Region, Bus: x.Bus, Name: x.Name, App: x.App, Created: s.cfg.Now().UTC()}
 	if len(list) > 0 {
-		if list[0].App != app {
-			return hansom.Errorf(hansom.Conflict, "deploy rule", "there is a rule %s on the event bus %s already, which is not of the app %s; delete it, or rename the app or the function", in.Name, bus, app)
+		if r = list[0]; r.App != x.App {
+			return hansom.Errorf(hansom.Conflict, "deploy rule", "there is a rule %s on the event bus %s already, which is not of the app %s; delete it, or rename the app or the function", x.Name, x.Bus, x.App)
 		}
-		r.Created = list[0].Created
 	}
-	if r.State == "" {
-		r.State = Enabled
-	}
-	if err := r.check(in.Pattern); err != nil {
+	r.State, r.Schedule = Enabled, ""
+	if err := r.check(x.Pattern); err != nil {
 		return err
 	}
-	for i := range targets {
-		if err := s.checkTarget(project, &targets[i]); err != nil {
-			return err
-		}
+	target := Target{ID: appTarget, ARN: hansom.FunctionARN(s.cfg.Region, x.Project, x.Function, "")}
+	if err := s.checkTarget(x.Project, &target); err != nil {
+		return err
 	}
-	r.Targets = slices.SortedFunc(slices.Values(targets), func(a, b Target) int { return strings.Compare(a.ID, b.ID) })
+	r.Targets = []Target{target}
 	return saveRule(ctx, tx, r)
 }
 
 // Undeploy deletes a rule with its targets within the caller's transaction; one that is not there is no error.
-func (s *Service) Undeploy(ctx context.Context, tx *db.Tx, project, bus, name string) error {
-	bus, err := s.BusName(project, bus)
-	if err != nil {
-		return err
-	}
-	return removeRule(ctx, tx, project, bus, name)
+func (s *Service) Undeploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
+	return removeRule(ctx, tx, x.Project, x.Bus, x.Name)
 }
 
-// Owned returns the rules of an app, as q has them.
-func (s *Service) Owned(ctx context.Context, q db.Querier, project, app string) ([]*Rule, error) {
-	return s.readRules(ctx, q, `WHERE project = ? AND app = ? ORDER BY bus, name`, project, app)
+// Owned returns the rules of an app, as q has them. One that has other targets than Deploy gives it has no Function.
+func (s *Service) Owned(ctx context.Context, q db.Querier, project, app string) ([]hansom.Rule, error) {
+	list, err := s.readRules(ctx, q, `WHERE project = ? AND app = ? ORDER BY bus, name`, project, app)
+	out := make([]hansom.Rule, len(list))
+	for i, r := range list {
+		x := hansom.Rule{Project: project, App: app, Bus: r.Bus, Name: r.Name, Disabled: !r.Enabled()}
+		if r.Pattern != nil && r.Schedule == "" {
+			x.Pattern = r.Pattern.String()
+		}
+		if len(r.Targets) == 1 {
+			x.Function = r.Targets[0].function(project)
+		}
+		out[i] = x
+	}
+	return out, err
+}
+
+// function is the one that a target of Deploy is, "" for other targets.
+func (t *Target) function(project string) string {
+	arn, err := hansom.ParseARN(t.ARN)
+	name, ok := strings.CutPrefix(arn.Resource, "function:")
+	plain := t.ID == appTarget && t.Input == "" && t.path == nil && t.transformer == nil && t.DeadLetter == nil && t.Retry == nil
+	if err != nil || !ok || !plain || arn.Service != "lambda" || arn.Account != project {
+		return ""
+	}
+	return name
 }

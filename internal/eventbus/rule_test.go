@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
@@ -319,36 +321,48 @@ func TestDeploy(t *testing.T) {
 		ctx := t.Context()
 		s, d := open(t, database, nil)
 		write := func(f func(tx *db.Tx) error) error { return database.Write(ctx, f) }
-		deploy := func(app, name, pattern string, targets ...Target) error {
-			return write(func(tx *db.Tx) error {
-				return s.Deploy(ctx, tx, project, app, RuleInput{Name: name, Pattern: pattern}, targets)
-			})
+		rule := func(app, name, pattern string) hansom.Rule {
+			return hansom.Rule{Project: project, App: app, Bus: DefaultBus, Name: name, Pattern: pattern, Function: "f"}
 		}
-		if err := errors.Join(deploy("shop", "paid", `{"source":["s"]}`, Target{ID: "b", ARN: function}, Target{ID: "a", ARN: queue}),
-			deploy("shop", "paid", `{"source":["t"]}`, Target{ID: "b", ARN: function}, Target{ID: "a", ARN: queue}), deploy("mail", "mail", `{"source":["m"]}`)); err != nil {
+		deploy := func(app, name, pattern string) error {
+			return write(func(tx *db.Tx) error { return s.Deploy(ctx, tx, rule(app, name, pattern)) })
+		}
+		if err := errors.Join(deploy("shop", "paid", `{"source":["s"]}`), deploy("shop", "paid", `{"source":["t"]}`), deploy("mail", "mail", `{"source":["m"]}`)); err != nil {
 			t.Fatal(err)
 		}
 		must[[]Result](t)(s.Publish(ctx, project, []Entry{entry("t", "x", "{}"), entry("s", "x", "{}")}))
-		if got := lanes(d.take()); got != "default/paid/a default/paid/b" {
+		if got := lanes(d.take()); got != "default/paid/function" {
 			t.Errorf("sent to %s", got)
 		}
-		owned := must[[]*Rule](t)(s.Owned(ctx, database.Read(), project, "shop"))
-		if len(owned) != 1 || owned[0].Name != "paid" || owned[0].App != "shop" || owned[0].Targets[0].ID != "a" {
-			t.Errorf("owned %+v", owned)
+		owned := must[[]hansom.Rule](t)(s.Owned(ctx, database.Read(), project, "shop"))
+		if diff := cmp.Diff([]hansom.Rule{rule("shop", "paid", `{"source":["t"]}`)}, owned); diff != "" {
+			t.Error(diff)
 		}
 		if err := deploy("mail", "paid", `{"source":["m"]}`); hansom.KindOf(err) != hansom.Conflict || !strings.Contains(err.Error(), "not of the app mail") {
 			t.Error(err)
 		}
-		refused(t, "a target", deploy("shop", "x", `{"source":["m"]}`, Target{ID: "a", ARN: "x"}), "ValidationException", "not in correct format")
+		// What was changed beside the app shows, and the next deployment puts it right.
+		if err := errors.Join(s.PutTargets(ctx, project, "", "paid", []Target{{ID: "a", ARN: queue}}), s.SetState(ctx, project, "", "paid", Disabled)); err != nil {
+			t.Fatal(err)
+		}
+		if owned := must[[]hansom.Rule](t)(s.Owned(ctx, database.Read(), project, "shop")); owned[0].Function != "" || !owned[0].Disabled {
+			t.Errorf("changed: %+v", owned)
+		}
+		if err := deploy("shop", "paid", `{"source":["t"]}`); err != nil {
+			t.Fatal(err)
+		}
+		if owned := must[[]hansom.Rule](t)(s.Owned(ctx, database.Read(), project, "shop")); owned[0].Function != "f" || owned[0].Disabled {
+			t.Errorf("put right: %+v", owned)
+		}
 		refused(t, "a pattern", deploy("shop", "x", `{`), "InvalidEventPatternException", "Event pattern is not valid")
 		failing := errors.New("the deployment fails later")
 		if err := write(func(tx *db.Tx) error {
-			return errors.Join(s.Undeploy(ctx, tx, project, "", "paid"), failing)
+			return errors.Join(s.Undeploy(ctx, tx, rule("shop", "paid", "")), failing)
 		}); !errors.Is(err, failing) {
 			t.Error(err)
 		}
 		if err := write(func(tx *db.Tx) error {
-			return errors.Join(s.Undeploy(ctx, tx, project, "", "mail"), s.Undeploy(ctx, tx, project, "", "none"))
+			return errors.Join(s.Undeploy(ctx, tx, rule("mail", "mail", "")), s.Undeploy(ctx, tx, rule("mail", "none", "")))
 		}); err != nil {
 			t.Error(err)
 		}
