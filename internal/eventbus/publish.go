@@ -115,7 +115,7 @@ func (s *Service) event(project string, in *Entry, now time.Time) (*Event, error
 		return nil, bad("DetailType", "DetailType has at most 128 characters.")
 	case !in.Platform && strings.HasPrefix(in.Source, "aws."):
 		return nil, fail(hansom.Denied, "NotAuthorizedForSourceException", "Not authorized for the source.")
-	case json.Compact(&detail, in.Detail) != nil || detail.Bytes()[0] != '{':
+	case json.Compact(&detail, in.Detail) != nil || detail.Bytes()[0] != '{' || !utf8.Valid(detail.Bytes()):
 		return nil, fail(hansom.Invalid, "MalformedDetail", "Detail is malformed.")
 	}
 	e := &Event{ID: in.ID, Source: in.Source, Time: in.Time, Trace: in.Trace}

@@ -19,6 +19,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/model"
 	"github.com/hansomcloud/hansom/internal/eventbus"
+	"github.com/hansomcloud/hansom/internal/eventbus/archive"
 )
 
 // maxRequest bounds a request, in bytes: 100 targets with templates of 8 KB in which every character is escaped, and room for the rest.
@@ -29,7 +30,8 @@ const maxPage = 100
 
 // Deps are what a Service stands on.
 type Deps struct {
-	Buses *eventbus.Service
+	Buses    *eventbus.Service
+	Archives *archive.Service
 }
 
 // Service answers the API. It is an awsapi.Service.
@@ -62,6 +64,10 @@ var actions = map[string]action{
 	"PutRule": (*Service).putRule, "DeleteRule": (*Service).deleteRule, "DescribeRule": (*Service).describeRule, "ListRules": (*Service).listRules,
 	"EnableRule": (*Service).enableRule, "DisableRule": (*Service).disableRule, "ListRuleNamesByTarget": (*Service).listRuleNamesByTarget,
 	"PutTargets": (*Service).putTargets, "RemoveTargets": (*Service).removeTargets, "ListTargetsByRule": (*Service).listTargetsByRule,
+
+	"CreateArchive": (*Service).createArchive, "UpdateArchive": (*Service).updateArchive, "DeleteArchive": (*Service).deleteArchive,
+	"DescribeArchive": (*Service).describeArchive, "ListArchives": (*Service).listArchives,
+	"StartReplay": (*Service).startReplay, "CancelReplay": (*Service).cancelReplay, "DescribeReplay": (*Service).describeReplay, "ListReplays": (*Service).listReplays,
 
 	"TagResource": (*Service).tagResource, "UntagResource": (*Service).untagResource, "ListTagsForResource": (*Service).listTagsForResource,
 }
