@@ -67,6 +67,7 @@ type Service struct {
 	archiver   Archiver // nil for none
 	logger     *slog.Logger
 	view       view
+	followers  followers
 	newID      func() string
 }
 
@@ -84,6 +85,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 	}
 	s := &Service{cfg: cfg, db: database, dispatcher: dispatcher, logger: logger.With("component", "eventbus"), newID: hansom.NewID}
 	s.view.buses = map[busKey]*live{}
+	s.followers.closed = make(chan struct{})
 	database.Subscribe(s.changed)
 	return s, s.reload(ctx)
 }

@@ -50,6 +50,7 @@ func (r *round) add(i int, bus string, e *Event) {
 		r.fail(i, err)
 		return
 	}
+	r.s.followers.tell(r.project, bus, e, rules)
 	for _, rule := range rules {
 		if r.only == nil || slices.Contains(r.only, rule.ARN()) {
 			r.send(i, rule, e)
