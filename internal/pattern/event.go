@@ -10,50 +10,54 @@ import (
 // element of an array of an event. Values that a match uses together must not be in two elements of one array.
 type element struct{ array, index int32 }
 
-// reader collects the values of an event that a pattern asks for.
+// reader collects the values of events that patterns ask for. It may be used again for another event.
 type reader struct {
 	scanner
-	prefixes map[string]bool
-	out      map[string][]value
-	arrays   int32
+	values [][]value // by slot
+	found  []int32   // slots that have values
+	arrays int32
 }
 
-// values of the event at the paths of the pattern.
-func (p *Pattern) values(event []byte) (out map[string][]value, err error) {
+// read collects the values at the paths of p. Error: Invalid for what is no JSON object.
+func (r *reader) read(p *paths, event []byte) (err error) {
 	defer func() {
-		switch r := recover().(type) {
+		switch e := recover().(type) {
 		case nil:
 		case refusal:
-			out, err = nil, hansom.Errorf(hansom.Invalid, "match event", "Parameter Event is not valid.")
+			err = hansom.Errorf(hansom.Invalid, "match event", "Parameter Event is not valid.")
 		default:
-			panic(r)
+			panic(e)
 		}
 	}()
-	r := &reader{scanner: scanner{src: string(event)}, prefixes: p.prefixes, out: map[string][]value{}}
+	r.scanner = scanner{src: string(event), open: r.open[:0]}
+	for _, slot := range r.found {
+		clear(r.values[slot])
+		r.values[slot] = r.values[slot][:0]
+	}
+	r.found, r.arrays = r.found[:0], 0
+	if n := int(p.slots); n > len(r.values) {
+		r.values = append(r.values, make([][]value, n-len(r.values))...)
+	}
 	if r.next().kind != objectStart {
 		panic(refusal{})
 	}
-	r.object("", nil, false)
+	r.object(&p.root, nil)
 	r.next()
-	return r.out, nil
+	return nil
 }
 
-// object reads members; skip leaves them out.
-func (r *reader) object(path string, in []element, skip bool) {
+// object reads members; nil leaves them out.
+func (r *reader) object(at *member, in []element) {
 	for t := r.next(); t.kind != objectEnd; t = r.next() {
-		full := t.text
-		if path != "" && !skip {
-			full = path + "." + t.text
-		}
-		_, wanted := r.prefixes[full]
-		r.value(r.next(), full, in, skip || !wanted)
+		below := at.step(t.text)
+		r.value(r.next(), below, in)
 	}
 }
 
-func (r *reader) value(t token, path string, in []element, skip bool) {
+func (r *reader) value(t token, at *member, in []element) {
 	switch t.kind {
 	case objectStart:
-		r.object(path, in, skip)
+		r.object(at, in)
 	case arrayStart:
 		array := r.arrays
 		r.arrays++
@@ -63,17 +67,17 @@ func (r *reader) value(t token, path string, in []element, skip bool) {
 			case arrayEnd:
 				return
 			case objectStart, arrayStart:
-				if skip {
-					r.value(t, path, nil, true)
-				} else {
-					r.value(t, path, append(slices.Clip(in), element{array, i}), false)
+				inside := in
+				if at != nil {
+					inside = append(slices.Clip(in), element{array, i})
 				}
+				r.value(t, at, inside)
 			default:
-				r.value(t, path, in, skip)
+				r.value(t, at, in)
 			}
 		}
 	default:
-		if skip || !r.prefixes[path] {
+		if at == nil || at.asked == 0 {
 			return
 		}
 		v := value{kind: t.kind, text: t.text, inside: in}
@@ -83,15 +87,18 @@ func (r *reader) value(t token, path string, in []element, skip bool) {
 		case text:
 			v.address = address(t.text)
 		}
-		r.out[path] = append(r.out[path], v)
+		if len(r.values[at.slot]) == 0 {
+			r.found = append(r.found, at.slot)
+		}
+		r.values[at.slot] = append(r.values[at.slot], v)
 	}
 }
 
 // matches says whether all fields find values that can be used together.
-func matches(fields []field, values map[string][]value) bool {
+func (b *branch) matches(values [][]value) bool {
 	var places [][][]element // of the values that pass, for each field that arrays constrain
-	for i := range fields {
-		found, free := fields[i].find(values[fields[i].path])
+	for i := range b.fields {
+		found, free := b.fields[i].find(values[b.slots[i]])
 		if free {
 			continue
 		}
@@ -119,7 +126,7 @@ func matches(fields []field, values map[string][]value) bool {
 
 // find lists where values are that pass, each place once. free says that the field is satisfied whatever other fields use.
 func (f *field) find(values []value) (places [][]element, free bool) {
-	seen := map[string]bool{}
+	var seen map[string]bool
 	for i := range f.tests {
 		t := &f.tests[i]
 		if t.op == absent {
@@ -134,6 +141,9 @@ func (f *field) find(values []value) (places [][]element, free bool) {
 					return nil, true
 				}
 				if k := key(v.inside, nil); !seen[k] {
+					if seen == nil {
+						seen = map[string]bool{}
+					}
 					seen[k] = true
 					places = append(places, v.inside)
 				}

@@ -32,8 +32,8 @@ type parser struct{ scanner }
 // branches are alternatives while they are made: the tests of each by the path of the field.
 type branches []map[string][]test
 
-// object reads the members of an object whose brace has been read, and adds what they ask to all of b.
-func (p *parser) object(b branches, path string, inOr bool) branches {
+// object reads the members of an object whose brace has been read, and adds what they ask to all of b. Their names follow prefix.
+func (p *parser) object(b branches, prefix string, inOr bool) branches {
 	t := p.next()
 	if t.kind == objectEnd {
 		p.refuse("Empty objects are not allowed")
@@ -41,19 +41,16 @@ func (p *parser) object(b branches, path string, inOr bool) branches {
 	for ; t.kind != objectEnd; t = p.next() {
 		key := t.text
 		if key == or {
-			b = p.or(b, path)
+			b = p.or(b, prefix)
 			continue
 		}
 		if inOr && slices.Contains(reserved, key) {
 			p.refuse(key + " is Ruler reserved fieldName which cannot be used inside " + or + ".")
 		}
-		full := key
-		if path != "" {
-			full = path + "." + key
-		}
+		full := prefix + key
 		switch p.next().kind {
 		case objectStart:
-			b = p.object(b, full, inOr)
+			b = p.object(b, full+".", inOr)
 		case arrayStart:
 			tests := p.array()
 			for _, branch := range b {
@@ -67,7 +64,7 @@ func (p *parser) object(b branches, path string, inOr bool) branches {
 }
 
 // or multiplies b with the objects of an array.
-func (p *parser) or(b branches, path string) branches {
+func (p *parser) or(b branches, prefix string) branches {
 	if p.next().kind != arrayStart {
 		p.refuse("It must be an Array followed with " + or + ".")
 	}
@@ -82,7 +79,7 @@ func (p *parser) or(b branches, path string) branches {
 		for _, branch := range b {
 			copied = append(copied, maps.Clone(branch))
 		}
-		out = append(out, p.object(copied, path, true)...)
+		out = append(out, p.object(copied, prefix, true)...)
 		if len(out) > maxBranches {
 			p.refuse(fmt.Sprintf("Rule is too complex - its %s make more than %d combinations", or, maxBranches))
 		}

@@ -5,7 +5,6 @@ package pattern
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hansomcloud/hansom"
 )
@@ -15,12 +14,17 @@ const CodeInvalid = "InvalidEventPatternException"
 
 // Pattern is a parsed event pattern. It may be used by several goroutines.
 //
-// It is kept as alternatives of which one has to match, each a list of fields in the order of their paths: what an automaton over many
-// patterns is made of.
+// It is kept as alternatives of which one has to match, each a list of fields in the order of their paths: what a Set is made of.
 type Pattern struct {
 	text     string
-	branches [][]field
-	prefixes map[string]bool // of the paths, cut at dots: true for a whole path
+	branches []branch
+	paths    paths // of all branches
+}
+
+// branch is fields that must match together, and the slots of what they are about.
+type branch struct {
+	fields []field
+	slots  []int32
 }
 
 // field asks that one of the values at a path passes one of the tests.
@@ -46,19 +50,13 @@ func Parse(text string) (p *Pattern, err error) {
 	}
 	all := s.object(branches{{}}, "", false)
 	s.next() // nothing follows, or it is refused
-	p = &Pattern{text: text, prefixes: map[string]bool{}}
+	p = &Pattern{text: text}
 	for _, b := range all {
 		var fields []field
 		for _, path := range slices.Sorted(maps.Keys(b)) {
 			fields = append(fields, field{path, b[path]})
-			for i := range path {
-				if path[i] == '.' && !p.prefixes[path[:i]] {
-					p.prefixes[path[:i]] = false
-				}
-			}
-			p.prefixes[path] = true
 		}
-		p.branches = append(p.branches, fields)
+		p.branches = append(p.branches, p.paths.take(fields))
 	}
 	return p, nil
 }
@@ -68,25 +66,24 @@ func (p *Pattern) String() string { return p.text }
 
 // Under says whether the pattern asks for anything below the member called name of the event, in place of the member itself.
 func (p *Pattern) Under(name string) bool {
-	for path := range p.prefixes {
-		if strings.HasPrefix(path, name+".") {
-			return true
-		}
-	}
-	return false
+	n := p.paths.root.step(name)
+	return n != nil && len(n.next) > 0
 }
 
 // At says whether the pattern asks for the value of the member called name.
-func (p *Pattern) At(name string) bool { return p.prefixes[name] }
+func (p *Pattern) At(name string) bool {
+	n := p.paths.root.step(name)
+	return n != nil && n.asked > 0
+}
 
 // Match says whether the pattern matches an event. Error: Invalid for an event that is no JSON object.
 func (p *Pattern) Match(event []byte) (ok bool, err error) {
-	values, err := p.values(event)
-	if err != nil {
+	var r reader
+	if err := r.read(&p.paths, event); err != nil {
 		return false, err
 	}
-	for _, b := range p.branches {
-		if matches(b, values) {
+	for i := range p.branches {
+		if p.branches[i].matches(r.values) {
 			return true, nil
 		}
 	}

@@ -105,7 +105,7 @@ func TestNoEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, event := range []string{``, `[{"a":1}]`, `1`, `{"a":1`, `{"a":1}x`, `{"a":1,}`, strings.Repeat("[", 1e6), `{"a":` + strings.Repeat("[", 1e6)} {
+	for _, event := range []string{``, `[{"a":1}]`, `1`, `{"a":1`, `{"a":1}x`, `{"a":1,}`, strings.Repeat("[", 1e6), `{"a":` + strings.Repeat("[", 1e6), strings.Repeat("\x8f", 1000)} {
 		if ok, err := p.Match([]byte(event)); ok || hansom.KindOf(err) != hansom.Invalid {
 			t.Errorf("%.20s: %v %v", event, ok, err)
 		}
@@ -169,7 +169,7 @@ func TestOwnValues(t *testing.T) {
 	})
 }
 
-// Whatever comes, parsing ends in a pattern or in a reason, and matching agrees with encoding/json on what is JSON.
+// Whatever comes, parsing ends in a pattern or in a reason, matching agrees with encoding/json on what is JSON, and a set with its pattern.
 func FuzzParse(f *testing.F) {
 	for _, c := range cases(f) {
 		f.Add(c[1], []byte(c[2]))
@@ -188,7 +188,12 @@ func FuzzParse(f *testing.F) {
 		if !json.Valid([]byte(text)) {
 			t.Errorf("%q is no JSON", text)
 		}
-		_, err = p.Match(event)
+		ok, err := p.Match(event)
+		var set Set
+		set.Add("p", p)
+		if ids, inSet := set.Match(event); len(ids) > 0 != ok || (inSet == nil) != (err == nil) {
+			t.Errorf("%q of %q in a set: %v %v, alone %v %v", event, text, ids, inSet, ok, err)
+		}
 		trimmed := bytes.TrimSpace(event)
 		object := json.Valid(event) && len(trimmed) > 0 && trimmed[0] == '{'
 		if (err == nil) != object {

@@ -278,8 +278,10 @@ func (s *scanner) hex() rune {
 }
 
 func (s *scanner) space() {
-	for s.pos < len(s.src) && strings.IndexByte(" \t\r\n", s.src[s.pos]) >= 0 {
-		s.pos++
+	for ; s.pos < len(s.src); s.pos++ {
+		if c := s.src[s.pos]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return
+		}
 	}
 }
 
@@ -326,7 +328,7 @@ func (s *scanner) where() string {
 	source, cut := s.src, ""
 	if len(source) > maxSource {
 		n := maxSource
-		for !utf8.RuneStart(source[n]) {
+		for n > maxSource-utf8.UTFMax && !utf8.RuneStart(source[n]) {
 			n--
 		}
 		source, cut = source[:n], fmt.Sprintf("[truncated %d chars]", len(source)-n)
