@@ -48,6 +48,7 @@ func parts() []part {
 		{"p7", "P7: memory", (*bench).memory},
 		{"p8", "P8: accepting events", (*bench).acceptEvents},
 		{"queues", "queues: send, receive, delete", (*bench).queues},
+		{"patterns", "event patterns: rules found", (*bench).eventPatterns},
 		{"p10", "P10: start of the binary", (*bench).startUp},
 		{"noisy", "noisy neighbour", (*bench).noisyNeighbour},
 	}
