@@ -18,7 +18,7 @@ type busKey struct{ project, name string }
 type live struct {
 	bus   *Bus // nil for a default bus without a row
 	rules map[string]*Rule
-	set   set // of the rules that are enabled and have a pattern, by their names
+	set   pattern.Set // of the rules that are enabled and have a pattern, by their names
 }
 
 // view is all buses in memory.
