@@ -119,6 +119,7 @@ type Deps struct {
 	Provisioned Provisioned
 	Queues      Queues
 	Consumers   Consumers
+	Buses       Buses
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }
@@ -201,6 +202,7 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 	}
 	h.mux.HandleFunc("GET "+Prefix+"logs", h.serveLogs)
 	h.mux.HandleFunc("GET "+Prefix+"requests", h.serveRequests)
+	h.mux.HandleFunc("GET "+Prefix+"buses/{bus}/events", h.serveEvents)
 	h.mux.HandleFunc("GET "+Prefix+"backup", h.serveBackup)
 	h.mux.HandleFunc(Prefix, func(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, func(r *http.Request, _ hansom.Principal) (any, error) {

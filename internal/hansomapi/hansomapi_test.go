@@ -50,12 +50,13 @@ type fixture struct {
 	artifacts *artifact.Store
 	mappings  fakeMappings
 	queues    fakeQueues
+	buses     fakeBuses
 	layers    fakeLayers
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, apps: &fakeApps{}, functions: &fakeFunctions{}, logs: &fakeLogs{left: make(chan struct{}, 1)}}
+	f := &fixture{t: t, apps: &fakeApps{}, functions: &fakeFunctions{}, logs: &fakeLogs{left: make(chan struct{}, 1)}, buses: fakeBuses{make(chan struct{})}}
 	logger := slog.New(slog.DiscardHandler)
 	cfg := auth.DefaultConfig()
 	cfg.Root = root
@@ -76,7 +77,7 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{},
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses,
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL

@@ -2,9 +2,7 @@ package hansomapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
@@ -21,16 +19,8 @@ func (h *Handler) serveRequests(w http.ResponseWriter, r *http.Request) {
 		h.writeError(w, r, err)
 		return
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Time{}) // a server without deadlines has none to lift
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	w.WriteHeader(http.StatusOK)
-	if control.Flush() != nil {
-		return
+	send := stream(w)
+	if send(nil) {
+		h.Requests.Follow(r.Context(), p.Project, func(q telemetry.Request) bool { return send(q) })
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	h.Requests.Follow(r.Context(), p.Project, func(q telemetry.Request) bool {
-		return enc.Encode(q) == nil && control.Flush() == nil
-	})
 }
