@@ -145,12 +145,19 @@ func (s *Service) RemoveProject(ctx context.Context, tx *db.Tx, project string) 
 	if err != nil {
 		return err
 	}
-	for _, query := range []string{`DELETE FROM rules WHERE project = ?`, `DELETE FROM buses WHERE project = ?`} {
-		if _, err := tx.ExecContext(ctx, query, project); err != nil {
-			return failed("remove project", err)
+	rules, err := s.readRules(ctx, tx, `WHERE project = ?`, project)
+	for _, r := range rules {
+		if err == nil {
+			err = s.removeRule(ctx, tx, r)
 		}
 	}
-	for _, b := range append(buses, s.untouched(project)) {
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM buses WHERE project = ?`, project); err != nil {
+		return failed("remove project", err)
+	}
+	for _, b := range buses {
 		tx.Changed(domain, project+"/"+b.Name)
 	}
 	return nil

@@ -36,12 +36,15 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
 		return err
 	}
 	r.Targets = []Target{target}
+	if err := s.setTick(ctx, tx, r); err != nil {
+		return err
+	}
 	return saveRule(ctx, tx, r)
 }
 
 // Undeploy deletes a rule with its targets within the caller's transaction; one that is not there is no error.
 func (s *Service) Undeploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
-	return removeRule(ctx, tx, x.Project, x.Bus, x.Name)
+	return s.removeRule(ctx, tx, &Rule{Project: x.Project, Bus: x.Bus, Name: x.Name})
 }
 
 // Owned returns the rules of an app, as q has them. One that has other targets than Deploy gives it has no Function.

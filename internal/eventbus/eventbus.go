@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/tick"
 )
 
 // domain names this package's tables, migrations and change notices.
@@ -66,12 +68,13 @@ type Service struct {
 	dispatcher Dispatcher
 	archiver   Archiver // nil for none
 	logger     *slog.Logger
+	ticks      *tick.Ticks
 	view       view
 	followers  followers
 	newID      func() string
 }
 
-// New migrates the tables and reads buses and rules into memory.
+// New migrates the tables and reads buses and rules into memory. Run must be called for schedules.
 func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher, logger *slog.Logger) (*Service, error) {
 	if cfg.Buses < 1 || cfg.Rules < 1 || cfg.Targets < 1 || cfg.Hops < 1 {
 		return nil, hansom.Errorf(hansom.Invalid, "open buses", "the limits of buses must be positive")
@@ -86,6 +89,11 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 	s := &Service{cfg: cfg, db: database, dispatcher: dispatcher, logger: logger.With("component", "eventbus"), newID: hansom.NewID}
 	s.view.buses = map[busKey]*live{}
 	s.followers.closed = make(chan struct{})
+	clock := tick.DefaultConfig(domain)
+	clock.Now = cfg.Now
+	if s.ticks, err = tick.New(ctx, clock, database, s.fire, logger); err != nil {
+		return nil, err
+	}
 	database.Subscribe(s.changed)
 	return s, s.reload(ctx)
 }
@@ -93,8 +101,11 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 // SetArchiver has what is published archived. It is called before anything is published.
 func (s *Service) SetArchiver(a Archiver) { s.archiver = a }
 
-// Run reads again what could not be read when it changed, until ctx ends.
+// Run fires the schedules of rules, and reads again what could not be read when it changed, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var clock sync.WaitGroup
+	clock.Go(func() { _ = s.ticks.Run(ctx) })
+	defer clock.Wait()
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {

@@ -80,6 +80,9 @@ func (s *Service) PutRule(ctx context.Context, project string, in RuleInput) (*R
 		case len(rules) >= s.cfg.Rules:
 			return fail(hansom.Invalid, "LimitExceededException", "The requested resource exceeds the maximum number allowed: a bus has at most %d rules.", s.cfg.Rules)
 		}
+		if err := s.setTick(ctx, tx, r); err != nil {
+			return err
+		}
 		return saveRule(ctx, tx, r)
 	})
 	if err != nil {
@@ -135,9 +138,12 @@ func (s *Service) Rules(project, bus, prefix string) ([]*Rule, error) {
 
 // SetState enables or disables a rule. Error: ResourceNotFoundException.
 func (s *Service) SetState(ctx context.Context, project, bus, name, state string) error {
-	return s.changeRule(ctx, project, bus, name, func(r *Rule) error {
+	return s.changeRule(ctx, project, bus, name, func(tx *db.Tx, r *Rule) error {
+		if r.State == state {
+			return nil
+		}
 		r.State = state
-		return nil
+		return s.setTick(ctx, tx, r)
 	})
 }
 
@@ -159,20 +165,21 @@ func (s *Service) DeleteRule(ctx context.Context, project, bus, name string) err
 		if len(rules[0].Targets) > 0 {
 			return invalid("Rule can't be deleted since it has targets.")
 		}
-		return removeRule(ctx, tx, project, bus, name)
+		return s.removeRule(ctx, tx, rules[0])
 	})
 }
 
-func removeRule(ctx context.Context, tx *db.Tx, project, bus, name string) error {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM rules WHERE project = ? AND bus = ? AND name = ?`, project, bus, name); err != nil {
+func (s *Service) removeRule(ctx context.Context, tx *db.Tx, r *Rule) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM rules WHERE project = ? AND bus = ? AND name = ?`, r.Project, r.Bus, r.Name); err != nil {
 		return failed("delete rule", err)
 	}
-	tx.Changed(domain, project+"/"+bus+"/"+name)
-	return nil
+	tx.Changed(domain, r.Project+"/"+r.Bus+"/"+r.Name)
+	r.Schedule = ""
+	return s.setTick(ctx, tx, r)
 }
 
 // changeRule has f change a rule.
-func (s *Service) changeRule(ctx context.Context, project, bus, name string, f func(*Rule) error) error {
+func (s *Service) changeRule(ctx context.Context, project, bus, name string, f func(*db.Tx, *Rule) error) error {
 	bus, err := s.BusName(project, bus)
 	if err != nil {
 		return err
@@ -188,7 +195,7 @@ func (s *Service) changeRule(ctx context.Context, project, bus, name string, f f
 		if len(rules) == 0 {
 			return noRule(bus, name)
 		}
-		if err := f(rules[0]); err != nil {
+		if err := f(tx, rules[0]); err != nil {
 			return err
 		}
 		return saveRule(ctx, tx, rules[0])

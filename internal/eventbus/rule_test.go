@@ -372,36 +372,99 @@ func TestDeploy(t *testing.T) {
 	})
 }
 
+// ticks looks for what is due and returns the lanes and times of what was sent.
+func ticks(t *testing.T, s *Service, d *dispatcher) string {
+	t.Helper()
+	if _, err := s.ticks.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, x := range d.take() {
+		out = append(out, strings.TrimPrefix(x.Lane, "rule/000000000000/default/")+" "+x.ID)
+	}
+	return strings.Join(out, ", ")
+}
+
 func TestSchedules(t *testing.T) {
-	s, d := sqlite(t)
-	ctx := t.Context()
-	for _, schedule := range []string{"rate(5 minutes)", "cron(15 10 ? * 6L 2002-2005)"} {
-		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Schedule: schedule}))
-	}
-	rule(t, s, "", "all", `{"source":["aws.events"]}`, queue)
-	if err := s.PutTargets(ctx, project, "", "tick", []Target{{ID: "q", ARN: queue}, {ID: "f", ARN: function, Input: `{"custom":1}`}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Fire(ctx, project, "tick", now); err != nil {
-		t.Fatal(err)
-	}
-	got := d.take()
-	if lanes(got) != "default/tick/f default/tick/q" || got[0].ID != "2026-11-30T12:00:00Z" || string(got[0].Payload) != `{"custom":1}` {
-		t.Fatalf("sent %+v", got)
-	}
-	equalJSON(t, "a scheduled event", string(got[1].Payload), `{"version":"0","id":"event-1","detail-type":"Scheduled Event","source":"aws.events","account":"000000000000",
-		"time":"2026-11-30T12:00:00Z","region":"us-east-1","resources":["arn:aws:events:us-east-1:000000000000:rule/tick"],"detail":{}}`)
-	d.fail[queue] = hansom.Errorf(hansom.Unavailable, "put", "later")
-	if err := s.Fire(ctx, project, "tick", now); hansom.KindOf(err) != hansom.Unavailable {
-		t.Error(err)
-	}
-	d.take()
-	if err := errors.Join(s.SetState(ctx, project, "", "tick", Disabled), s.Fire(ctx, project, "tick", now), s.Fire(ctx, project, "all", now), s.Fire(ctx, project, "none", now)); err != nil {
-		t.Error(err)
-	}
-	if got := d.take(); len(got) != 0 {
-		t.Errorf("sent %+v", got)
-	}
+	dbtest.Each(t, func(t *testing.T, database *db.DB) {
+		ctx, clock := t.Context(), now
+		s, d := open(t, database, func(c *Config) { c.Now = func() time.Time { return clock } })
+		expect := func(what, want string) {
+			t.Helper()
+			if got := ticks(t, s, d); got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
+		}
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Schedule: "cron(0 18 * * ? *)"}))
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Schedule: "rate(5 minutes)"}))
+		rule(t, s, "", "all", `{"source":["aws.events"]}`, queue)
+		clock = clock.Add(time.Minute) // what follows does not begin the rate anew
+		if err := errors.Join(s.PutTargets(ctx, project, "", "tick", []Target{{ID: "q", ARN: queue}, {ID: "f", ARN: function, Input: `{"custom":1}`}}),
+			s.SetState(ctx, project, "", "tick", Enabled)); err != nil {
+			t.Fatal(err)
+		}
+		clock = now.Add(5*time.Minute - 1)
+		expect("early", "")
+		clock = now.Add(5 * time.Minute)
+		if _, err := s.ticks.Look(ctx); err != nil {
+			t.Fatal(err)
+		}
+		got := d.take()
+		if lanes(got) != "default/tick/f default/tick/q" || string(got[0].Payload) != `{"custom":1}` {
+			t.Fatalf("sent %+v", got)
+		}
+		equalJSON(t, "a scheduled event", string(got[1].Payload), `{"version":"0","id":"event-1","detail-type":"Scheduled Event","source":"aws.events","account":"000000000000",
+			"time":"2026-11-30T12:05:00Z","region":"us-east-1","resources":["arn:aws:events:us-east-1:000000000000:rule/tick"],"detail":{}}`)
+		expect("once", "")
+		d.fail[queue] = hansom.Errorf(hansom.Unavailable, "put", "later")
+		clock = now.Add(11 * time.Minute)
+		expect("late, and refused", "tick/f 2026-11-30T12:10:00Z")
+		delete(d.fail, queue)
+		clock = now.Add(12 * time.Minute)
+		expect("again", "tick/f 2026-11-30T12:10:00Z, tick/q 2026-11-30T12:10:00Z")
+		clock = now.Add(3*time.Hour + time.Minute)
+		expect("after a downtime", "tick/f 2026-11-30T15:00:00Z, tick/q 2026-11-30T15:00:00Z")
+		clock = now.Add(3*time.Hour + 5*time.Minute)
+		expect("in step", "tick/f 2026-11-30T15:05:00Z, tick/q 2026-11-30T15:05:00Z")
+
+		if err := s.SetState(ctx, project, "", "tick", Disabled); err != nil {
+			t.Fatal(err)
+		}
+		clock = clock.Add(time.Hour)
+		expect("disabled", "")
+		if err := s.SetState(ctx, project, "", "tick", Enabled); err != nil {
+			t.Fatal(err)
+		}
+		clock = clock.Add(5 * time.Minute)
+		expect("enabled", "tick/f 2026-11-30T16:10:00Z, tick/q 2026-11-30T16:10:00Z")
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Schedule: "cron(0 18 ? * MON *)"}))
+		clock = now.Add(5 * 24 * time.Hour)
+		expect("more than a day late", "")
+		clock = time.Date(2026, 12, 7, 18, 0, 1, 0, time.UTC)
+		expect("next week", "tick/f 2026-12-07T18:00:00Z, tick/q 2026-12-07T18:00:00Z")
+		count := func() (n int) {
+			if err := database.Read().QueryRowContext(ctx, `SELECT count(*) FROM tick_ticks`).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "past", Schedule: "cron(0 18 * * ? 2020)"}))
+		if n := count(); n != 1 {
+			t.Errorf("%d ticks", n)
+		}
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "tick", Pattern: `{"source":["s"]}`}))
+		if n := count(); n != 0 {
+			t.Errorf("%d ticks of a rule without a schedule", n)
+		}
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "gone", Schedule: "rate(1 minute)"}))
+		if err := s.DeleteRule(ctx, project, "", "gone"); err != nil || count() != 0 {
+			t.Errorf("%d ticks after a deletion, %v", count(), err)
+		}
+		must[*Rule](t)(s.PutRule(ctx, project, RuleInput{Name: "last", Schedule: "rate(1 minute)"}))
+		if err := database.Write(ctx, func(tx *db.Tx) error { return s.RemoveProject(ctx, tx, project) }); err != nil || count() != 0 {
+			t.Errorf("%d ticks of a project that was removed, %v", count(), err)
+		}
+	})
 }
 
 func TestConfig(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
 )
 
 // tagged is the bus or the rule that an ARN names; the rule is "" for a bus. Error: ResourceNotFoundException.
@@ -78,7 +79,7 @@ func (s *Service) changeTags(ctx context.Context, project, arn string, f func(ma
 		_, err := s.changeBus(ctx, project, bus, func(b *Bus) error { return change(&b.Tags) })
 		return err
 	}
-	return s.changeRule(ctx, project, bus, rule, func(r *Rule) error { return change(&r.Tags) })
+	return s.changeRule(ctx, project, bus, rule, func(_ *db.Tx, r *Rule) error { return change(&r.Tags) })
 }
 
 func checkTags(tags map[string]string) error {

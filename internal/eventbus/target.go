@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/eventbus/input"
 )
 
@@ -166,7 +167,7 @@ func (s *Service) PutTargets(ctx context.Context, project, bus, rule string, tar
 			return err
 		}
 	}
-	return s.changeRule(ctx, project, bus, rule, func(r *Rule) error {
+	return s.changeRule(ctx, project, bus, rule, func(_ *db.Tx, r *Rule) error {
 		for _, t := range targets {
 			i, found := slices.BinarySearchFunc(r.Targets, t.ID, func(x Target, id string) int { return strings.Compare(x.ID, id) })
 			if found {
@@ -184,7 +185,7 @@ func (s *Service) PutTargets(ctx context.Context, project, bus, rule string, tar
 
 // RemoveTargets takes targets from a rule and returns the ids that it does not have. Error: ResourceNotFoundException.
 func (s *Service) RemoveTargets(ctx context.Context, project, bus, rule string, ids []string) (missing []string, err error) {
-	err = s.changeRule(ctx, project, bus, rule, func(r *Rule) error {
+	err = s.changeRule(ctx, project, bus, rule, func(_ *db.Tx, r *Rule) error {
 		missing = nil
 		for _, id := range ids {
 			n := len(r.Targets)
