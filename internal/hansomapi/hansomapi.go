@@ -91,7 +91,7 @@ type Artifacts interface {
 	Upload(ctx context.Context, project, sha256 string, r io.Reader) (size int64, err error)
 }
 
-// Mappings are the event source mappings, which end with their project.
+// Mappings are what ends with its project, such as event source mappings.
 type Mappings interface {
 	RemoveProject(ctx context.Context, tx *db.Tx, project string) error
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/events"
 	"github.com/hansomcloud/hansom/internal/awsapi/iam"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/logs"
@@ -34,6 +35,8 @@ import (
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
 	"github.com/hansomcloud/hansom/internal/event"
+	"github.com/hansomcloud/hansom/internal/eventbus"
+	"github.com/hansomcloud/hansom/internal/eventbus/archive"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
@@ -79,6 +82,8 @@ type Server struct {
 	provision *provision.Service
 	async     *invoke.Async
 	events    *event.Service
+	buses     *eventbus.Service
+	archives  *archive.Service
 	apps      *app.Service
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
@@ -190,6 +195,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err := s.openEvents(ctx, invoker, logger); err != nil {
 		return nil, err
 	}
+	if err := s.openBuses(ctx, logger); err != nil {
+		return nil, err
+	}
 	s.async.SetDeliverer(s.events)
 	s.functions.OnRetire(s.async.Retired)
 
@@ -201,7 +209,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses}, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()
@@ -219,12 +227,12 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	}
 	aws := awsapi.New(sessions{s.auth, s.functions}, logger, map[string]awsapi.Service{
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
-		"sqs": sqs.New(cfg.Region, s.queues, logger),
+		"sqs": sqs.New(cfg.Region, s.queues, logger), "events": events.New(cfg.Region, s.eventsAPI(), logger),
 	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: s.events, Queues: s.queues, Consumers: s.events,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives}, Queues: s.queues, Consumers: s.events,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
@@ -256,7 +264,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopBackground()
 	beginning, stopBeginning := context.WithCancel(ctx)
 	defer stopBeginning()
-	failed := make(chan error, 8)
+	failed := make(chan error, 16)
 	var wg sync.WaitGroup
 	run := func(name string, f func() error) {
 		wg.Go(func() {
@@ -270,6 +278,8 @@ func (s *Server) Run(ctx context.Context) error {
 	run("queues", func() error { return s.queues.Run(beginning) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("event source mappings", func() error { return s.events.Run(beginning) })
+	run("event buses", func() error { return s.buses.Run(beginning) })
+	run("archives", func() error { return s.archives.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
 	if s.blanks != nil {

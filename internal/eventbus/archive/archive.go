@@ -31,6 +31,7 @@ type Config struct {
 	Retry  time.Duration // until a replay goes on after an error
 	Sweep  time.Duration // how often old events are looked for
 	Keep   time.Duration // how long replays that have ended are shown
+	Room   func() error  // refuses events while the disk is nearly full; nil for never
 	Now    func() time.Time
 }
 

@@ -25,7 +25,7 @@ type batch struct {
 	err  error
 }
 
-// Keep stores the events that the archives of a bus ask for. When it returns nil they are durable.
+// Keep stores the events that the archives of a bus ask for. When it returns nil they are durable. Errors: Unavailable.
 func (s *Service) Keep(ctx context.Context, project, bus string, events []eventbus.Event) error {
 	s.mu.Lock()
 	archives := s.archives[source{project, bus}]
@@ -47,6 +47,11 @@ func (s *Service) Keep(ctx context.Context, project, bus string, events []eventb
 	}
 	if len(rows) == 0 {
 		return nil
+	}
+	if s.cfg.Room != nil {
+		if err := s.cfg.Room(); err != nil {
+			return err
+		}
 	}
 	return s.add(ctx, rows)
 }
