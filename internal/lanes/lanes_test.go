@@ -27,8 +27,7 @@ func TestLanes(t *testing.T) {
 		var ended []string
 		begin := time.Now()
 		mu := make(chan struct{}, 1)
-		var l *Lanes
-		l = New(Config{Prefix: prefix, Workers: func(queue string) int { return len(queue) - len(prefix) },
+		l := New(Config{Prefix: prefix, Workers: func(queue string) int { return len(queue) - len(prefix) },
 			Work: func(_ context.Context, queue string, m *backlog.Message) (*Again, error) {
 				mu <- struct{}{}
 				running[queue]++
@@ -66,6 +65,7 @@ func TestLanes(t *testing.T) {
 		put("f", "again")
 		put("f", "broken")
 		time.Sleep(30 * time.Second)
+		synctest.Wait()
 		if want := []string{"early 0", "late 0", "again 0", "broken 0", "again noted 5"}; !slices.Equal(ended, want) {
 			t.Errorf("%q", ended)
 		}
@@ -81,6 +81,7 @@ func TestLanes(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(5 * time.Minute)
+		synctest.Wait()
 		if len(l.open) != 0 || len(ended) != 15 {
 			t.Errorf("%d lanes without messages, %q", len(l.open), ended)
 		}
