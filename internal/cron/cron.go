@@ -4,6 +4,7 @@ package cron
 import (
 	"math/bits"
 	"time"
+	_ "time/tzdata" // for hosts without a time zone database
 )
 
 // Kind of an expression.
