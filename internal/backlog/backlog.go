@@ -45,6 +45,7 @@ func DefaultConfig() Config {
 type Store struct {
 	cfg    Config
 	logger *slog.Logger
+	bus    *bus.Bus
 	shards []*shard
 	start  time.Time // times in the index are counted from here, so that a clock that is set does not move them
 	cached atomic.Int64
@@ -108,7 +109,7 @@ type Counts struct {
 
 // Open reads what the logs of b hold.
 func Open(ctx context.Context, cfg Config, b *bus.Bus, logger *slog.Logger) (*Store, error) {
-	s := &Store{cfg: cfg, logger: logger.With("component", "backlog"), start: cfg.Now(), queues: map[string]*queue{}}
+	s := &Store{cfg: cfg, logger: logger.With("component", "backlog"), bus: b, start: cfg.Now(), queues: map[string]*queue{}}
 	if cfg.Shards < 1 || cfg.Dedup <= 0 {
 		return nil, hansom.Errorf(hansom.Invalid, "open backlog", "shards and dedup must be positive")
 	}

@@ -40,6 +40,9 @@ func (s *Store) Take(ctx context.Context, name string, t Take) ([]Message, error
 	q := s.open(name)
 	deadline := s.now() + int64(t.Wait)
 	for {
+		if err := s.bus.Writable("take message"); err != nil {
+			return nil, err // it could not be deleted
+		}
 		q.mu.Lock()
 		now := s.now()
 		q.advance(now)

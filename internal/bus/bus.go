@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -35,6 +37,8 @@ const (
 type Config struct {
 	Dir        string // of its files
 	SyncAlways bool   // a record that is accepted survives a power cut, not only the end of the process
+	// Room is asked before a bus that could not write is opened anew; its error puts that off. nil has it tried again and again.
+	Room func() error
 }
 
 // Bus is an embedded server. Its methods may be called from several goroutines.
@@ -44,6 +48,18 @@ type Bus struct {
 	server *server.Server
 	conn   *nats.Conn
 	js     jetstream.JetStream
+
+	store server.JetStreamConfig // what JetStream was opened with
+
+	health atomic.Pointer[health]
+	gate   sync.RWMutex    // held by those that ask JetStream; for writing while it is opened anew
+	ctx    context.Context // ended by Close
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	logs    []*Log
+	mending bool
+	mends   sync.WaitGroup
 }
 
 // Open starts the server; it listens on no port. What a process that was killed has left is read again.
@@ -56,20 +72,25 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
 	b := &Bus{cfg: cfg, logger: logger.With("component", "bus")}
+	b.health.Store(&health{broken: make(chan struct{})})
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if b.server, err = server.NewServer(&server.Options{
 		ServerName: "hansom", DontListen: true, NoSigs: true, JetStream: true, StoreDir: cfg.Dir, SyncAlways: cfg.SyncAlways, MaxPayload: MaxPayload,
 		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
 		MaxPending: 1 << 30, // a consumer in this process that is slow is waited for
 	}); err != nil {
+		b.cancel()
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
-	b.server.SetLoggerV2(serverLog{b.logger}, false, false, false)
+	b.server.SetLoggerV2(serverLog{b}, false, false, false)
 	b.server.Start()
 	if !b.server.ReadyForConnections(startTimeout) {
 		b.Close()
 		return nil, hansom.Errorf(hansom.Unavailable, op, "the message log in %s did not open within %s", cfg.Dir, startTimeout)
 	}
+	b.store = *b.server.JetStreamConfig()
+	b.store.StoreDir = cfg.Dir // the server adds a folder to it
 	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.Name("hansom"))
 	if err == nil {
 		b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
@@ -86,6 +107,10 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 
 // Close ends the server. What was accepted is on disk.
 func (b *Bus) Close() {
+	b.mu.Lock()
+	b.cancel()
+	b.mu.Unlock()
+	b.mends.Wait()
 	if b.conn != nil {
 		b.conn.Close()
 	}
@@ -99,6 +124,10 @@ func (b *Bus) request(ctx context.Context, op, subject string, body any) ([]byte
 	if err != nil {
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
+	if err := b.enter(op); err != nil {
+		return nil, err
+	}
+	defer b.gate.RUnlock()
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	m, err := b.conn.RequestWithContext(ctx, subject, data)
@@ -122,18 +151,22 @@ func failed(op string, err error) error {
 		return err
 	case errors.Is(err, context.Canceled):
 		return hansom.Errorf(hansom.Canceled, op, "%w", err)
-	case errors.Is(err, jetstream.ErrMsgNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return hansom.Errorf(hansom.NotFound, op, "%w", err)
 	}
 	return hansom.Errorf(hansom.Unavailable, op, "the message log does not answer: %w", err)
 }
 
 // serverLog passes on what the NATS server reports; that it reads its files anew after a crash is a warning to it alone.
-type serverLog struct{ *slog.Logger }
+type serverLog struct{ *Bus }
 
-func (l serverLog) Noticef(format string, v ...any) { l.Debug(fmt.Sprintf(format, v...)) }
-func (l serverLog) Warnf(format string, v ...any)   { l.Info(fmt.Sprintf(format, v...)) }
-func (l serverLog) Fatalf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
-func (l serverLog) Errorf(format string, v ...any)  { l.Error(fmt.Sprintf(format, v...)) }
+func (l serverLog) Noticef(format string, v ...any) { l.logger.Debug(fmt.Sprintf(format, v...)) }
+func (l serverLog) Warnf(format string, v ...any)   { l.logger.Info(fmt.Sprintf(format, v...)) }
+func (l serverLog) Fatalf(format string, v ...any)  { l.logger.Error(fmt.Sprintf(format, v...)) }
 func (l serverLog) Debugf(string, ...any)           {}
 func (l serverLog) Tracef(string, ...any)           {}
+func (l serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.logger.Error(text)
+	l.heard(text)
+}

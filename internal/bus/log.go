@@ -72,15 +72,28 @@ func (b *Bus) Log(ctx context.Context, cfg LogConfig) (*Log, error) {
 		return nil, failed("open log", err)
 	}
 	l := &Log{bus: b, stream: s, name: cfg.Name, subject: strings.TrimSuffix(cfg.Subject, ">") + anchorToken}
-	ack, err := b.js.Publish(ctx, l.subject, nil)
+	if err := l.setAnchor(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.logs = append(b.logs, l)
+	return l, nil
+}
+
+// setAnchor writes a new anchor, and removes those from before.
+func (l *Log) setAnchor(ctx context.Context) error {
+	ack, err := l.bus.js.Publish(ctx, l.subject, nil)
 	if err == nil {
-		err = s.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(ack.Sequence))
+		err = l.stream.Purge(ctx, jetstream.WithPurgeSubject(l.subject), jetstream.WithPurgeSequence(ack.Sequence))
 	}
 	if err != nil {
-		return nil, failed("open log", err)
+		return failed("open log", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.anchor = ack.Sequence
-	return l, nil
+	return nil
 }
 
 // moveAnchor puts the anchor at the end.
@@ -105,13 +118,18 @@ func (l *Log) moveAnchor() {
 // Appended are records on their way into a log.
 type Appended struct {
 	futures []jetstream.PubAckFuture
+	broken  <-chan struct{}
 	err     error
 }
 
 // Append sends records in their order, which no other call's come between if the caller sees to it, and does not wait: Appended.Wait
 // says what came of it.
 func (l *Log) Append(records ...Record) Appended {
-	a := Appended{futures: make([]jetstream.PubAckFuture, 0, len(records))}
+	if err := l.bus.enter("append"); err != nil {
+		return Appended{err: err}
+	}
+	defer l.bus.gate.RUnlock()
+	a := Appended{futures: make([]jetstream.PubAckFuture, 0, len(records)), broken: l.bus.health.Load().broken}
 	for i := range records {
 		m := &nats.Msg{Subject: records[i].Subject, Data: records[i].Data}
 		if records[i].Meta != "" || records[i].TTL > 0 {
@@ -137,17 +155,15 @@ func (l *Log) Append(records ...Record) Appended {
 }
 
 // Wait returns the places of the records once all of them are stored. When it fails some may be stored all the same; those that
-// are known to be have a place. It does not end before the log has answered, or has not for 30 s.
+// are known to be have a place. It does not end before the log has answered, or has not for 30 s, or could not write for 3 s.
 func (a Appended) Wait() ([]uint64, error) {
 	seqs, err := make([]uint64, len(a.futures)), a.err
 	for i, f := range a.futures {
-		select {
-		case ack := <-f.Ok():
+		ack, e := await(f, a.broken)
+		if ack != nil {
 			seqs[i] = ack.Sequence
-		case e := <-f.Err():
-			if err == nil {
-				err = failed("append", e)
-			}
+		} else if err == nil {
+			err = failed("append", e)
 		}
 	}
 	return seqs, err
@@ -160,8 +176,12 @@ func (l *Log) Delete(ctx context.Context, seq uint64) error {
 		NoErase bool   `json:"no_erase"`
 	}{seq, true})
 	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == noSequence || api.ErrorCode == notDeleted && (api.Description == server.ErrStoreMsgNotFound.Error() || api.Description == server.ErrStoreEOF.Error())) {
+	switch {
+	case !errors.As(err, &api):
+	case api.ErrorCode == noSequence, api.ErrorCode == notDeleted && (api.Description == server.ErrStoreMsgNotFound.Error() || api.Description == server.ErrStoreEOF.Error()):
 		return nil
+	case api.ErrorCode == notDeleted:
+		l.bus.fail(true, api.Description)
 	}
 	return err
 }
@@ -179,6 +199,10 @@ func (l *Log) Forget(seq uint64) {
 
 // Read returns the record at seq. The error is NotFound when it is not there any more.
 func (l *Log) Read(ctx context.Context, seq uint64) (Record, error) {
+	if err := l.bus.look("read record"); err != nil {
+		return Record{}, err
+	}
+	defer l.bus.gate.RUnlock()
 	m, err := l.stream.GetMsg(ctx, seq)
 	if err != nil {
 		return Record{}, failed("read record", err)
@@ -188,6 +212,10 @@ func (l *Log) Read(ctx context.Context, seq uint64) (Record, error) {
 
 // Purge removes all records of a subject, which may end with ">".
 func (l *Log) Purge(ctx context.Context, subject string) error {
+	if err := l.bus.enter("purge"); err != nil {
+		return err
+	}
+	defer l.bus.gate.RUnlock()
 	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 		return failed("purge", err)
 	}
@@ -196,6 +224,10 @@ func (l *Log) Purge(ctx context.Context, subject string) error {
 
 // Scan calls f with all records that the log has now, in their order; without their data unless data is set. It ends with f's error.
 func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
+	if err := l.bus.look("scan"); err != nil {
+		return err
+	}
+	defer l.bus.gate.RUnlock()
 	info, err := l.stream.Info(ctx)
 	if err != nil {
 		return failed("scan", err)

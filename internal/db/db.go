@@ -35,6 +35,7 @@ type DB struct {
 	url     string // as Open was given it
 	read    *sql.DB
 	write   *sql.DB // the same as read on PostgreSQL
+	room    func() error
 	log     *slog.Logger
 
 	writing     chan struct{} // holds one token while a transaction runs: notices go out in the order of commits
@@ -47,10 +48,21 @@ type DB struct {
 // Option changes how Open opens a database.
 type Option func(*options)
 
-type options struct{ syncAlways bool }
+type options struct {
+	syncAlways bool
+	room       func() error
+}
 
 // SyncAlways makes each commit survive a power cut (SQLite synchronous=FULL). PostgreSQL has its own setting for that.
 func SyncAlways() Option { return func(o *options) { o.syncAlways = true } }
+
+// Room has room asked before each Write; its error refuses it. Those of an Essential context are not asked about.
+func Room(room func() error) Option { return func(o *options) { o.room = room } }
+
+type essential struct{}
+
+// Essential marks what is written though there is little room: what frees some, and the server's own upkeep.
+func Essential(ctx context.Context) context.Context { return context.WithValue(ctx, essential{}, true) }
 
 // Open opens "sqlite:PATH" or "postgres://..." and migrates the tables of this package. The file is made when it is not there.
 // Errors: Invalid for a URL of another form; Unavailable when the database cannot be reached.
@@ -62,7 +74,7 @@ func Open(ctx context.Context, url string, logger *slog.Logger, opts ...Option) 
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	d := &DB{url: url, log: logger.With("component", "db"), writing: make(chan struct{}, 1)}
+	d := &DB{url: url, room: o.room, log: logger.With("component", "db"), writing: make(chan struct{}, 1)}
 	var err error
 	switch {
 	case strings.HasPrefix(url, "sqlite:"):
@@ -140,8 +152,13 @@ func (t *Tx) Changed(domain, key string) {
 
 // Write runs f in a transaction and commits it unless f returns an error, which Write returns as it is. Transactions run one
 // at a time, across processes too, so that what f reads stays true until the commit. f is run again after a conflict: it must
-// not keep anything from a run before, nor do anything outside of the transaction that cannot be repeated.
+// not keep anything from a run before, nor do anything outside of the transaction that cannot be repeated. Room may refuse it.
 func (d *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
+	if d.room != nil && ctx.Value(essential{}) == nil {
+		if err := d.room(); err != nil {
+			return err
+		}
+	}
 	select {
 	case d.writing <- struct{}{}:
 		defer func() { <-d.writing }()

@@ -282,3 +282,30 @@ func TestIsDuplicate(t *testing.T) {
 		}
 	})
 }
+
+// Without room nothing is written but what is essential.
+func TestRoom(t *testing.T) {
+	full := hansom.Errorf(hansom.Unavailable, "look", "full")
+	room := error(nil)
+	d, err := db.Open(context.Background(), dbtest.SQLite(t), nil, db.Room(func() error { return room }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	write := func(ctx context.Context) error {
+		return d.Write(ctx, func(tx *db.Tx) error { tx.Changed("a", "b"); return nil })
+	}
+	if err := write(t.Context()); err != nil {
+		t.Error(err)
+	}
+	room = full
+	if err := write(t.Context()); !errors.Is(err, full) {
+		t.Error(err)
+	}
+	if err := write(db.Essential(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if rev, err := d.Revision(t.Context()); err != nil || rev != 2 {
+		t.Error(rev, err)
+	}
+}

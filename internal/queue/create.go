@@ -145,7 +145,7 @@ func (s *Service) filter(project string, keep func(*Queue) bool) (list []*Queue)
 // Delete ends a queue and its messages. Error: QueueDoesNotExist.
 func (s *Service) Delete(ctx context.Context, project, name string) error {
 	var q *Queue
-	err := s.db.Write(ctx, func(tx *db.Tx) (err error) {
+	err := s.db.Write(db.Essential(ctx), func(tx *db.Tx) (err error) {
 		if q, err = s.one(ctx, tx, project, name); err != nil {
 			return err
 		}

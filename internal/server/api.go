@@ -18,6 +18,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/backup"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/egress"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 )
@@ -33,6 +34,9 @@ func (s *Server) apiHandler(management, downloads, aws http.Handler) http.Handle
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := hansom.FiberOf(r.Context()); f != nil && !lambda.IsInvoke(r) {
 			f.Detach() // it waits for the database
+		}
+		if r.Method == http.MethodDelete {
+			r = r.WithContext(db.Essential(r.Context())) // it frees space
 		}
 		// The mux cleans paths and redirects; AWS paths go around it, as they were sent and signed.
 		if len(r.URL.Path) >= 9 && r.URL.Path[:9] == "/_hansom/" {

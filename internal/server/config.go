@@ -110,7 +110,7 @@ func (c *Config) Settings() []*Setting {
 		{"region", "region in every ARN", &c.Region},
 		{"db", "postgres://... for PostgreSQL 15 or newer (default: SQLite in the data directory)", &c.DB},
 		{"sync", "durability: process survives kill -9, always a power cut", &c.Sync},
-		{"spare", "MB of the data directory's disk that stay free: below it no new work is accepted", &c.Spare},
+		{"spare", "MB of the data directory's disk that stay free: below it no new work and settings are accepted", &c.Spare},
 		{"driver", "what isolates functions: auto, linux or process", &c.Driver},
 		{"insecure-no-isolation", "run functions without isolation where the host offers none", &c.InsecureNoIsolation},
 		{"egress", "what functions reach when neither they nor their project say: none, platform or internet", &c.Egress},

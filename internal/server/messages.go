@@ -19,10 +19,9 @@ import (
 
 // openBacklog opens the message log and the queues in it. key is the server's.
 func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
-	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always"}, logger); err != nil {
+	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always", Room: s.spare.check}, logger); err != nil {
 		return err
 	}
-	s.spare = &spare{dir: s.cfg.Data, least: uint64(s.cfg.Spare) << 20}
 	cfg := backlog.DefaultConfig()
 	cfg.Room = s.spare.check
 	if s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger); err != nil {
@@ -82,7 +81,7 @@ func (s *spare) check() error {
 	if err := syscall.Statfs(s.dir, &fs); err != nil {
 		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "%w", err)
 	} else if free := uint64(fs.Bavail) * uint64(fs.Bsize); free < s.least {
-		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk of %s has %d MB left, and new work is accepted with %d MB or more: free some space", s.dir, free>>20, s.least>>20)
+		s.err = hansom.Errorf(hansom.Unavailable, "look at the disk", "the disk of %s has %d MB left, and new work and settings are accepted with %d MB or more: free some space", s.dir, free>>20, s.least>>20)
 	}
 	return s.err
 }

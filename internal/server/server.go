@@ -96,6 +96,7 @@ type Server struct {
 // New opens the data directory and the listeners and wires all parts; nothing is served before Run. What it opened is closed
 // again when it fails.
 func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err error) {
+	ctx = db.Essential(ctx)
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -122,6 +123,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
+	s.spare = &spare{dir: s.cfg.Data, least: uint64(cfg.Spare) << 20}
 	if s.db, err = s.openDB(ctx, logger); err != nil {
 		return nil, err
 	}
@@ -257,6 +259,7 @@ const maxInvocation = 15 * time.Minute
 // closes, in this order. It returns nil after such an end.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
+	ctx = db.Essential(ctx)
 	if err := s.writeAddresses(); err != nil {
 		return err
 	}
@@ -366,6 +369,9 @@ func (s *Server) openDB(ctx context.Context, logger *slog.Logger) (*db.DB, error
 		url = "sqlite:" + filepath.Join(s.cfg.Data, "hansom.db")
 	}
 	var opts []db.Option
+	if s.cfg.DB == "" { // PostgreSQL's disk is another one
+		opts = append(opts, db.Room(s.spare.check))
+	}
 	if s.cfg.Sync == "always" {
 		opts = append(opts, db.SyncAlways())
 	}
