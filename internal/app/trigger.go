@@ -92,10 +92,18 @@ func (s *Service) planTriggers(have, next triggers) []Change {
 	)
 }
 
+// describe says what a plan shows of a trigger that it creates, beside its name.
+func describe(t any) []string {
+	if c, ok := t.(hansom.Schedule); ok {
+		return []string{c.Expression}
+	}
+	return nil
+}
+
 func planOf[T any](kind string, of Triggers[T], have, next map[string]T, differences func(old, want *T) []string) []Change {
 	var out []Change
 	for name, want := range next {
-		c := Change{Kind: kind, Name: name, Action: Create, apply: func(ctx context.Context, tx *db.Tx) error { return of.Deploy(ctx, tx, want) }}
+		c := Change{Kind: kind, Name: name, Action: Create, Details: describe(want), apply: func(ctx context.Context, tx *db.Tx) error { return of.Deploy(ctx, tx, want) }}
 		if old, ok := have[name]; ok {
 			c.Action, c.Details = Unchanged, differences(&old, &want)
 			if len(c.Details) > 0 {

@@ -31,7 +31,7 @@ func TestTriggers(t *testing.T) {
 		s := newService(t, d, f, nil)
 		created := []string{
 			"create function hello-api nodejs22.x", "create function hello-work nodejs22.x",
-			"create rule hello-work-1", "create rule other/hello-work-2", "create schedule hello-work-1", "create schedule hello-work-2",
+			"create rule hello-work-1", "create rule other/hello-work-2", "create schedule hello-work-1 rate(5 minutes)", "create schedule hello-work-2 cron(0 9 * * ? *)",
 			"create route POST /messages hello-api", "create route GET /messages/{id} hello-api",
 		}
 		if diff := cmp.Diff(created, text(apply(t, s, triggered()))); diff != "" {

@@ -21,6 +21,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/buildinfo"
+	"github.com/hansomcloud/hansom/internal/cli/bus"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/completion"
@@ -131,7 +132,7 @@ func (c *program) root() *cobra.Command {
 	add("write", c.initCommand(), c.devCommand())
 	add("write", remote(c.deployCommand(), c.planCommand(), c.diffCommand(), c.historyCommand(), c.rollbackCommand())...)
 	add("use", remote(function.Commands(&c.Context)...)...)
-	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), c.layersCommand(), c.rmCommand())...)
+	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), bus.Command(&c.Context, subcommand), c.layersCommand(), c.rmCommand())...)
 	add("operate", c.serveCommand(), c.restoreCommand(), c.systemdCommand())
 	add("operate", remote(c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand())...)
 	add("", c.versionCommand(), completion.Command(), exitCodesTopic())

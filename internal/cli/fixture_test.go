@@ -17,6 +17,7 @@ import (
 	packages "github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/events"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/sqs"
 	"github.com/hansomcloud/hansom/internal/backlog"
@@ -25,11 +26,13 @@ import (
 	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/event"
+	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/provision"
 	"github.com/hansomcloud/hansom/internal/queue"
+	"github.com/hansomcloud/hansom/internal/schedule"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -104,7 +107,11 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	mappings, err := event.New(ctx, event.DefaultConfig(), d, event.Deps{Functions: s.functions}, logger)
 	must(err)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings}, logger)
+	buses, err := eventbus.New(ctx, eventbus.DefaultConfig(), d, everything{}, logger)
+	must(err)
+	schedules, err := schedule.New(ctx, schedule.DefaultConfig(), d, everything{}, logger)
+	must(err)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings, Rules: buses, Schedules: schedules}, logger)
 	must(err)
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)
@@ -131,17 +138,23 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings,
+		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses,
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
 	lambdaAPI, err := lambda.New(lambdaConfig, s.functions, layers, provisioned, mappings, s, artifacts, logger)
 	must(err)
 	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
-	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sqs": sqs.New("us-east-1", s.queues, logger)}))
+	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sqs": sqs.New("us-east-1", s.queues, logger),
+		"events": events.New("us-east-1", events.Deps{Buses: buses}, logger)}))
 	s.http = &http.Server{Handler: mux}
 	return s
 }
+
+// everything is taken over, and goes nowhere.
+type everything struct{}
+
+func (everything) Dispatch(context.Context, hansom.Dispatch) error { return nil }
 
 // readyPool has two provisioned instances of everything.
 type readyPool struct{}

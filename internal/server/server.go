@@ -234,7 +234,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives}, Queues: s.queues, Consumers: s.events,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives}, Queues: s.queues, Consumers: s.events, Buses: s.buses,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
@@ -306,6 +306,7 @@ func (s *Server) Run(ctx context.Context) error {
 	err = errors.Join(err, s.edge.Shutdown(drain), s.pool.Drain(drain))
 	// Those who follow logs and requests hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
 	s.requests.Close()
+	s.buses.StopFollowing()
 	s.report("pool", s.pool.Close())
 	s.report("logs", s.logs.Close())
 	select {

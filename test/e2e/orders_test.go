@@ -26,7 +26,8 @@ type order struct {
 }
 
 // TestOrders deploys the example, orders through HTTP, kills the server in the middle and starts it again. In the end each order is in the
-// ledger once, or with the dead letters when its card is declined, and those of each customer are in their order.
+// ledger once, or with the dead letters when its card is declined, and those of each customer are in their order; who paid more than 100 has a
+// receipt, and the report of the day counts each order once.
 func TestOrders(t *testing.T) {
 	if os.Getenv("HANSOM_DRIVER") == "process" {
 		t.Skip("with the process driver the queues' addresses have the port of the api listener, which is another one after the restart")
@@ -77,12 +78,13 @@ func TestOrders(t *testing.T) {
 	var wg sync.WaitGroup
 	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
-	charged, declined := map[string][]string{}, map[string]bool{} // what has to come out of it
+	charged, declined, receipts := map[string][]string{}, map[string]bool{}, map[string][]string{} // what has to come out of it
+	total := 0
 	for c := range customers {
 		customer := fmt.Sprint("customer", c)
 		var orders []order
 		for n := range each {
-			o := order{fmt.Sprintf("%s-%d", customer, n), customer, "visa", n + 1}
+			o := order{fmt.Sprintf("%s-%d", customer, n), customer, "visa", 20 * (n + 1)}
 			switch {
 			case n == 2+c%2:
 				o.Card = "declined"
@@ -92,6 +94,10 @@ func TestOrders(t *testing.T) {
 			}
 			if orders = append(orders, o); o.Card != "declined" {
 				charged[customer] = append(charged[customer], o.ID)
+				total += o.Amount
+				if o.Amount > 100 {
+					receipts[customer] = append(receipts[customer], o.ID)
+				}
 			}
 		}
 		wg.Go(func() {
@@ -170,7 +176,38 @@ func TestOrders(t *testing.T) {
 	if want := slices.Sorted(maps.Keys(declined)); !slices.Equal(unpaid, want) {
 		t.Errorf("unpaid are %v, want %v", unpaid, want)
 	}
+	sent := map[string][]string{}
+	eventually(t, "the receipts are sent", func() bool {
+		for customer, ids := range read("orders-receipts.fifo") {
+			sent[customer] = append(sent[customer], ids...)
+		}
+		for customer, want := range receipts {
+			slices.Sort(sent[customer]) // events have no order
+			if !slices.Equal(sent[customer], want) {
+				return false
+			}
+		}
+		return len(sent) == len(receipts)
+	})
+	reportNow(t, p.api, "orders-report-1")
+	want := fmt.Sprintf("today: %d orders, %d in total", customers*each-len(declined), total)
+	eventually(t, "the report of the day is printed", func() bool { return strings.Contains(hansom("logs", "orders-report"), want) })
+
 	if out := hansom("queue", "ls", "orders"); !strings.Contains(out, "orders-charge.fifo  0      0          0        orders-unpaid.fifo after 3  orders-worker") {
 		t.Errorf("queue ls:\n%s", out)
+	}
+}
+
+// reportNow has a schedule come at once in place of its own time.
+func reportNow(t *testing.T, api, name string) {
+	t.Helper()
+	c := schedulerClient(t, api, rootKey)
+	old, err := c.GetSchedule(t.Context(), &scheduler.GetScheduleInput{Name: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.UpdateSchedule(t.Context(), &scheduler.UpdateScheduleInput{Name: &name, FlexibleTimeWindow: old.FlexibleTimeWindow, Target: old.Target,
+		ScheduleExpression: aws.String(time.Now().UTC().Add(2 * time.Second).Format("at(2006-01-02T15:04:05)"))}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -89,12 +89,17 @@ func (cl *Client) Peek(ctx context.Context, queue string, limit int) ([]Message,
 
 // SQS calls an action of the SQS API in its JSON protocol.
 func (cl *Client) SQS(ctx context.Context, action string, in, out any) error {
+	return cl.AWS(ctx, "sqs", "AmazonSQS."+action, in, out)
+}
+
+// AWS calls an action of a service that speaks AWS JSON; target is what X-Amz-Target says. out may be nil.
+func (cl *Client) AWS(ctx context.Context, service, target string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	header := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"AmazonSQS." + action}}
-	resp, err := cl.Send(ctx, "sqs", "POST", "/", header, bytes.NewReader(body), int64(len(body)), Digest(body))
+	header := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {target}}
+	resp, err := cl.Send(ctx, service, "POST", "/", header, bytes.NewReader(body), int64(len(body)), Digest(body))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strings"
 
@@ -116,6 +117,22 @@ func (c *Context) PrintJSON(v any) error {
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// Text is an argument as it is, or with @FILE what the file has, or with - standard input.
+func (c *Context) Text(arg string) (string, error) {
+	var data []byte
+	var err error
+	file, isFile := strings.CutPrefix(arg, "@")
+	switch {
+	case arg == "-":
+		data, err = io.ReadAll(c.Stdin)
+	case isFile:
+		data, err = os.ReadFile(file)
+	default:
+		return arg, nil
+	}
+	return string(data), err
 }
 
 // Printf writes to standard output.

@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -95,24 +93,13 @@ func (c *commands) sendCommand() *cobra.Command {
 	return cmd
 }
 
-// body is the text of a message: as it is, of a file, or of standard input without its last end of line.
+// body is the text of a message, without the last end of line that a file has.
 func (c *commands) body(arg string) (string, error) {
-	var data []byte
-	var err error
-	file, isFile := strings.CutPrefix(arg, "@")
-	switch {
-	case arg == "-":
-		data, err = io.ReadAll(c.Stdin)
-	case isFile:
-		data, err = os.ReadFile(file)
-	default:
-		data = []byte(arg)
-	}
+	text, err := c.Text(arg)
 	if err != nil {
 		return "", err
 	}
-	text := string(data)
-	if arg == "-" || isFile {
+	if arg == "-" || strings.HasPrefix(arg, "@") {
 		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	}
 	if text == "" {
