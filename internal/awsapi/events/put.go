@@ -89,7 +89,7 @@ func manyEntries(c *call) error {
 		strconv.Itoa(eventbus.MaxEntries)})
 }
 
-// testEventPattern answers whether an event, which must have all that events have, matches.
+// testEventPattern answers whether an event matches a pattern.
 func (s *Service) testEventPattern(c *call) (any, error) {
 	p, err := pattern.Parse(c.in.Text("EventPattern"))
 	if err != nil {
