@@ -88,6 +88,7 @@ var lookarounds = map[string][2]string{
 	`[0-9A-Za-z\.\-_]*(?<!\.)`:                  {`[0-9A-Za-z\.\-_]*`, `(?s).*\.`},
 	`(^(?!(system\x2e)))(^[_a-zA-Z0-9])([^$]*)`: {`[_a-zA-Z0-9][^$]*`, `(?s)system\..*`},
 	`^(?!\s*$).+`:                               {`.+`, `\s*`},
+	`^(?=[/\.\-_A-Za-z0-9]+)((?!aws\.).*)|(\$(\.[\w_-]+(\[(\d+|\*)\])*)*)$`: {`[/\.\-_A-Za-z0-9].*|\$(\.[\w_-]+(\[(\d+|\*)\])*)*`, `aws\..*`},
 }
 
 // The service itself is ahead of its model in these: recorded answers show other constraints than the published ones.
