@@ -9,9 +9,10 @@ import (
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/eventbus/archive"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
+	"github.com/hansomcloud/hansom/internal/schedule"
 )
 
-// openBuses opens the event buses and their archives. What they send goes through s.events, which sends to buses in turn.
+// openBuses opens the event buses, their archives and the schedules. What they send goes through s.events, which sends to buses in turn.
 func (s *Server) openBuses(ctx context.Context, logger *slog.Logger) (err error) {
 	cfg := eventbus.DefaultConfig()
 	cfg.Region = s.cfg.Region
@@ -25,7 +26,10 @@ func (s *Server) openBuses(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	s.buses.SetArchiver(s.archives)
-	return nil
+	schedules := schedule.DefaultConfig()
+	schedules.Region = s.cfg.Region
+	s.schedules, err = schedule.New(ctx, schedules, s.db, s.events, logger)
+	return err
 }
 
 // eventsAPI is what the EventBridge API stands on.

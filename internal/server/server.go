@@ -26,6 +26,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/iam"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
 	"github.com/hansomcloud/hansom/internal/awsapi/logs"
+	"github.com/hansomcloud/hansom/internal/awsapi/scheduler"
 	"github.com/hansomcloud/hansom/internal/awsapi/sqs"
 	"github.com/hansomcloud/hansom/internal/awsapi/sts"
 	"github.com/hansomcloud/hansom/internal/backlog"
@@ -48,6 +49,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/queue"
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
+	"github.com/hansomcloud/hansom/internal/schedule"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -84,6 +86,7 @@ type Server struct {
 	events    *event.Service
 	buses     *eventbus.Service
 	archives  *archive.Service
+	schedules *schedule.Service
 	apps      *app.Service
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
@@ -211,7 +214,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules}, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()
@@ -230,11 +233,12 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	aws := awsapi.New(sessions{s.auth, s.functions}, logger, map[string]awsapi.Service{
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
 		"sqs": sqs.New(cfg.Region, s.queues, logger), "events": events.New(cfg.Region, s.eventsAPI(), logger),
+		"scheduler": scheduler.New(cfg.Region, s.schedules, logger),
 	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives}, Queues: s.queues, Consumers: s.events, Buses: s.buses,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules}, Queues: s.queues, Consumers: s.events, Buses: s.buses,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
@@ -282,6 +286,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("event source mappings", func() error { return s.events.Run(beginning) })
 	run("event buses", func() error { return s.buses.Run(beginning) })
+	run("schedules", func() error { return s.schedules.Run(beginning) })
 	run("archives", func() error { return s.archives.Run(beginning) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
