@@ -6,12 +6,11 @@ import (
 	"slices"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
-// special are the blocks of version 4 that are not public: those that IANA's registry of special-purpose addresses does not call
-// globally reachable, multicast and the reserved ones.
-var special = prefixes("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-	"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3")
+// special are the blocks of version 4 that are not public.
+var special = upstream.Special4()
 
 // never are those of special that no exception can open: this host, its links with the metadata services there, and what is no
 // single machine's.

@@ -23,20 +23,20 @@ import (
 	"github.com/hansomcloud/hansom"
 )
 
-// upstream is a name server of the host.
-type upstream struct {
+// nameServer is a name server of the host.
+type nameServer struct {
 	addr    netip.AddrPort
 	queries atomic.Int32
 }
 
-// newUpstream answers over UDP with what answer makes of a question; nil is no answer at all.
-func newUpstream(t *testing.T, answer func(dnsmessage.Question) *dnsmessage.Message) *upstream {
+// newNameServer answers over UDP with what answer makes of a question; nil is no answer at all.
+func newNameServer(t *testing.T, answer func(dnsmessage.Question) *dnsmessage.Message) *nameServer {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &upstream{addr: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
+	u := &nameServer{addr: conn.LocalAddr().(*net.UDPAddr).AddrPort()}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -151,7 +151,7 @@ func show(m dnsmessage.Message) string {
 	return strings.Join(parts, " ")
 }
 
-func newResolver(t *testing.T, servers ...*upstream) *Resolver {
+func newResolver(t *testing.T, servers ...*nameServer) *Resolver {
 	cfg := DefaultConfig()
 	cfg.Domain = "Example.com"
 	for _, u := range servers {
@@ -165,7 +165,7 @@ func TestAnswers(t *testing.T) {
 	for i := range 100 {
 		many = append(many, address("many.test.", fmt.Sprintf("9.0.0.%d", i), 300))
 	}
-	u := newUpstream(t, func(q dnsmessage.Question) *dnsmessage.Message {
+	u := newNameServer(t, func(q dnsmessage.Question) *dnsmessage.Message {
 		m := &dnsmessage.Message{}
 		switch name := q.Name.String(); {
 		case name == "public.test." && q.Type == dnsmessage.TypeA:
@@ -256,7 +256,7 @@ func (s *sandbox) overTCP(t *testing.T, text []byte) (m dnsmessage.Message) {
 
 // TestCache: a name is asked for once while its answer lives.
 func TestCache(t *testing.T) {
-	u := newUpstream(t, func(q dnsmessage.Question) *dnsmessage.Message {
+	u := newNameServer(t, func(q dnsmessage.Question) *dnsmessage.Message {
 		ttl := uint32(300)
 		if q.Name.String() == "once.test." {
 			ttl = 0
@@ -304,11 +304,11 @@ func TestExpiry(t *testing.T) {
 
 // TestServers: the next name server is asked when one fails.
 func TestServers(t *testing.T) {
-	broken := newUpstream(t, func(dnsmessage.Question) *dnsmessage.Message {
+	broken := newNameServer(t, func(dnsmessage.Question) *dnsmessage.Message {
 		return &dnsmessage.Message{Header: dnsmessage.Header{RCode: dnsmessage.RCodeRefused}}
 	})
-	liar := newUpstream(t, func(q dnsmessage.Question) *dnsmessage.Message { return nil })
-	good := newUpstream(t, func(q dnsmessage.Question) *dnsmessage.Message {
+	liar := newNameServer(t, func(q dnsmessage.Question) *dnsmessage.Message { return nil })
+	good := newNameServer(t, func(q dnsmessage.Question) *dnsmessage.Message {
 		return &dnsmessage.Message{Answers: []dnsmessage.Resource{address(q.Name.String(), "9.9.9.9", 9)}}
 	})
 	s := newSandbox(t, newResolver(t, broken, liar, good), hansom.EgressInternet)
@@ -320,7 +320,7 @@ func TestServers(t *testing.T) {
 // TestBusy: a sandbox that asks for too much at once is told so, and holds up nobody.
 func TestBusy(t *testing.T) {
 	hold := make(chan struct{})
-	u := newUpstream(t, func(q dnsmessage.Question) *dnsmessage.Message {
+	u := newNameServer(t, func(q dnsmessage.Question) *dnsmessage.Message {
 		<-hold
 		return &dnsmessage.Message{Answers: []dnsmessage.Resource{address(q.Name.String(), "9.9.9.9", 9)}}
 	})
