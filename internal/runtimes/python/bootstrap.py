@@ -21,6 +21,7 @@ MAX_ANSWER = 6 * 1024 * 1024 + 100  # Lambda's own limit, in bytes
 MAX_LOG = 256 * 1024  # bytes of one LOG frame
 BUFFER = 64 * 1024
 AHEAD = ("json", "logging", "datetime", "base64")  # modules that zygotes and blanks import
+TRACE = "_X_AMZN_TRACE_ID"
 
 HEADER = Struct("<IBBHQ")
 U32 = Struct("<I")
@@ -477,7 +478,7 @@ class Runtime:
         self.channel = Channel()
         self.outputs = (Output(self.channel, 1), Output(self.channel, 2))
         self.request_id = ""
-        self.trace = ""
+        self.trace = b""  # of the call, as os.environ has it
         self.handler = None
         self.settings = None
         self.ascii = True
@@ -518,7 +519,6 @@ class Runtime:
         time.tzset()
         self.set_path(root)
         env = os.environ.get
-        self.trace = env("_X_AMZN_TRACE_ID", "")
         self.settings = [env("AWS_LAMBDA_" + name) for name in ("LOG_GROUP_NAME", "LOG_STREAM_NAME", "FUNCTION_NAME", "FUNCTION_MEMORY_SIZE", "FUNCTION_VERSION")]
         wanted = env("AWS_EXECUTION_ENV", "").rpartition("python3.")[2]
         self.ascii = (int(wanted) if wanted.isdigit() else sys.version_info[1]) < 12
@@ -580,6 +580,19 @@ class Runtime:
                 return False
         return bool(roots)
 
+    def set_trace(self, trace):
+        """Puts the trace into os.environ and not into the environment behind it: the C library keeps every value that a variable
+        ever had. Copies of os.environ have it; a child process has it when it is given one."""
+        variables = getattr(os.environ, "_data", os.environ)  # the program may have made itself another os.environ
+        name, value = (TRACE, trace) if variables is os.environ else (os.fsencode(TRACE), os.fsencode(trace))
+        if variables.get(name, value[:0]) != self.trace:  # it was there before the first call, or the program has set it
+            os.environ.pop(TRACE, None)
+        self.trace = value
+        if trace:
+            variables[name] = value
+        else:
+            variables.pop(name, None)
+
     def invoke(self, stream, body):
         channel = self.channel
         (deadline,) = I64.unpack_from(body, 0)
@@ -590,12 +603,7 @@ class Runtime:
         identity, at = string(body, at)
         channel.stream = stream
         self.request_id = request_id
-        if trace != self.trace:
-            self.trace = trace
-            if trace:
-                os.environ["_X_AMZN_TRACE_ID"] = trace
-            else:
-                os.environ.pop("_X_AMZN_TRACE_ID", None)
+        self.set_trace(trace)
         try:
             context = LambdaContext(channel, self.settings, request_id, deadline, arn, client_context, identity)
             try:

@@ -125,6 +125,67 @@ module HansomRuntime
     end
   end
 
+  # Trace puts the trace of a call before ENV and not into it: the C library keeps every value that a variable ever had. Who reads
+  # ENV finds it there; child processes do not have it. What the program itself sets is an ordinary variable until the next call.
+  module Trace
+    NAME = '_X_AMZN_TRACE_ID'
+    ENVIRONMENT = ENV.method(:to_hash).unbind # without it
+
+    def trace=(value)
+      delete(NAME)
+      @trace = value && value.dup.force_encoding(Encoding::UTF_8).freeze
+    end
+
+    def [](name)
+      @trace && NAME == name ? @trace : super
+    end
+
+    def fetch(name, *)
+      @trace && NAME == name ? @trace : super
+    end
+
+    %i[key? has_key? include? member?].each do |method|
+      define_method(method) { |name| @trace && NAME == name ? true : super(name) }
+    end
+
+    %i[[]= store].each do |method|
+      define_method(method) do |name, value|
+        @trace = nil if NAME == name
+        super(name, value)
+      end
+    end
+
+    def delete(name)
+      return super unless @trace && NAME == name
+
+      trace, @trace = @trace, nil
+      trace
+    end
+
+    # What reads all variables, or looks for a value, does so in a copy.
+    READERS = %i[to_h to_hash to_a each each_pair each_key each_value keys values values_at assoc rassoc key value? has_value? slice
+                 except select filter reject invert size length empty? inspect] & ENV.singleton_methods
+    READERS.each do |method|
+      define_method(method) do |*arguments, &block|
+        return super(*arguments, &block) unless @trace
+
+        all = ENVIRONMENT.bind_call(self).merge(NAME => @trace)
+        answer = all.public_send(method, *arguments, &block)
+        answer.equal?(all) && block ? self : answer
+      end
+    end
+
+    # What changes many variables changes the true ones.
+    %i[update merge! replace clear delete_if keep_if reject! select! filter! shift].each do |method|
+      define_method(method) do |*arguments, &block|
+        trace, @trace = @trace, nil
+        store(NAME, trace) if trace
+        super(*arguments, &block)
+      end
+    end
+  end
+  ENV.singleton_class.prepend(Trace)
+
   OWN = File.expand_path(__FILE__)
 
   class << self
@@ -178,8 +239,7 @@ module HansomRuntime
     def invoke(handler)
       headers, event = @api.next
       path = "invocation/#{headers['lambda-runtime-aws-request-id']}"
-      trace = headers['lambda-runtime-trace-id']
-      trace ? ENV['_X_AMZN_TRACE_ID'] = trace : ENV.delete('_X_AMZN_TRACE_ID')
+      ENV.trace = headers['lambda-runtime-trace-id']
       begin
         type, answer = call(handler, headers, event)
       rescue StandardError => e
