@@ -241,6 +241,14 @@ func TestConnectionLimit(t *testing.T) {
 	if len(open) < connectionTide || len(open) > MaxConnections || !errors.Is(refused, syscall.ECONNREFUSED) {
 		t.Errorf("%d connections, then %v", len(open), refused)
 	}
+	c, err := nftables.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rates, err := c.GetSetElements(&nftables.Set{Table: n.rules.table, Name: "rate"})
+	if err != nil || len(rates) != 1 || rates[0].Expires <= 0 || rates[0].Expires > rateLife {
+		t.Errorf("rates of connections are kept: %+v, %v; want one that expires within %v", rates, err, rateLife)
+	}
 }
 
 // TestForwarding: a host that does not forward does so for its sandboxes alone, until the last server has ended.

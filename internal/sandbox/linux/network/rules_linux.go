@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -88,6 +89,9 @@ var (
 	refuse = verdict(expr.VerdictGoto, "refuse")
 )
 
+// rateLife is longer than connectionTide takes to come back, so that whoever is forgotten has as much as one who is not.
+const rateLife = 30 * time.Second
+
 // install makes the table, at once and as a whole. The interfaces of sandboxes have names that begin with prefix.
 func install(c *nftables.Conn, id, prefix string, block netip.Prefix, cfg *Config) (*rules, error) {
 	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(id)})
@@ -124,18 +128,21 @@ func install(c *nftables.Conn, id, prefix string, block netip.Prefix, cfg *Confi
 	rule(outgoing, verdict(expr.VerdictGoto, "permitted"))
 
 	for _, l := range []struct {
-		name  string
-		limit expr.Any
+		name      string
+		limit     expr.Any
+		operation uint32
+		life      time.Duration // of an address in the set since its last connection began
 	}{
-		{"rate", &expr.Limit{Type: expr.LimitTypePkts, Rate: ConnectionRate, Unit: expr.LimitTimeSecond, Burst: connectionTide, Over: true}},
-		{"open", &expr.Connlimit{Count: MaxConnections, Flags: 1}}, // 1 is NFT_CONNLIMIT_F_INV: over it
+		{"rate", &expr.Limit{Type: expr.LimitTypePkts, Rate: ConnectionRate, Unit: expr.LimitTimeSecond, Burst: connectionTide, Over: true}, unix.NFT_DYNSET_OP_UPDATE, rateLife},
+		// 1 is NFT_CONNLIMIT_F_INV: over it. An address leaves the set with its last connection.
+		{"open", &expr.Connlimit{Count: MaxConnections, Flags: 1}, unix.NFT_DYNSET_OP_ADD, 0},
 	} {
-		set := &nftables.Set{Table: t, Name: l.name, KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - block.Bits())}
+		set := &nftables.Set{Table: t, Name: l.name, KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - block.Bits()), HasTimeout: l.life > 0, Timeout: l.life}
 		if err := c.AddSet(set, nil); err != nil {
 			return nil, err
 		}
 		rule(permitted, []expr.Any{address(sourceOffset), &expr.Dynset{SrcRegKey: register, SetName: set.Name, SetID: set.ID,
-			Operation: unix.NFT_DYNSET_OP_ADD, Exprs: []expr.Any{l.limit}}}, refuse)
+			Operation: l.operation, Exprs: []expr.Any{l.limit}}}, refuse)
 	}
 	rule(permitted, accept)
 
