@@ -109,8 +109,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 			s.close()
 		}
 	}()
-	if s.cfg.Data, err = filepath.Abs(cfg.Data); err != nil {
-		return nil, hansom.Errorf(hansom.Invalid, "open data directory", "%w", err)
+	for _, dir := range []*string{&s.cfg.Data, &s.cfg.RunDir} {
+		if *dir, err = filepath.Abs(*dir); err != nil {
+			return nil, hansom.Errorf(hansom.Invalid, "open data directory", "%w", err)
+		}
 	}
 	if err := s.openData(); err != nil {
 		return nil, err

@@ -24,6 +24,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
+	"github.com/hansomcloud/hansom/internal/server"
 )
 
 // lambdaGo builds testdata/lambdago as the package of a provided.al2023 function.
@@ -483,4 +484,12 @@ func TestStopLeavesNothing(t *testing.T) {
 	s.Stop(t)
 	c.Options().HTTPClient.(*http.Client).CloseIdleConnections()
 	goleak.VerifyNone(t, before)
+}
+
+func TestRelativeRunDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := start(t, func(c *server.Config) { c.RunDir = "run" })
+	c := client(t, s.API(), hansomtest.Credentials)
+	create(t, c, "node", node22, source(t, node22, "exports.handler = async () => 'x'"))
+	mustInvoke(t, c, "node", "{}", new(string))
 }
