@@ -14,12 +14,12 @@ const minSamples = 6
 type quantity struct {
 	name string
 	// What it may grow over the second half of the run, as the trend through all its rests: an amount, or a part of its
-	// median when that is more. The Go runtime gives memory back late and keeps threads, and blanks follow demand.
+	// median when that is more. The Go runtime keeps threads, and blanks follow demand.
 	amount, part float64
 }
 
 var quantities = []quantity{
-	{"resident MB", 4, 0.08},
+	{"resident MB", 4, 0.08}, // without what the Go runtime holds free
 	{"heap MB", 1.5, 0.1},
 	{"goroutines", 3, 0},
 	{"descriptors", 3, 0},
@@ -28,6 +28,7 @@ var quantities = []quantity{
 	{"mounts", 2, 0},
 	{"cgroups", 8, 0}, // one sandbox has up to seven with version 1
 	{"interfaces", 2, 0},
+	{"nft elements", 16, 0}, // one or two for each address whose connections are not forgotten yet
 	{"run files", 4, 0},
 	{"database MB", 1, 0.1},
 	{"code and blobs", 20, 0.05},

@@ -36,12 +36,27 @@ exports.handler = async (event) => {
 }
 `
 
+const calling = `import socket
+
+def handler(event, context):
+    with socket.socket() as s:
+        s.settimeout(0.02)
+        try:
+            s.connect(('8.8.8.8', 443))
+        except TimeoutError:
+            return
+    raise RuntimeError('somebody answered')
+`
+
 // mix is the load: what runs side by side in every cycle.
 type mix struct {
 	server *rig.Server
 	dir    string
 	serial atomic.Int64
 	done   atomic.Int64
+	egress bool              // whether functions can reach the internet
+	queues map[string]string // URLs by name
+	fifo   bool              // what queueLife made last
 
 	logs   *cloudwatchlogs.Client
 	mu     sync.Mutex
@@ -51,28 +66,23 @@ type mix struct {
 	errors int
 }
 
-// prepare makes the functions that live for the whole run.
-func prepare(ctx context.Context, s *rig.Server, dir string) (*mix, error) {
-	m := &mix{server: s, dir: dir, logs: s.Logs(), counts: map[string]int{}, failed: map[string]error{}}
-	program, err := rig.GoHello(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
+// prepare makes the functions and queues that live for the whole run. code is the package of a function in Go.
+func prepare(ctx context.Context, s *rig.Server, dir string, code []byte, egress bool) (*mix, error) {
+	m := &mix{server: s, dir: dir, egress: egress, logs: s.Logs(), counts: map[string]int{}, failed: map[string]error{}}
 	for _, f := range []rig.Function{
 		{Name: "node", Runtime: types.RuntimeNodejs22x, Handler: "app.handler", Code: rig.Zip("app.js", []byte(rig.NodeHello))},
 		{Name: "python", Runtime: types.RuntimePython311, Handler: "app.handler", Code: rig.Zip("app.py", []byte(rig.PythonHello))},
-		{Name: "go", Runtime: types.RuntimeProvidedal2023, Handler: "bootstrap", Code: program},
+		{Name: "go", Runtime: types.RuntimeProvidedal2023, Handler: "bootstrap", Code: code},
 		{Name: "crash", Runtime: types.RuntimeNodejs22x, Handler: "app.handler", Code: rig.Zip("app.js", []byte(crashing))},
 	} {
 		if err := s.Create(ctx, f); err != nil {
 			return nil, err
 		}
 	}
-	_, err = s.Client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: aws.String("crash"), Timeout: aws.Int32(1)})
-	if err == nil {
-		err = m.updated(ctx, "crash")
+	if err := m.limit(ctx, "crash", 3); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if err := m.prepareQueues(ctx); err != nil {
 		return nil, err
 	}
 	// As many calls at once in an instance.
@@ -105,6 +115,15 @@ func (m *mix) cycle(ctx context.Context, d time.Duration) {
 	again("function's life", 10*time.Millisecond, m.life)
 	again("layer's life", 100*time.Millisecond, m.layer)
 	again("app's life", 500*time.Millisecond, m.app)
+	for range 2 {
+		again("messages sent, received and deleted", 5*time.Millisecond, m.messages)
+	}
+	again("messages to a function", 20*time.Millisecond, m.mapped)
+	again("poison messages", 20*time.Millisecond, m.poison)
+	again("queue's life", 50*time.Millisecond, m.queueLife)
+	if m.egress {
+		again("function on the internet", 50*time.Millisecond, m.internet)
+	}
 	wg.Wait()
 }
 
@@ -203,6 +222,14 @@ func (m *mix) updated(ctx context.Context, name string) error {
 	return wait.Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, time.Minute)
 }
 
+// limit gives a function a timeout in seconds.
+func (m *mix) limit(ctx context.Context, name string, timeout int32) error {
+	if _, err := m.server.Client.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: &name, Timeout: &timeout}); err != nil {
+		return err
+	}
+	return m.updated(ctx, name)
+}
+
 // life makes a function, calls, updates and publishes it, and removes it.
 func (m *mix) life(ctx context.Context) error {
 	name, c := m.next("life", ""), m.server.Client
@@ -268,6 +295,18 @@ func (m *mix) layer(ctx context.Context) error {
 	_, remove := c.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
 	_, removeLayer := c.DeleteLayerVersion(ctx, &lambda.DeleteLayerVersionInput{LayerName: &name, VersionNumber: &published.Version})
 	return errors.Join(called, remove, removeLayer)
+}
+
+// internet lets a function begin and end that sends to a public address, where nobody answers.
+func (m *mix) internet(ctx context.Context) error {
+	name := m.next("internet", "")
+	f := rig.Function{Name: name, Runtime: types.RuntimePython311, Handler: "app.handler", Code: rig.Zip("app.py", []byte(calling+"# "+name+"\n")), Tags: map[string]string{"hansom:egress": "internet"}}
+	if err := m.server.Create(ctx, f); err != nil {
+		return err
+	}
+	called := m.call(ctx, name)
+	_, remove := m.server.Client.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &name})
+	return errors.Join(called, remove)
 }
 
 // app deploys an app with the command line, changes it, and removes it.

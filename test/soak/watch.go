@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,15 +25,23 @@ type watch struct {
 	run    string   // its run directory
 	ids    []string // of the server: names below the run directory, and of its cgroups
 	start  time.Time
+	before int // links that were there before the server, in a network namespace that nobody else uses; else 0
 }
 
-func newWatch(s *rig.Server, run string) *watch {
-	w := &watch{server: s, run: run, start: time.Now()}
-	entries, _ := os.ReadDir(run)
+// follow begins to watch a server that has started.
+func (w *watch) follow(s *rig.Server) {
+	w.server = s
+	entries, _ := os.ReadDir(w.run)
 	for _, e := range entries {
 		w.ids = append(w.ids, e.Name())
 	}
-	return w
+}
+
+// links are network interfaces, and tables of nftables.
+func (w *watch) links() int {
+	interfaces, _ := net.Interfaces()
+	tables, _ := filters()
+	return len(interfaces) + tables
 }
 
 // sample is what the server held at one time, by quantity.
@@ -49,7 +58,11 @@ func (s sample) String() string {
 	return strings.Join(out, ", ")
 }
 
-// rest waits until the server has no instance, no call that waits, and no more processes than in the moment before.
+// idle is how long the server rests before it is looked at. JetStream holds the ends of its logs in memory, up to 12 MB a shard (see
+// docs/adr/0008-backlog.md), until they have not been used for 10 s.
+const idle = 14 * time.Second
+
+// rest waits until the server has no instance, no blank that boots, and no more processes than in the moment before; and then idle.
 func (w *watch) rest(ctx context.Context) error {
 	deadline, steady, last := time.Now().Add(time.Minute), 0, -1
 	for time.Now().Before(deadline) {
@@ -57,25 +70,39 @@ func (w *watch) rest(ctx context.Context) error {
 		if !ok {
 			return errors.Join(ctx.Err(), errors.New("the server tells no metrics; has it ended?"))
 		}
+		booting, _ := w.server.Metric(ctx, "hansom_blanks", `"booting"`)
 		processes := len(load.Tree(w.server.Pids()))
-		if steady++; instances > 0 || processes != last {
+		if steady++; instances+booting > 0 || processes != last {
 			steady = 0
 		}
 		if last = processes; steady == 5 {
-			return nil
+			return sleep(ctx, idle)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
 		}
 	}
 	return errors.New("instances were still there a minute after the last call")
 }
 
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 func (w *watch) sample(ctx context.Context) sample {
-	// The profile's side effect is a garbage collection, without which memory says little.
-	_ = w.profile(ctx, "?gc=1", io.Discard)
+	// The profile's side effect is a garbage collection, without which memory says little. The first puts buffers that nobody uses
+	// into pools, two more empty these.
+	for range 3 {
+		_ = w.profile(ctx, "?gc=1", io.Discard)
+	}
+	// What is free the Go runtime gives back in its own time, and takes again first.
+	unused, _ := w.server.Metric(ctx, "go_memstats_heap_idle_bytes")
+	released, _ := w.server.Metric(ctx, "go_memstats_heap_released_bytes")
 	pid := w.server.Pid()
 	heap, _ := w.server.Metric(ctx, "go_memstats_heap_alloc_bytes")
 	goroutines, _ := w.server.Metric(ctx, "hansom_goroutines")
@@ -86,9 +113,10 @@ func (w *watch) sample(ctx context.Context) sample {
 			database += info.Size()
 		}
 	}
-	interfaces, _ := os.ReadDir("/sys/class/net")
+	interfaces, _ := net.Interfaces()
+	_, elements := filters()
 	return sample{at: time.Since(w.start).Seconds(), values: map[string]float64{
-		"resident MB":    float64(load.Status(pid, "VmRSS")) / 1024,
+		"resident MB":    float64(load.Status(pid, "VmRSS"))/1024 - (unused-released)/(1<<20),
 		"heap MB":        heap / (1 << 20),
 		"goroutines":     goroutines,
 		"descriptors":    float64(len(descriptors)),
@@ -97,6 +125,7 @@ func (w *watch) sample(ctx context.Context) sample {
 		"mounts":         float64(w.mounts()),
 		"cgroups":        float64(w.cgroups()),
 		"interfaces":     float64(len(interfaces)),
+		"nft elements":   float64(elements),
 		"database MB":    float64(database) / (1 << 20),
 		"run files":      float64(files(w.run)),
 		"code and blobs": float64(files(filepath.Join(w.server.Data, "code")) + files(filepath.Join(w.server.Data, "blob"))),
@@ -169,6 +198,9 @@ func (w *watch) left() string {
 	}
 	if n := w.cgroups(); n > 0 {
 		all = append(all, fmt.Sprintf("%d cgroups", n))
+	}
+	if n := w.links() - w.before; w.before > 0 && n > 0 {
+		all = append(all, fmt.Sprintf("%d network interfaces and tables", n))
 	}
 	for _, id := range w.ids {
 		if _, err := os.Stat(filepath.Join(w.run, id, "root")); err == nil {

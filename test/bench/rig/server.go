@@ -83,6 +83,7 @@ type Function struct {
 	Runtime       types.Runtime
 	Memory        int32
 	Code          []byte // a zip
+	Tags          map[string]string
 }
 
 // Create makes a function and waits until it is active.
@@ -91,7 +92,7 @@ func (s *Server) Create(ctx context.Context, f Function) error {
 		f.Memory = 128
 	}
 	_, err := s.Client.CreateFunction(ctx, &lambda.CreateFunctionInput{
-		FunctionName: &f.Name, Runtime: f.Runtime, Handler: &f.Handler, Role: aws.String(role),
+		FunctionName: &f.Name, Runtime: f.Runtime, Handler: &f.Handler, Role: aws.String(role), Tags: f.Tags,
 		MemorySize: &f.Memory, Timeout: aws.Int32(30), Code: &types.FunctionCode{ZipFile: f.Code},
 	})
 	if err != nil {
