@@ -98,3 +98,22 @@ type Schedule struct {
 	Function     string
 	Disabled     bool // it was turned off beside the app
 }
+
+// Announcement is an event of the platform's own, for the default bus of a project.
+type Announcement struct {
+	Project   string
+	Type      string   // detail-type: docs/reference/events.md has the catalogue
+	Resources []string // ARNs
+	Detail    map[string]any
+	Trace     string // of the call that it is about; "" for none
+}
+
+// Announce takes an announcement and does not wait. nil forgets it.
+type Announce func(Announcement)
+
+// Tell announces.
+func (f Announce) Tell(a Announcement) {
+	if f != nil {
+		f(a)
+	}
+}

@@ -98,6 +98,7 @@ type Deps struct {
 	Mappings    Triggers[hansom.Mapping]
 	Rules       Triggers[hansom.Rule]
 	Schedules   Triggers[hansom.Schedule]
+	Announce    hansom.Announce // App Deployed, App Removed
 }
 
 // Service plans and applies apps. Its methods may be called from several goroutines.
@@ -224,12 +225,19 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 	if err != nil {
 		return Plan{}, err
 	}
+	if plan.Changed() {
+		detail := map[string]any{"app": r.Name, "deployment": plan.Deployment, "actor": actor}
+		if of.Number > 0 {
+			detail["restored"] = of.Number
+		}
+		s.Announce.Tell(hansom.Announcement{Project: project, Type: "App Deployed", Detail: detail})
+	}
 	return plan, nil
 }
 
 // Delete removes an app: its functions, triggers, queues with their messages, routes and history. Errors: NotFound.
 func (s *Service) Delete(ctx context.Context, project, name string) error {
-	return s.db.Write(ctx, func(tx *db.Tx) error {
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		_, exists, err := find(ctx, tx, project, name)
 		if err != nil {
 			return err
@@ -258,6 +266,10 @@ func (s *Service) Delete(ctx context.Context, project, name string) error {
 		}
 		return remove(ctx, tx, project, name)
 	})
+	if err == nil {
+		s.Announce.Tell(hansom.Announcement{Project: project, Type: "App Removed", Detail: map[string]any{"app": name}})
+	}
+	return err
 }
 
 // List returns the apps of a project by name.

@@ -39,7 +39,10 @@ type functions struct {
 	gone       string           // digest of code that is no longer there
 	layersGone bool             // whether all layers were deleted
 	work       []string         // what was called
+	announced  []hansom.Announcement
 }
+
+func (f *functions) announce(a hansom.Announcement) { f.announced = append(f.announced, a) }
 
 func newFunctions(t *testing.T, d *db.DB) *functions {
 	f := &functions{t: t, db: d, fail: map[string]error{}}
@@ -202,7 +205,7 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules()}, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules(), f.announce}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

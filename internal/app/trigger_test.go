@@ -91,6 +91,10 @@ func TestTriggers(t *testing.T) {
 		if err := s.Delete(ctx, project, "hello"); err != nil {
 			t.Fatal(err)
 		}
+		last := f.announced[len(f.announced)-2:]
+		if last[0].Type != "App Deployed" || last[0].Project != project || last[0].Detail["deployment"] != int64(4) || last[1].Type != "App Removed" || last[1].Detail["app"] != "hello" {
+			t.Errorf("announced %+v", last)
+		}
 		for _, kind := range []string{KindRule, KindSchedule} {
 			if rows, err := f.rows(ctx, d.Read(), kind, project); err != nil || len(rows) > 0 {
 				t.Errorf("the app left %v, %v", rows, err)

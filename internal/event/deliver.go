@@ -22,6 +22,9 @@ type Endpoints interface {
 // SetBuses says what the event buses are, before Run; without them they are no targets.
 func (s *Service) SetBuses(b Buses) { s.buses = b }
 
+// SetAnnounce says who is told of deliveries that were given up (Delivery Failed), before Run.
+func (s *Service) SetAnnounce(f hansom.Announce) { s.announce = f }
+
 // SetEndpoints says what the API destinations are, before Run; without them they are no targets.
 func (s *Service) SetEndpoints(e Endpoints) { s.endpoints = e }
 

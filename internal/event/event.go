@@ -105,6 +105,7 @@ type Service struct {
 	recent    recent
 	buses     Buses
 	endpoints Endpoints
+	announce  hansom.Announce
 
 	now    func() time.Time
 	newID  func() string

@@ -71,6 +71,7 @@ type Service struct {
 	ticks      *tick.Ticks
 	view       view
 	followers  followers
+	announced  chan hansom.Announcement
 	newID      func() string
 }
 
@@ -88,7 +89,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 	}
 	s := &Service{cfg: cfg, db: database, dispatcher: dispatcher, logger: logger.With("component", "eventbus"), newID: hansom.NewID}
 	s.view.buses = map[busKey]*live{}
-	s.followers.closed = make(chan struct{})
+	s.followers.closed, s.announced = make(chan struct{}), make(chan hansom.Announcement, announceQueue)
 	clock := tick.DefaultConfig(domain)
 	clock.Now = cfg.Now
 	if s.ticks, err = tick.New(ctx, clock, database, s.fire, logger); err != nil {
@@ -103,9 +104,10 @@ func (s *Service) SetArchiver(a Archiver) { s.archiver = a }
 
 // Run fires the schedules of rules, and reads again what could not be read when it changed, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	var clock sync.WaitGroup
-	clock.Go(func() { _ = s.ticks.Run(ctx) })
-	defer clock.Wait()
+	var work sync.WaitGroup
+	work.Go(func() { _ = s.ticks.Run(ctx) })
+	work.Go(func() { s.announce(ctx) })
+	defer work.Wait()
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {

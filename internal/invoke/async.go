@@ -40,6 +40,7 @@ type Async struct {
 	functions Configured
 	invoker   hansom.Invoker
 	deliverer Deliverer
+	announce  hansom.Announce
 	logger    *slog.Logger
 }
 
@@ -56,6 +57,9 @@ func NewAsync(ctx context.Context, cfg Config, database *db.DB, events lanes.Bac
 	a.lanes = lanes.New(lanes.Config{Prefix: queuePrefix, Workers: a.workers, Work: a.handle}, events, a.logger)
 	return a, nil
 }
+
+// SetAnnounce says who is told of invocations that were given up (Invocation Failed), before Run.
+func (a *Async) SetAnnounce(f hansom.Announce) { a.announce = f }
 
 // SetDeliverer says what brings records and dead letters to their destinations, before Run.
 func (a *Async) SetDeliverer(d Deliverer) { a.deliverer = d }

@@ -125,6 +125,8 @@ func (a *Async) end(e *event, cfg hansom.AsyncConfig, o *outcome) {
 		}
 		a.logger.Warn("an asynchronous invocation was given up", "project", e.project, "function", e.name, "request", e.id, "reason", o.condition,
 			"failures", e.progress.Failures, "error", o.message(), "destination", to, "deadLetters", dead)
+		a.announce.Tell(hansom.Announcement{Project: e.project, Type: "Invocation Failed", Trace: o.trace, Detail: map[string]any{
+			"function": e.name, "qualifier": e.Qualifier, "requestId": e.id, "condition": o.condition, "failures": e.progress.Failures, "error": o.message()}})
 	}
 	if to == "" && dead == "" {
 		return

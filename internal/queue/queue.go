@@ -80,12 +80,13 @@ func logName(project, name, id string) string { return logPrefix + project + "/"
 // Service holds the queues of all projects. Its methods may be called from several goroutines. A method that takes a project acts
 // in that project only.
 type Service struct {
-	cfg     Config
-	db      *db.DB
-	backlog *backlog.Store
-	logger  *slog.Logger
-	view    view
-	newID   func() string
+	cfg      Config
+	db       *db.DB
+	backlog  *backlog.Store
+	logger   *slog.Logger
+	view     view
+	newID    func() string
+	announce hansom.Announce
 
 	ending context.Context // ends with Run, and with it those who wait for messages
 	end    context.CancelFunc
@@ -97,6 +98,9 @@ type Service struct {
 	attempts  map[string]attempt   // by id and ReceiveRequestAttemptId
 	attempted int                  // bytes of what is in attempts
 }
+
+// SetAnnounce says who is told of dead letters (Message Dead-Lettered), before Run.
+func (s *Service) SetAnnounce(f hansom.Announce) { s.announce = f }
 
 // New migrates the tables and reads the queues into memory. Run must be called for old messages to end and for move tasks to run.
 func New(ctx context.Context, cfg Config, database *db.DB, messages *backlog.Store, logger *slog.Logger) (*Service, error) {

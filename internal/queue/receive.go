@@ -149,7 +149,12 @@ func (s *Service) bury(ctx context.Context, q, target *Queue, m *backlog.Message
 	if !q.fifo {
 		x.Sent = m.Sent // how long it is kept counts from when it was sent; in a FIFO queue from now
 	}
-	return s.transfer(context.WithoutCancel(ctx), q, target, m, e, x)
+	if err := s.transfer(context.WithoutCancel(ctx), q, target, m, e, x); err != nil {
+		return err
+	}
+	s.announce.Tell(hansom.Announcement{Project: q.Project, Type: "Message Dead-Lettered", Resources: []string{q.ARN(), target.ARN()}, Detail: map[string]any{
+		"queue": q.Name, "deadLetterQueue": target.Name, "messageId": m.ID, "receives": e.Takes}})
+	return nil
 }
 
 // transfer puts a message into another queue as x and ends it here. A deduplication id of its own keeps it from being there twice when a

@@ -26,6 +26,9 @@ func (s *Server) openBuses(ctx context.Context, logger *slog.Logger) (err error)
 		return err
 	}
 	s.buses.SetArchiver(s.archives)
+	s.queues.SetAnnounce(s.buses.Announce)
+	s.async.SetAnnounce(s.buses.Announce)
+	s.events.SetAnnounce(s.buses.Announce)
 	schedules := schedule.DefaultConfig()
 	schedules.Region = s.cfg.Region
 	s.schedules, err = schedule.New(ctx, schedules, s.db, s.events, logger)

@@ -189,7 +189,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.functions.SetProvisioned(s.provision)
-	invocations, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, throttles{s.metrics})
+	invocations, err := invoke.New(invoke.DefaultConfig(), s.functions, s.pool, newThrottles(s.metrics, func(a hansom.Announcement) { s.buses.Announce(a) }))
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +216,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules, Announce: s.buses.Announce}, logger); err != nil {
 		return nil, err
 	}
 	s.publishApps()
@@ -457,11 +457,6 @@ func (l lambdaOnly) Authenticate(r *http.Request) (hansom.Principal, error) {
 	}
 	return l.sessions.Authenticate(r)
 }
-
-// throttles counts refused invocations; their reason is in the answer.
-type throttles struct{ *telemetry.Metrics }
-
-func (t throttles) Throttled(project, function, _ string) { t.Throttle(project, function) }
 
 // changed follows the configuration.
 func (s *Server) changed(c db.Change) {

@@ -146,7 +146,7 @@ func startWarm(t testing.TB, concurrency int) net.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	invocations, err := invoke.New(invoke.DefaultConfig(), w, p, throttles{telemetry.NewMetrics(telemetry.DefaultMetricsConfig())})
+	invocations, err := invoke.New(invoke.DefaultConfig(), w, p, newThrottles(telemetry.NewMetrics(telemetry.DefaultMetricsConfig()), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
