@@ -111,10 +111,10 @@ func TestEventsBetweenFunctions(t *testing.T) {
 	s := start(t, nil)
 	c, r, q := client(t, s.API(), hansomtest.Credentials), rules{eventsClient(t, s.API(), hansomtest.Credentials), t}, queues{queueClient(t, s.API(), hansomtest.Credentials), t}
 	create(t, c, "ship", python311, source(t, python311, `
-import boto3, json
+import boto3, json, os
 
 def handler(event, context):
-    events = boto3.client('events')
+    events = boto3.client('events', endpoint_url=os.environ['AWS_ENDPOINT_URL']) # Debian's boto3 does not look there itself
     print('order', event['detail']['id'])
     try:
         events.put_rule(Name='mine', EventPattern='{"a":[1]}')
