@@ -296,7 +296,7 @@ func (s *Service) store(ctx context.Context, tx *db.Tx, old, c *Schedule) error 
 	if err != nil {
 		return err
 	}
-	after := s.now()
+	after := c.Modified
 	if old == nil || old.Expression != c.Expression || old.Zone != c.Zone {
 		after = after.Add(-1) // a rate() begins at once
 		if t.Kind() == cron.At {

@@ -37,6 +37,7 @@ type world struct {
 	t    *testing.T
 	mu   sync.Mutex
 	now  time.Time
+	step time.Duration // that the clock goes on each time someone looks at it
 	sent []hansom.Dispatch
 	fail error
 }
@@ -44,6 +45,7 @@ type world struct {
 func (w *world) time() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.now = w.now.Add(w.step)
 	return w.now
 }
 
@@ -156,6 +158,18 @@ func TestRate(t *testing.T) {
 		s.forward(4*time.Minute + 40*time.Second)
 		w.want("in phase", 15*time.Minute)
 	})
+}
+
+// Time goes on while a schedule is made.
+func TestRateBegins(t *testing.T) {
+	s, w := open(t)
+	w.step = time.Millisecond
+	s.create(schedule("x", "rate(5 minutes)"))
+	w.step = 0
+	s.look()
+	if n := len(w.take()); n != 1 {
+		t.Errorf("%d events at the beginning", n)
+	}
 }
 
 // After a downtime the latest time that was missed counts, once, and only if it is not too old.
