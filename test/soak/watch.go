@@ -104,7 +104,8 @@ func (w *watch) sample(ctx context.Context) sample {
 	unused, _ := w.server.Metric(ctx, "go_memstats_heap_idle_bytes")
 	released, _ := w.server.Metric(ctx, "go_memstats_heap_released_bytes")
 	pid := w.server.Pid()
-	heap, _ := w.server.Metric(ctx, "go_memstats_heap_alloc_bytes")
+	// The next collection is due at twice what the last one found, stacks included. Garbage since then does not count.
+	heap, _ := w.server.Metric(ctx, "go_memstats_next_gc_bytes")
 	goroutines, _ := w.server.Metric(ctx, "hansom_goroutines")
 	descriptors, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	var database int64
@@ -117,7 +118,7 @@ func (w *watch) sample(ctx context.Context) sample {
 	_, elements := filters()
 	return sample{at: time.Since(w.start).Seconds(), values: map[string]float64{
 		"resident MB":    float64(load.Status(pid, "VmRSS"))/1024 - (unused-released)/(1<<20),
-		"heap MB":        heap / (1 << 20),
+		"heap MB":        heap / 2 / (1 << 20),
 		"goroutines":     goroutines,
 		"descriptors":    float64(len(descriptors)),
 		"threads":        float64(load.Status(pid, "Threads")),
