@@ -48,8 +48,8 @@ func noConnection(verb, name string) error {
 
 // CreateConnection makes a connection. Errors: Conflict, Invalid.
 func (s *Service) CreateConnection(ctx context.Context, project string, in ConnectionInput) (*Connection, error) {
-	now := s.now().UTC().Truncate(time.Microsecond)
-	c := &Connection{Project: project, Name: in.Name, ID: s.newID(), Created: now}
+	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
+	c := &Connection{Project: project, Name: in.Name, ID: s.cfg.NewID(), Created: now}
 	c.ARN = s.arn(project, "connection", c.Name, c.ID)
 	if in.Auth == nil {
 		in.Auth = &Auth{}
@@ -97,7 +97,7 @@ func (s *Service) modify(ctx context.Context, project, name, verb string, change
 			return noConnection(verb, name)
 		}
 		c = have[0]
-		if err := change(c, s.now().UTC().Truncate(time.Microsecond)); err != nil {
+		if err := change(c, s.cfg.Now().UTC().Truncate(time.Microsecond)); err != nil {
 			return err
 		}
 		return s.save(ctx, tx, c)

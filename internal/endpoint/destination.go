@@ -47,7 +47,7 @@ func (s *Service) Active(d *Destination) bool {
 
 // CreateDestination makes an API destination. Errors: Conflict, Invalid, NotFound for its connection.
 func (s *Service) CreateDestination(ctx context.Context, project string, in DestinationInput) (*Destination, error) {
-	d := &Destination{Project: project, Name: in.Name, ID: s.newID(), Rate: DefaultRate, Created: s.now().UTC().Truncate(time.Microsecond)}
+	d := &Destination{Project: project, Name: in.Name, ID: s.cfg.NewID(), Rate: DefaultRate, Created: s.cfg.Now().UTC().Truncate(time.Microsecond)}
 	d.ARN = s.arn(project, "api-destination", d.Name, d.ID)
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		switch have, err := s.destinationsIn(ctx, tx, `WHERE project = ? AND name = ?`, project, in.Name); {
@@ -93,7 +93,7 @@ func (s *Service) put(ctx context.Context, tx *db.Tx, d *Destination, in Destina
 	if in.Description != nil {
 		d.Description = *in.Description
 	}
-	d.Modified = s.now().UTC().Truncate(time.Microsecond)
+	d.Modified = s.cfg.Now().UTC().Truncate(time.Microsecond)
 	if err := checkURL("InvocationEndpoint", d.URL); err != nil {
 		return err
 	}

@@ -32,11 +32,13 @@ type Config struct {
 	Region  string        // stands in every ARN
 	Key     []byte        // 32 bytes, which the secrets of connections are sealed with
 	Timeout time.Duration // of a request, with its answer
+	Now     func() time.Time
+	NewID   func() string
 }
 
 // DefaultConfig waits 5 s, as EventBridge does. It has no key.
 func DefaultConfig() Config {
-	return Config{Region: hansom.DefaultRegion, Timeout: 5 * time.Second}
+	return Config{Region: hansom.DefaultRegion, Timeout: 5 * time.Second, Now: time.Now, NewID: hansom.NewID}
 }
 
 // Service holds the connections and API destinations of all projects. Its methods may be called from several goroutines. Errors are
@@ -56,9 +58,6 @@ type Service struct {
 	destinations map[key]*Destination
 	tokens       map[string]*token // by the id of a connection
 	paces        map[string]*pace  // by the id of a destination
-
-	now   func() time.Time
-	newID func() string
 }
 
 type key struct{ project, name string }
@@ -84,7 +83,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, dialer *upstream.Dial
 		return nil, err
 	}
 	s := &Service{cfg: cfg, db: database, logger: logger.With("component", "endpoint"), aead: aead, transport: dialer.Transport(),
-		wake: make(chan struct{}, 1), tokens: map[string]*token{}, paces: map[string]*pace{}, now: time.Now, newID: hansom.NewID}
+		wake: make(chan struct{}, 1), tokens: map[string]*token{}, paces: map[string]*pace{}}
 	// A redirect is an answer like others: what a connection has is for its endpoint alone.
 	s.client = &http.Client{Transport: s.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	database.Subscribe(func(c db.Change) {

@@ -55,7 +55,7 @@ func (s *Service) Send(ctx context.Context, d hansom.Delivery) error {
 	if err != nil {
 		return err
 	}
-	if err := turns.wait(ctx, s.now(), to.Rate); err != nil {
+	if err := turns.wait(ctx, s.cfg.Now(), to.Rate); err != nil {
 		return hansom.Errorf(hansom.Canceled, opSend, "%w", err)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Timeout)
@@ -79,7 +79,7 @@ func (s *Service) Send(ctx context.Context, d hansom.Delivery) error {
 		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 		_ = answer.Body.Close()
 		if again || answer.StatusCode != http.StatusUnauthorized || c.Kind != OAuthAuth {
-			return verdict(c, answer, s.now())
+			return verdict(c, answer, s.cfg.Now())
 		}
 	}
 }

@@ -268,12 +268,12 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%d tokens for one request", n)
 	}
 	accept("t4")
-	s.now = func() time.Time { return time.Now().Add(time.Hour) }
+	s.cfg.Now = func() time.Time { return time.Now().Add(time.Hour) }
 	if err := send(t, s, d); err != nil {
 		t.Error(err)
 	}
 	i.status.Store(500)
-	s.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	s.cfg.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
 	for range 3 {
 		refusal(t, "no token", send(t, s, d), hansom.Unavailable, "The authorization endpoint answered with the HTTP status 500: invalid_client.")
 	}

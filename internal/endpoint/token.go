@@ -53,7 +53,7 @@ func (s *Service) token(ctx context.Context, c *Connection, bad string) (string,
 	t := s.cached(c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := s.now()
+	now := s.cfg.Now()
 	switch {
 	case !t.of.Equal(c.Modified):
 	case t.err != nil && now.Sub(t.tried) < tokenGap:
@@ -107,7 +107,7 @@ func (s *Service) fetch(ctx context.Context, c *Connection) (text string, expire
 		return "", time.Time{}, hansom.Errorf(hansom.Unavailable, opToken, "No request can be made of %s %s.", o.Method, o.Endpoint)
 	}
 	r.Header = header
-	asked := s.now()
+	asked := s.cfg.Now()
 	answer, err := s.client.Do(r)
 	if err != nil {
 		return "", time.Time{}, hansom.Errorf(hansom.Unavailable, opToken, "The authorization endpoint cannot be reached: %w", plain(err))
@@ -140,7 +140,7 @@ func (s *Service) authorize(ctx context.Context, c *Connection) {
 	if ctx.Err() != nil {
 		return
 	}
-	state, reason, authorized := Authorized, "", s.now().UnixMicro()
+	state, reason, authorized := Authorized, "", s.cfg.Now().UnixMicro()
 	if err != nil {
 		state, authorized = Deauthorized, 0
 		reason = fmt.Sprintf("%.500s", err.Error())

@@ -36,7 +36,9 @@ func (s *Server) openBuses(ctx context.Context, logger *slog.Logger) (err error)
 }
 
 // eventsAPI is what the EventBridge API stands on.
-func (s *Server) eventsAPI() events.Deps { return events.Deps{Buses: s.buses, Archives: s.archives} }
+func (s *Server) eventsAPI() events.Deps {
+	return events.Deps{Buses: s.buses, Archives: s.archives, Endpoints: s.endpoints}
+}
 
 // ending is what ends with its project.
 type ending []hansomapi.Mappings

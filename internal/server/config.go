@@ -37,6 +37,7 @@ type Config struct {
 	InsecureNoIsolation bool          // let serve run without isolation
 	Egress              string        // of functions when neither they nor their project say: "none", "platform" or "internet"
 	EgressAllow         string        // blocks of addresses that egress internet may reach though they are not public, with commas between
+	Upstreams           string        // which servers elsewhere the API can name: "any" or "public"
 	EgressRange         string        // block that sandboxes with egress internet have their addresses from
 	CPUQuota            bool          // hold functions to the CPU that comes with their memory
 	Memory              int           // MB for all instances together; 0 takes three quarters of the host's
@@ -65,6 +66,7 @@ func DefaultConfig() Config {
 		Spare:       128,
 		Driver:      "auto",
 		Egress:      hansom.EgressPlatform,
+		Upstreams:   "any",
 		EgressRange: linux.DefaultConfig().Network.Range.String(),
 		Blanks:      -1,
 		Zygotes:     true,
@@ -116,6 +118,7 @@ func (c *Config) Settings() []*Setting {
 		{"egress", "what functions reach when neither they nor their project say: none, platform or internet", &c.Egress},
 		{"egress-allow", "IPv4 blocks that functions with egress internet reach though they are not public, with commas between", &c.EgressAllow},
 		{"egress-range", "IPv4 block for the addresses of functions with egress internet", &c.EgressRange},
+		{"upstreams", "servers elsewhere that the API can name, for API destinations: any, or only public addresses", &c.Upstreams},
 		{"cpu-quota", "hold functions to the CPU that comes with their memory, also while there is some to spare", &c.CPUQuota},
 		{"memory", "MB of memory for all instances together (0: three quarters of the host's)", &c.Memory},
 		{"blanks", "most interpreters that are kept booted for functions to come (0: none, -1: as many as demand asks for)", &c.Blanks},
@@ -239,6 +242,8 @@ func (c *Config) Validate() error {
 		return bad("driver is %q; use auto, linux or process", c.Driver)
 	case c.Driver == "linux" && runtime.GOOS != "linux":
 		return bad("the linux driver needs Linux; use --driver process")
+	case c.Upstreams != "any" && c.Upstreams != "public":
+		return bad("upstreams is %q; use any or public", c.Upstreams)
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return bad("log-format is %q; use text or json", c.LogFormat)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):

@@ -55,6 +55,7 @@ func TestValidate(t *testing.T) {
 		err    string
 	}{
 		"defaults":   {func(*Config) {}, ""},
+		"upstreams":  {func(c *Config) { c.Upstreams = "private" }, "use any or public"},
 		"sync":       {func(c *Config) { c.Sync = "never" }, "use process or always"},
 		"edge":       {func(c *Config) { c.Edge = "8080" }, "is not an address"},
 		"dev public": {func(c *Config) { c.Dev, c.Edge = true, "0.0.0.0:80" }, "loopback alone"},

@@ -35,6 +35,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
+	"github.com/hansomcloud/hansom/internal/endpoint"
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/eventbus/archive"
@@ -51,6 +52,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/schedule"
 	"github.com/hansomcloud/hansom/internal/telemetry"
+	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
 // Server is a whole Hansom. Make it with New, then call Run once.
@@ -84,6 +86,8 @@ type Server struct {
 	provision *provision.Service
 	async     *invoke.Async
 	events    *event.Service
+	endpoints *endpoint.Service
+	upstream  *upstream.Dialer
 	buses     *eventbus.Service
 	archives  *archive.Service
 	schedules *schedule.Service
@@ -205,6 +209,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err := s.openBuses(ctx, logger); err != nil {
 		return nil, err
 	}
+	if err := s.openEndpoints(ctx, key, logger); err != nil {
+		return nil, err
+	}
 	s.async.SetDeliverer(s.events)
 	s.functions.OnRetire(s.async.Retired)
 
@@ -240,7 +247,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules}, Queues: s.queues, Consumers: s.events, Buses: s.buses,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints}, Queues: s.queues, Consumers: s.events, Buses: s.buses,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)
@@ -287,6 +294,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("queues", func() error { return s.queues.Run(beginning) })
 	run("asynchronous invocations", func() error { return s.async.Run(beginning) })
 	run("event source mappings", func() error { return s.events.Run(beginning) })
+	run("connections", func() error { return s.endpoints.Run(beginning) })
 	run("event buses", func() error { return s.buses.Run(beginning) })
 	run("schedules", func() error { return s.schedules.Run(beginning) })
 	run("archives", func() error { return s.archives.Run(beginning) })

@@ -18,6 +18,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/model"
+	"github.com/hansomcloud/hansom/internal/endpoint"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/eventbus/archive"
 )
@@ -30,8 +31,9 @@ const maxPage = 100
 
 // Deps are what a Service stands on.
 type Deps struct {
-	Buses    *eventbus.Service
-	Archives *archive.Service
+	Buses     *eventbus.Service
+	Archives  *archive.Service
+	Endpoints *endpoint.Service
 }
 
 // Service answers the API. It is an awsapi.Service.
@@ -68,6 +70,11 @@ var actions = map[string]action{
 	"CreateArchive": (*Service).createArchive, "UpdateArchive": (*Service).updateArchive, "DeleteArchive": (*Service).deleteArchive,
 	"DescribeArchive": (*Service).describeArchive, "ListArchives": (*Service).listArchives,
 	"StartReplay": (*Service).startReplay, "CancelReplay": (*Service).cancelReplay, "DescribeReplay": (*Service).describeReplay, "ListReplays": (*Service).listReplays,
+
+	"CreateConnection": (*Service).createConnection, "UpdateConnection": (*Service).updateConnection, "DeleteConnection": (*Service).deleteConnection,
+	"DeauthorizeConnection": (*Service).deauthorizeConnection, "DescribeConnection": (*Service).describeConnection, "ListConnections": (*Service).listConnections,
+	"CreateApiDestination": (*Service).createAPIDestination, "UpdateApiDestination": (*Service).updateAPIDestination, "DeleteApiDestination": (*Service).deleteAPIDestination,
+	"DescribeApiDestination": (*Service).describeAPIDestination, "ListApiDestinations": (*Service).listAPIDestinations,
 
 	"TagResource": (*Service).tagResource, "UntagResource": (*Service).untagResource, "ListTagsForResource": (*Service).listTagsForResource,
 }

@@ -21,8 +21,10 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
+	"github.com/hansomcloud/hansom/internal/endpoint"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/eventbus/archive"
+	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
 func TestMain(m *testing.M) {
@@ -63,7 +65,14 @@ func newService(t *testing.T) (*Service, *dispatcher) {
 		t.Fatal(err)
 	}
 	buses.SetArchiver(archives)
-	return New(hansom.DefaultRegion, Deps{Buses: buses, Archives: archives}, logger), d
+	n := 0
+	to := endpoint.DefaultConfig()
+	to.Key, to.Now, to.NewID = make([]byte, 32), now, func() string { n++; return fmt.Sprint("id-", n) }
+	endpoints, err := endpoint.New(t.Context(), to, database, upstream.New(upstream.DefaultConfig()), logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return New(hansom.DefaultRegion, Deps{Buses: buses, Archives: archives, Endpoints: endpoints}, logger), d
 }
 
 func serve(s *Service, caller, op, body string, header ...string) *httptest.ResponseRecorder {
@@ -78,10 +87,16 @@ func serve(s *Service, caller, op, body string, header ...string) *httptest.Resp
 	return w
 }
 
-// TestRequests sends the requests of testdata/requests.json one after the other. x*1000 in them stands for a thousand x, NONE for an entry
+// TestRequests sends the requests of a file in testdata one after the other. x*1000 in them stands for a thousand x, NONE for an entry
 // without anything, and ID in answers for the id of an event.
 func TestRequests(t *testing.T) {
-	text, err := os.ReadFile("testdata/requests.json")
+	for _, file := range []string{"requests.json", "destinations.json"} {
+		t.Run(file, func(t *testing.T) { testRequests(t, "testdata/"+file) })
+	}
+}
+
+func testRequests(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
