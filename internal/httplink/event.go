@@ -13,25 +13,29 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/cloudevent"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 )
 
-// EventType is the CloudEvents type of an invocation through the Lambda API.
+// EventType is the CloudEvents type of an invocation whose payload is no event of a bus.
 const EventType = "cloud.hansom.function.invoked"
 
 // maxErrorBody is how much of an answer that is an error is told, in bytes.
 const maxErrorBody = 64 << 10
 
-// post gives the process an event: POST / as a CloudEvent in binary mode. The body of an answer with a 2xx status is the result.
+// post gives the process an event: POST / as a CloudEvent in binary mode, one of a bus as what it is there. The body of an answer with
+// a 2xx status is the result.
 func (l *Link) post(ctx context.Context, req *sandbox.Request, sent *atomic.Bool, sink hansom.Sink) (sandbox.Response, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, origin+"/", bytes.NewReader(req.Payload))
+	e, ok := cloudevent.FromBus(req.Payload)
+	if !ok {
+		e = cloudevent.Event{ID: req.ID, Source: req.ARN, Type: EventType, Time: time.Now().UTC().Format(time.RFC3339Nano), ContentType: "application/json", Data: req.Payload}
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, origin+"/", bytes.NewReader(e.Data))
 	if err != nil {
 		return sandbox.Response{}, hansom.Errorf(hansom.Internal, "invoke", "%w", err)
 	}
-	r.Header = http.Header{
-		"Ce-Id": {req.ID}, "Ce-Source": {req.ARN}, "Ce-Type": {EventType}, "Ce-Specversion": {"1.0"},
-		"Ce-Time": {time.Now().UTC().Format(time.RFC3339Nano)}, "Content-Type": {"application/json"}, "User-Agent": {"Hansom"},
-	}
+	r.Header = http.Header{"User-Agent": {"Hansom"}}
+	e.Binary(r.Header)
 	r.Host = "localhost"
 	identify(r.Header, req.Invocation)
 	if len(req.ClientContext) > 0 {

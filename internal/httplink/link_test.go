@@ -183,6 +183,8 @@ func TestEvent(t *testing.T) {
 		switch string(body) {
 		case "headers":
 			json.NewEncoder(w).Encode(r.Header)
+		case `{"state":"paid"}`:
+			json.NewEncoder(w).Encode(r.Header)
 		case "large":
 			io.CopyN(w, zeros{}, sandbox.MaxResponse+1)
 		case "empty":
@@ -220,6 +222,18 @@ func TestEvent(t *testing.T) {
 		"X-Amzn-Requestid": "id", "X-Request-Id": "id", "X-Amzn-Trace-Id": "Root=1", "X-Amz-Client-Context": "e30="} {
 		if len(h[name]) != 1 || h[name][0] != want {
 			t.Errorf("%s: %q, want %q", name, h[name], want)
+		}
+	}
+	h = nil
+	text, _ = call(`{"version":"0","id":"i","detail-type":"order é","source":"shop","account":"000000000000","time":"2026-11-30T12:00:00Z","region":"us-east-1",` +
+		`"resources":["r"],"detail":{"state":"paid"},"cloudevent":{"subject":"o-1","attempt":2}}`)
+	if err := json.Unmarshal([]byte(text), &h); err != nil {
+		t.Fatal(text, err)
+	}
+	for name, want := range map[string]string{"Ce-Id": "i", "Ce-Source": "shop", "Ce-Type": "order %C3%A9", "Ce-Specversion": "1.0", "Ce-Time": "2026-11-30T12:00:00Z",
+		"Ce-Subject": "o-1", "Ce-Attempt": "2", "Ce-Awsresources": `[%22r%22]`, "Content-Type": "application/json", "X-Amzn-Requestid": "id"} {
+		if len(h[name]) != 1 || h[name][0] != want {
+			t.Errorf("of a bus: %s: %q, want %q", name, h[name], want)
 		}
 	}
 	for _, c := range []struct {
