@@ -1,5 +1,5 @@
-// Package hansomapi is the management API, /_hansom/v1/...: projects, access keys, apps, artifacts, functions, logs and facts
-// about the server. The command line, the console and CI use it. docs/reference/management-api.md describes it.
+// Package hansomapi is the management API, /_hansom/v1/...: projects, access keys, apps, artifacts, functions, logs, facts about the
+// server, and CloudEvents for buses. The command line, the console and CI use it. docs/reference/management-api.md describes it.
 package hansomapi
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/app"
 	"github.com/hansomcloud/hansom/internal/auth"
+	"github.com/hansomcloud/hansom/internal/cloudevent"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
@@ -120,6 +121,7 @@ type Deps struct {
 	Queues      Queues
 	Consumers   Consumers
 	Buses       Buses
+	Region      string // of what is on buses
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }
@@ -204,6 +206,7 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 	h.mux.HandleFunc("GET "+Prefix+"requests", h.serveRequests)
 	h.mux.HandleFunc("GET "+Prefix+"buses/{bus}/events", h.serveEvents)
 	h.mux.HandleFunc("GET "+Prefix+"backup", h.serveBackup)
+	h.mux.HandleFunc("POST "+Prefix+"buses/{bus}/events", h.serveCloudEvents)
 	h.mux.HandleFunc(Prefix, func(w http.ResponseWriter, r *http.Request) {
 		h.serve(w, r, func(r *http.Request, _ hansom.Principal) (any, error) {
 			return nil, hansom.Errorf(hansom.NotFound, "dispatch", "there is no %s %s in the management API", r.Method, r.URL.Path)
@@ -241,14 +244,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, f call) {
 // authenticate admits those who may manage a project: its keys and sessions, and root. Functions may not.
 func (h *Handler) authenticate(r *http.Request) (hansom.Principal, error) {
 	p, err := h.Auth.Authenticate(r)
-	if err != nil {
-		return p, err
+	if err == nil {
+		err = manager(p)
 	}
+	return p, err
+}
+
+func manager(p hansom.Principal) error {
 	switch p.Kind {
 	case hansom.Root, hansom.AccessKey, hansom.RoleSession:
-		return p, nil
+		return nil
 	}
-	return p, hansom.Errorf(hansom.Denied, "authenticate", "%s may not use the management API; sign with an access key of the project", p.ARN)
+	return hansom.Errorf(hansom.Denied, "authenticate", "%s may not use the management API; sign with an access key of the project", p.ARN)
 }
 
 func rootOnly(p hansom.Principal) error {
@@ -285,6 +292,9 @@ func (h *Handler) writeError(w http.ResponseWriter, r *http.Request, err error) 
 		if errors.As(err, &e) {
 			if e.Code != "" {
 				code = e.Code
+			}
+			if code == cloudevent.CodeMediaType {
+				status = http.StatusUnsupportedMediaType
 			}
 			if e.Message != "" {
 				message = e.Message

@@ -44,6 +44,7 @@ var root = hansom.Credentials{AccessKeyID: "AKIAROOTROOTROOTROOT", SecretAccessK
 type fixture struct {
 	t         *testing.T
 	url       string
+	auth      *auth.Service
 	apps      *fakeApps
 	functions *fakeFunctions
 	logs      *fakeLogs
@@ -64,6 +65,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.auth = service
 	blobs, err := disk.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +79,7 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses,
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses, Region: "us-east-1",
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
