@@ -138,7 +138,7 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses,
+		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Region: "us-east-1",
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cloudevent"
+	"github.com/hansomcloud/hansom/internal/eventbus"
 )
 
 // Buses are the event buses of projects.
@@ -15,6 +16,9 @@ type Buses interface {
 	// Forward brings an event to those whom a bus tells: d.Payload to the bus d.ARN of d.Project. It returns nil when the event is stored for
 	// all of them. One that comes again, with the same id, is given to nobody twice within five minutes. Errors: NotFound when there is no such bus; Unavailable.
 	Forward(ctx context.Context, d hansom.Delivery) error
+	// Follow tells of the events that come to a bus and match a pattern, until ctx ends or yield returns false; ready is called when it
+	// begins. Errors: NotFound; Invalid for the pattern.
+	Follow(ctx context.Context, project, bus, pattern string, ready func(), yield func(eventbus.Followed) bool) error
 }
 
 // retryAfter is when a request that found no room may come again, in seconds.

@@ -19,6 +19,7 @@ import (
 
 // fakeBuses are one bus in each project, default, which takes room events.
 type fakeBuses struct {
+	left  chan struct{} // closed when the follower has gone
 	room  int
 	taken []hansom.Delivery
 }

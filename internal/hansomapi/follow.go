@@ -1,18 +1,12 @@
 package hansomapi
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/eventbus"
 )
-
-// Buses tells of the events that come to a bus and match a pattern, until ctx ends or yield returns false; ready is called when it begins.
-type Buses interface {
-	Follow(ctx context.Context, project, bus, pattern string, ready func(), yield func(eventbus.Followed) bool) error
-}
 
 // serveEvents answers with a line of JSON for each event that comes to a bus from now on, until the client goes.
 func (h *Handler) serveEvents(w http.ResponseWriter, r *http.Request) {

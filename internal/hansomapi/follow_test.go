@@ -11,9 +11,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/eventbus"
 )
 
-// fakeBuses have the bus default, to which one event came that matches any pattern.
-type fakeBuses struct{ left chan struct{} }
-
+// Follow tells of one event, which matches any pattern.
 func (f *fakeBuses) Follow(ctx context.Context, project, bus, pattern string, ready func(), yield func(eventbus.Followed) bool) error {
 	if bus != "default" {
 		return hansom.Errorf(hansom.NotFound, "follow", "Event bus %s does not exist.", bus).WithCode("ResourceNotFoundException")

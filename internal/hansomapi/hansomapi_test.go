@@ -57,7 +57,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{t: t, apps: &fakeApps{}, functions: &fakeFunctions{}, logs: &fakeLogs{left: make(chan struct{}, 1)}, buses: fakeBuses{make(chan struct{})}}
+	f := &fixture{t: t, apps: &fakeApps{}, functions: &fakeFunctions{}, logs: &fakeLogs{left: make(chan struct{}, 1)}, buses: fakeBuses{left: make(chan struct{})}}
 	logger := slog.New(slog.DiscardHandler)
 	cfg := auth.DefaultConfig()
 	cfg.Root = root
