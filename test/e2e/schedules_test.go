@@ -20,7 +20,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/server"
 )
 
-func scheduleClient(t testing.TB, api string, c hansom.Credentials) *scheduler.Client {
+func schedulerClient(t testing.TB, api string, c hansom.Credentials) *scheduler.Client {
 	return scheduler.New(scheduler.Options{
 		Region: hansom.DefaultRegion, BaseEndpoint: &api, RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken),
@@ -46,7 +46,7 @@ func scheduled(t testing.TB, c *scheduler.Client, name, expression, target, inpu
 // A schedule calls a function at its time, and goes then when it is told to.
 func TestScheduleCallsFunction(t *testing.T) {
 	s := start(t, nil)
-	lambda, c := client(t, s.API(), hansomtest.Credentials), scheduleClient(t, s.API(), hansomtest.Credentials)
+	lambda, c := client(t, s.API(), hansomtest.Credentials), schedulerClient(t, s.API(), hansomtest.Credentials)
 	create(t, lambda, "clock", python311, source(t, python311, "def handler(event, context):\n    print('called', event['at'], event['by'])\n"))
 	when := time.Now().Add(2 * time.Second).Truncate(time.Second)
 	const arn = "arn:aws:lambda:us-east-1:000000000000:function:clock"
@@ -75,7 +75,7 @@ func TestScheduleCallsFunction(t *testing.T) {
 // Queues and buses are targets too; what cannot be delivered goes to the dead-letter queue.
 func TestScheduleTargets(t *testing.T) {
 	s := start(t, nil)
-	q, c := queues{queueClient(t, s.API(), hansomtest.Credentials), t}, scheduleClient(t, s.API(), hansomtest.Credentials)
+	q, c := queues{queueClient(t, s.API(), hansomtest.Credentials), t}, schedulerClient(t, s.API(), hansomtest.Credentials)
 	plain, ordered, dead := q.create("plain", nil), q.create("ordered.fifo", map[string]string{"FifoQueue": "true"}), q.create("dead", nil)
 	now := at(time.Now())
 	scheduled(t, c, "plain", now, queueARN("plain"), "a text")
@@ -139,7 +139,7 @@ func TestSchedulesOfTwoServers(t *testing.T) {
 			second := serve(t, filepath.Join(t.TempDir(), "data"), t.TempDir()) // it reads the queue when it starts
 			both := []queues{mine, {queueClient(t, second.api, rootKey), t}}
 			urls = append(urls, aws.String(strings.Replace(*urls[0], first.api, second.api, 1)))
-			clients := []*scheduler.Client{scheduleClient(t, first.api, rootKey), scheduleClient(t, second.api, rootKey)}
+			clients := []*scheduler.Client{schedulerClient(t, first.api, rootKey), schedulerClient(t, second.api, rootKey)}
 			due := time.Now().Add(4 * time.Second)
 			for n := range schedules {
 				scheduled(t, clients[n%2], fmt.Sprint(name, n), at(due), queueARN(name), fmt.Sprint(n), func(in *scheduler.CreateScheduleInput) {
