@@ -56,6 +56,8 @@ type Dispatcher interface {
 
 // Archiver keeps what is published.
 type Archiver interface {
+	// Keeps says whether a bus has archives.
+	Keeps(project, bus string) bool
 	// Keep stores the events of a bus that its archives ask for, and returns when that is durable.
 	Keep(ctx context.Context, project, bus string, events []Event) error
 }
@@ -72,6 +74,7 @@ type Service struct {
 	view       view
 	followers  followers
 	announced  chan hansom.Announcement
+	tally      tally
 	newID      func() string
 }
 
@@ -89,6 +92,7 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 	}
 	s := &Service{cfg: cfg, db: database, dispatcher: dispatcher, logger: logger.With("component", "eventbus"), newID: hansom.NewID}
 	s.view.buses = map[busKey]*live{}
+	s.tally.buses = map[busKey]*Counts{}
 	s.followers.closed, s.announced = make(chan struct{}), make(chan hansom.Announcement, announceQueue)
 	clock := tick.DefaultConfig(domain)
 	clock.Now = cfg.Now

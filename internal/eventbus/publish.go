@@ -40,7 +40,7 @@ func (e *Entry) Size() int {
 }
 
 // Result is what became of an entry: the id of its event, or an error with the code that PutEvents tells: InvalidArgument,
-// MalformedDetail, NotAuthorizedForSourceException, or none for what kept it from being taken over.
+// MalformedDetail, NotAuthorizedForSourceException, AccessDeniedException (another project's bus), or none for what kept it from being taken over.
 type Result struct {
 	ID  string
 	Err error
@@ -74,13 +74,13 @@ func (s *Service) Publish(ctx context.Context, project string, entries []Entry) 
 	results := make([]Result, len(entries))
 	r := s.newRound(project, now, results)
 	for i := range entries {
-		bus, err := s.BusName(project, entries[i].Bus)
-		var e *Event
+		e, err := s.event(project, &entries[i], now)
+		bus := DefaultBus
 		if err == nil {
-			e, err = s.event(project, &entries[i], now)
-		} else if hansom.KindOf(err) == hansom.NotFound {
-			results[i].ID = s.newID()
-			continue
+			bus, err = s.BusName(project, entries[i].Bus)
+		}
+		if hansom.KindOf(err) == hansom.NotFound {
+			err = fail(hansom.Denied, "AccessDeniedException", "%s is not an event bus of this account and region.", entries[i].Bus)
 		}
 		if err != nil {
 			results[i].Err = err
@@ -103,7 +103,7 @@ func (s *Service) event(project string, in *Entry, now time.Time) (*Event, error
 	bad := func(name, reason string) error {
 		return fail(hansom.Invalid, "InvalidArgument", "Parameter %s is not valid. Reason: %s", name, reason)
 	}
-	var detail bytes.Buffer
+	detail, ok := compact(in.Detail)
 	switch {
 	case in.Source == "":
 		return nil, bad("Source", "Source is a required argument.")
@@ -115,7 +115,7 @@ func (s *Service) event(project string, in *Entry, now time.Time) (*Event, error
 		return nil, bad("DetailType", "DetailType has at most 128 characters.")
 	case !in.Platform && strings.HasPrefix(in.Source, "aws."):
 		return nil, fail(hansom.Denied, "NotAuthorizedForSourceException", "Not authorized for the source.")
-	case json.Compact(&detail, in.Detail) != nil || detail.Bytes()[0] != '{' || !utf8.Valid(detail.Bytes()):
+	case !ok:
 		return nil, fail(hansom.Invalid, "MalformedDetail", "Detail is malformed.")
 	}
 	e := &Event{ID: in.ID, Source: in.Source, Time: in.Time, Trace: in.Trace}
@@ -126,21 +126,7 @@ func (s *Service) event(project string, in *Entry, now time.Time) (*Event, error
 		e.Time = now
 	}
 	e.key = e.ID
-	resources := in.Resources
-	if resources == nil {
-		resources = []string{}
-	}
-	e.JSON = []byte(encode(struct {
-		Version    string          `json:"version"`
-		ID         string          `json:"id"`
-		DetailType string          `json:"detail-type"`
-		Source     string          `json:"source"`
-		Account    string          `json:"account"`
-		Time       string          `json:"time"`
-		Region     string          `json:"region"`
-		Resources  []string        `json:"resources"`
-		Detail     json.RawMessage `json:"detail"`
-	}{"0", e.ID, in.DetailType, in.Source, project, e.Time.UTC().Format(time.RFC3339), s.cfg.Region, resources, detail.Bytes()}))
+	e.JSON = s.object(project, e, in, detail)
 	return e, nil
 }
 

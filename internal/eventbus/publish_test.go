@@ -74,13 +74,14 @@ func TestEntries(t *testing.T) {
 		{"an ARN and an id", named, "", "", true},
 		{"of the platform", platform, "", "", true},
 		{"a bus that is not there", other, "", "", false},
-		{"another project's bus", foreign, "", "", false},
+		{"another project's bus", foreign, "AccessDeniedException", "is not an event bus of this account and region", false},
 		{"no source", entry("", "order", `{}`), "InvalidArgument", "Parameter Source is not valid. Reason: Source is a required argument.", false},
 		{"no detail type", entry("shop", "", `{}`), "InvalidArgument", "Parameter DetailType is not valid. Reason: DetailType is a required argument.", false},
 		{"no detail", entry("shop", "order", ``), "InvalidArgument", "Parameter Detail is not valid. Reason: Detail is a required argument.", false},
 		{"an array", entry("shop", "order", `[{}]`), "MalformedDetail", "Detail is malformed.", false},
 		{"a string", entry("shop", "order", `"{}"`), "MalformedDetail", "Detail is malformed.", false},
 		{"no JSON", entry("shop", "order", `{`), "MalformedDetail", "Detail is malformed.", false},
+		{"no UTF-8", entry("shop", "order", "{\"a\":\"\xff\"}"), "MalformedDetail", "Detail is malformed.", false},
 		{"space", entry("shop", "order", ` `), "MalformedDetail", "Detail is malformed.", false},
 		{"AWS's", entry("aws.s3", "order", `{}`), "NotAuthorizedForSourceException", "Not authorized for the source.", false},
 		{"a long detail type", entry("shop", strings.Repeat("ü", 129), `{}`), "InvalidArgument", "128", false},
@@ -95,6 +96,17 @@ func TestEntries(t *testing.T) {
 		if got := d.take(); (len(got) == 1) != c.sent || c.sent && (got[0].ID != results[0].ID || c.in.ID != "" && got[0].ID != c.in.ID) {
 			t.Errorf("%s: sent %v", c.what, got)
 		}
+	}
+}
+
+func TestCounts(t *testing.T) {
+	s, _ := sqlite(t)
+	rule(t, s, "", "all", `{"source":["s"]}`, queue)
+	none := entry("s", "t", "{}")
+	none.Bus = "none"
+	must[[]Result](t)(s.Publish(t.Context(), project, []Entry{entry("s", "t", "{}"), entry("other", "t", "{}"), entry("s", "t", ""), none}))
+	if got := s.Counts(); len(got) != 1 || got[0] != (Counts{project, DefaultBus, 2, 1}) {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -139,6 +151,8 @@ func TestUntaken(t *testing.T) {
 }
 
 type archiver func(bus string, events []Event) error
+
+func (f archiver) Keeps(_, bus string) bool { return bus == DefaultBus }
 
 func (f archiver) Keep(_ context.Context, _, bus string, events []Event) error { return f(bus, events) }
 

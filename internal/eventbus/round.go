@@ -37,9 +37,12 @@ func (s *Service) newRound(project string, now time.Time, results []Result) *rou
 	return &round{s: s, project: project, now: now, results: results, lanes: map[string][]job{}}
 }
 
-// add finds the targets of event number i.
+// add finds the targets of event number i. There are none on a bus that is not there.
 func (r *round) add(i int, bus string, e *Event) {
-	if r.s.archiver != nil && !e.Replayed && r.s.exists(r.project, bus) {
+	if !r.s.exists(r.project, bus) {
+		return
+	}
+	if a := r.s.archiver; a != nil && !e.Replayed && a.Keeps(r.project, bus) {
 		if r.archived == nil {
 			r.archived = map[string][]archived{}
 		}
@@ -50,6 +53,7 @@ func (r *round) add(i int, bus string, e *Event) {
 		r.fail(i, err)
 		return
 	}
+	r.s.tally.add(r.project, bus, len(rules) > 0)
 	r.s.followers.tell(r.project, bus, e, rules)
 	for _, rule := range rules {
 		if r.only == nil || slices.Contains(r.only, rule.ARN()) {

@@ -48,6 +48,12 @@ func (s *Server) observeQueues() {
 			emit(float64(taken), project, function, "taken")
 		})
 	})
+	s.metrics.Counter("hansom_bus_events_total", "Events that came to event buses: published, and matched by a rule.", []string{"project", "bus", "state"}, func(emit func(float64, ...string)) {
+		for _, c := range s.buses.Counts() {
+			emit(float64(c.Published), c.Project, c.Bus, "published")
+			emit(float64(c.Matched), c.Project, c.Bus, "matched")
+		}
+	})
 	s.metrics.Gauge("hansom_deliveries", "Events that are stored for their targets by state.", []string{"state"}, func(emit func(float64, ...string)) {
 		waiting, taken := s.events.Deliveries()
 		emit(float64(waiting), "waiting")

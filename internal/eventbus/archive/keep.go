@@ -25,6 +25,13 @@ type batch struct {
 	err  error
 }
 
+// Keeps says whether a bus has archives.
+func (s *Service) Keeps(project, bus string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.archives[source{project, bus}]) > 0
+}
+
 // Keep stores the events that the archives of a bus ask for. When it returns nil they are durable. Errors: Unavailable.
 func (s *Service) Keep(ctx context.Context, project, bus string, events []eventbus.Event) error {
 	s.mu.Lock()
