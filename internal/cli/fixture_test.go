@@ -19,6 +19,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi"
 	"github.com/hansomcloud/hansom/internal/awsapi/events"
 	"github.com/hansomcloud/hansom/internal/awsapi/lambda"
+	"github.com/hansomcloud/hansom/internal/awsapi/scheduler"
 	"github.com/hansomcloud/hansom/internal/awsapi/sqs"
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/backup"
@@ -138,7 +139,7 @@ func newTestServer(t host, dir string) *testServer {
 		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Region: "us-east-1",
+		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Schedules: schedules, Region: "us-east-1",
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
@@ -146,7 +147,7 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	mux.Handle(lambda.DownloadPath, lambdaAPI.Downloads())
 	mux.Handle("/", awsapi.New(accounts, logger, map[string]awsapi.Service{"lambda": lambdaAPI, "sqs": sqs.New("us-east-1", s.queues, logger),
-		"events": events.New("us-east-1", events.Deps{Buses: buses}, logger)}))
+		"events": events.New("us-east-1", events.Deps{Buses: buses}, logger), "scheduler": scheduler.New("us-east-1", schedules, logger)}))
 	s.http = &http.Server{Handler: mux}
 	return s
 }

@@ -122,6 +122,7 @@ type Deps struct {
 	Consumers   Consumers
 	Buses       Buses
 	Region      string // of what is on buses
+	Schedules   Schedules
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }
@@ -195,6 +196,8 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"GET queues":                       h.listQueues,
 		"GET queues/{queue}":               h.getQueue,
 		"GET queues/{queue}/messages":      h.peekQueue,
+		"GET schedules":                    h.listSchedules,
+		"GET schedules/{group}/{name}":     h.getSchedule,
 	} {
 		var method, path string
 		if _, err := fmt.Sscan(pattern, &method, &path); err != nil {

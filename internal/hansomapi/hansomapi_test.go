@@ -52,6 +52,7 @@ type fixture struct {
 	mappings  fakeMappings
 	queues    fakeQueues
 	buses     fakeBuses
+	schedules fakeSchedules
 	layers    fakeLayers
 }
 
@@ -79,7 +80,7 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses, Region: "us-east-1",
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses, Schedules: &f.schedules, Region: "us-east-1",
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL

@@ -151,3 +151,16 @@ func (s *Service) event(c *Schedule, scheduled, execution string) string {
 	}{"0", execution, "Scheduled Event", "aws.scheduler", c.Project, scheduled, c.Region, []string{c.ARN()}, "{}"})
 	return string(text)
 }
+
+// Upcoming are the next n times of a schedule after now, without the delays of its flexible window; none when it is disabled.
+func (s *Schedule) Upcoming(now time.Time, n int) ([]time.Time, error) {
+	t, err := s.times()
+	if err != nil || !s.Enabled {
+		return nil, err
+	}
+	var list []time.Time
+	for at, ok := t.Next(now); ok && len(list) < n; at, ok = t.Next(at) {
+		list = append(list, at)
+	}
+	return list, nil
+}

@@ -101,6 +101,7 @@ func Add(c *command.Context, root *cobra.Command, fixed ...Fixed) {
 		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
 		"projects rm": {projects}, "projects set": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
 		"queue ls": {apps}, "queue send": {queues, nil}, "queue peek": {queues}, "queue redrive": {deadQueues}, "queue purge": {queues},
+		"schedule ls": {apps}, "schedule next": {schedules},
 	}
 	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
 	var walk func(cmd *cobra.Command)
@@ -168,6 +169,15 @@ func apps(ctx context.Context, cl *client.Client, _ []string) ([]string, error) 
 func functions(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
 	list, err := cl.Functions(ctx, "")
 	return each(list, func(f client.Function) string { return cobra.CompletionWithDesc(f.Name, f.Runtime) }), err
+}
+
+func schedules(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
+	list, err := cl.Schedules(ctx, "")
+	var out []string
+	for i := range list {
+		out = append(out, list[i].Path())
+	}
+	return out, err
 }
 
 func queues(ctx context.Context, cl *client.Client, _ []string) ([]string, error) {
