@@ -170,8 +170,9 @@ func (s *Service) read(payload []byte) (*Event, error) {
 		return nil, hansom.Errorf(hansom.Invalid, "read event", "what was sent to the event bus is no event: an event is a JSON object with id, source, time and detail")
 	}
 	e := &Event{ID: fields.ID, Source: fields.Source, Time: fields.Time, JSON: slices.Clone(payload), Replayed: fields.Replay != ""}
-	if e.key = e.ID; e.Replayed {
-		e.key = fields.Replay + "/" + e.ID
+	e.key = e.Source + "/" + e.ID // ids of other producers are unique in their source
+	if e.Replayed {
+		e.key = fields.Replay + "/" + e.key
 	}
 	return e, nil
 }

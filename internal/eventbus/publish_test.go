@@ -168,7 +168,7 @@ func TestForward(t *testing.T) {
 	if err := forward(hansom.Delivery{Payload: []byte(event), Hops: 2, Trace: "Root=1"}); err != nil {
 		t.Fatal(err)
 	}
-	if got := d.take(); len(got) != 1 || string(got[0].Payload) != event || got[0].ID != "x" || got[0].Hops != 3 || got[0].Trace != "Root=1" {
+	if got := d.take(); len(got) != 1 || string(got[0].Payload) != event || got[0].ID != "s/x" || got[0].Hops != 3 || got[0].Trace != "Root=1" {
 		t.Errorf("sent %+v", got)
 	}
 	p := &hansom.EventParameters{Source: "lambda", DetailType: "Lambda Function Invocation Result - Success", Resources: []string{function}}
@@ -213,7 +213,7 @@ func TestReplay(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := d.take()
-	if lanes(got) != "default/one/a default/one/a default/two/a default/two/a" || got[0].ID != "again/x" {
+	if lanes(got) != "default/one/a default/one/a default/two/a default/two/a" || got[0].ID != "again/s/x" {
 		t.Errorf("sent %s, %s", lanes(got), got[0].ID)
 	}
 	equalJSON(t, "a replayed event", string(got[1].Payload), `{"replay-name":"again","version":"0","id":"y","source":"s","time":"2026-11-30T11:00:00Z","detail":{}}`)

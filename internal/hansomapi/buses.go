@@ -14,7 +14,7 @@ import (
 // Buses are the event buses of projects.
 type Buses interface {
 	// Forward brings an event to those whom a bus tells: d.Payload to the bus d.ARN of d.Project. It returns nil when the event is stored for
-	// all of them. One that comes again, with the same id, is given to nobody twice within five minutes. Errors: NotFound when there is no such bus; Unavailable.
+	// all of them. One that comes again, with the same source and id, is given to nobody twice within five minutes. Errors: NotFound when there is no such bus; Unavailable.
 	Forward(ctx context.Context, d hansom.Delivery) error
 	// Follow tells of the events that come to a bus and match a pattern, until ctx ends or yield returns false; ready is called when it
 	// begins. Errors: NotFound; Invalid for the pattern.

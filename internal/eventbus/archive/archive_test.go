@@ -376,7 +376,7 @@ func TestResume(t *testing.T) {
 	r := open(t, database)
 	r.create("all", "orders", "", 0)
 	for range 2 { // events of one time
-		if err := r.Keep(t.Context(), project, "orders", []eventbus.Event{{ID: "a", Time: now, JSON: []byte("a")}, {ID: "b", Time: now, JSON: []byte("b")}, {ID: "c", Time: now, JSON: []byte("c")}}); err != nil {
+		if err := r.Keep(t.Context(), project, "orders", []eventbus.Event{{ID: "a", Time: now, JSON: []byte("a")}, {ID: "b", Time: now, JSON: []byte("b")}, {ID: "a", Source: "z", Time: now, JSON: []byte("c")}}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -99,7 +99,7 @@ func (s *Service) write(ctx context.Context, rows []row) error {
 		added := map[string]sum{}
 		for _, r := range rows {
 			result, err := tx.ExecContext(ctx, `INSERT INTO archived_events (archive, time, id, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-				r.archive, r.Time.UnixMicro(), r.ID, string(r.JSON))
+				r.archive, r.Time.UnixMicro(), r.Source+"/"+r.ID, string(r.JSON)) // ids of other producers are unique in their source
 			if err != nil {
 				return failed("archive events", err)
 			}
