@@ -4,11 +4,13 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,15 +32,17 @@ const (
 	startTimeout = 30 * time.Second // a server that has many messages to look through
 	ackTimeout   = 30 * time.Second // of a disk that is busy
 	maxPending   = 64 << 10         // records on their way at a time
-	maxMemory    = 64 << 20         // of streams in memory, of which there are none
 )
 
 // Config of a bus.
 type Config struct {
 	Dir        string // of its files
 	SyncAlways bool   // a record that is accepted survives a power cut, not only the end of the process
-	// Room is asked before a bus that could not write is opened anew; its error puts that off. nil has it tried again and again.
-	Room func() error
+	// Room is asked before a bus that could not write is opened anew, and its error puts that off; so it does with what clients add to
+	// streams. nil is always room.
+	Room   func() error
+	Listen string // address for clients, host:port; "" for none
+	Logins Logins // of clients
 }
 
 // Bus is an embedded server. Its methods may be called from several goroutines.
@@ -58,11 +62,17 @@ type Bus struct {
 
 	mu      sync.Mutex
 	logs    []*Log
+	conns   map[string]*nats.Conn // by project
 	mending bool
-	mends   sync.WaitGroup
+	tasks   sync.WaitGroup
+
+	addr     string     // for clients
+	secret   string     // of the connections within the process
+	accounts sync.Mutex // held while accounts are opened, closed and limited
+	full     bool       // there is no room for clients
 }
 
-// Open starts the server; it listens on no port. What a process that was killed has left is read again.
+// Open starts the server; it listens on no port but Config.Listen. What a process that was killed has left is read again.
 func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 	const op = "open bus"
 	if cfg.Dir == "" {
@@ -71,17 +81,29 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
-	b := &Bus{cfg: cfg, logger: logger.With("component", "bus")}
+	if cfg.Room == nil {
+		cfg.Room = func() error { return nil }
+	}
+	b := &Bus{cfg: cfg, logger: logger.With("component", "bus"), conns: map[string]*nats.Conn{}, secret: rand.Text()}
 	b.health.Store(&health{broken: make(chan struct{})})
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	var err error
-	if b.server, err = server.NewServer(&server.Options{
+	options := &server.Options{
 		ServerName: "hansom", DontListen: true, NoSigs: true, JetStream: true, StoreDir: cfg.Dir, SyncAlways: cfg.SyncAlways, MaxPayload: MaxPayload,
-		JetStreamMaxMemory: maxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
+		JetStreamMaxMemory: MaxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
 		MaxPending: 1 << 30, // a consumer in this process that is slow is waited for
-	}); err != nil {
+	}
+	var err error
+	if cfg.Listen != "" {
+		err = b.listen(options)
+	}
+	if err == nil {
+		if b.server, err = server.NewServer(options); err != nil {
+			err = hansom.Errorf(hansom.Internal, op, "%w", err)
+		}
+	}
+	if err != nil {
 		b.cancel()
-		return nil, hansom.Errorf(hansom.Internal, op, "%w", err)
+		return nil, err
 	}
 	b.server.SetLoggerV2(serverLog{b}, false, false, false)
 	b.server.Start()
@@ -91,7 +113,11 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 	}
 	b.store = *b.server.JetStreamConfig()
 	b.store.StoreDir = cfg.Dir // the server adds a folder to it
-	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.Name("hansom"))
+	if b.addr != "" {
+		b.openAccounts()
+		b.tasks.Go(b.watch)
+	}
+	b.conn, err = b.connect(ownUser)
 	if err == nil {
 		b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
 	}
@@ -110,7 +136,10 @@ func (b *Bus) Close() {
 	b.mu.Lock()
 	b.cancel()
 	b.mu.Unlock()
-	b.mends.Wait()
+	b.tasks.Wait()
+	for _, c := range b.conns {
+		c.Close()
+	}
 	if b.conn != nil {
 		b.conn.Close()
 	}
@@ -167,6 +196,10 @@ func (l serverLog) Debugf(string, ...any)           {}
 func (l serverLog) Tracef(string, ...any)           {}
 func (l serverLog) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
+	if strings.Contains(text, "authentication error") { // a client's, not ours
+		l.logger.Info(text)
+		return
+	}
 	l.logger.Error(text)
 	l.heard(text)
 }

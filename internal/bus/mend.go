@@ -52,7 +52,7 @@ func (b *Bus) fail(own bool, reason string) {
 	}
 	if !b.mending && b.ctx.Err() == nil {
 		b.mending = true
-		b.mends.Go(b.mend)
+		b.tasks.Go(b.mend)
 	}
 }
 
@@ -122,14 +122,12 @@ func (b *Bus) mend() {
 			timer.Stop()
 			return
 		}
-		if b.cfg.Room != nil {
-			if err := b.cfg.Room(); err != nil {
-				if !told {
-					b.logger.Error("the message log could not be written, and is opened anew when there is room", "error", err)
-				}
-				told = true
-				continue
+		if err := b.cfg.Room(); err != nil {
+			if !told {
+				b.logger.Error("the message log could not be written, and is opened anew when there is room", "error", err)
 			}
+			told = true
+			continue
 		}
 		err := b.reopen()
 		if err == nil {
@@ -158,6 +156,9 @@ func (b *Bus) reopen() error {
 	if err := b.server.EnableJetStream(&cfg); err != nil {
 		return failed("reopen", err)
 	}
+	b.accounts.Lock()
+	b.limit()
+	b.accounts.Unlock()
 	b.mu.Lock()
 	logs := b.logs
 	b.mu.Unlock()

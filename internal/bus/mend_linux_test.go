@@ -2,6 +2,7 @@ package bus
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
 	"github.com/hansomcloud/hansom"
@@ -199,4 +201,49 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	same()
+}
+
+// A stream of a client that met a full disk goes on too, and the platform's logs with it.
+func TestFullDiskOfClients(t *testing.T) {
+	disk, fill, free := smallDisk(t)
+	b := serve(t, Config{Dir: filepath.Join(disk, "bus")})
+	l, err := b.Log(t.Context(), LogConfig{Name: "log", Subject: "log.>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add(t, l, Record{Subject: "log.a", Meta: "before"})
+	_, js := login(t, b, one)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	accepted := uint64(0)
+	publish := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := js.Publish(ctx, "s", make([]byte, 5000), jetstream.WithRetryAttempts(0))
+		if err == nil {
+			accepted++
+		}
+		return err
+	}
+	for range 10 {
+		if err := publish(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	for publish() == nil {
+	}
+	free()
+	until(t, "messages are accepted again", func() bool { return publish() == nil })
+	if s, err := js.Stream(t.Context(), "S"); err != nil || s.CachedInfo().State.Msgs != accepted {
+		t.Errorf("%d were accepted: %+v %v", accepted, s.CachedInfo().State, err)
+	}
+	until(t, "the platform's log is open", func() bool {
+		_, err := l.Append(Record{Subject: "log.a", Meta: "after"}).Wait()
+		return err == nil
+	})
+	if list := scan(t, l, false); len(list) != 2 {
+		t.Errorf("%q", list)
+	}
 }
