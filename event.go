@@ -66,10 +66,10 @@ type AsyncConfig struct {
 // DefaultAsyncConfig is that of a function that has none (Lambda developer guide, "Error handling for asynchronous invocations").
 func DefaultAsyncConfig() AsyncConfig { return AsyncConfig{Retries: 2, MaxAge: 6 * time.Hour} }
 
-// Mapping has a function called with the messages of a queue: an event source mapping, as an app has it.
+// Mapping has a function called with the messages of a queue or of a subject: an event source mapping, as an app has it.
 type Mapping struct {
 	Project, App string
-	Source       string // ARN of the queue
+	Source       string // ARN of the queue or the subject
 	Function     string
 	Batch        int           // most messages in a call
 	Window       time.Duration // for more messages after the first; whole seconds

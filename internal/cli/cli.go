@@ -42,6 +42,8 @@ type Server interface {
 	// EdgeAddr and APIAddr are the bound addresses, host:port; valid after Ready.
 	EdgeAddr() string
 	APIAddr() string
+	// NATSAddr is where clients of NATS connect; "" for nowhere.
+	NATSAddr() string
 	// Isolation says in one line what keeps functions in.
 	Isolation() string
 }

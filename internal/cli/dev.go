@@ -94,10 +94,17 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 	if err := d.watcher.folder(d.dir); err != nil {
 		return err
 	}
-	if d.JSON {
+	nats := srv.NATSAddr()
+	switch {
+	case d.JSON && nats != "":
+		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "nats": nats})
+	case d.JSON:
 		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr()})
-	} else {
+	default:
 		d.Printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
+		if nats != "" {
+			d.Printf("nats  nats://%s\n", nats)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	followed := make(chan struct{})

@@ -162,6 +162,7 @@ func (brokenServer) Run(context.Context) error { return os.ErrClosed }
 func (brokenServer) Ready() <-chan struct{}    { return nil }
 func (brokenServer) EdgeAddr() string          { return "" }
 func (brokenServer) APIAddr() string           { return "" }
+func (brokenServer) NATSAddr() string          { return "" }
 func (brokenServer) Isolation() string         { return "" }
 
 // logs -f prints what comes until it is interrupted.

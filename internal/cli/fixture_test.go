@@ -202,6 +202,7 @@ func (s *testServer) log(function, message string, ago time.Duration) {
 func (s *testServer) Ready() <-chan struct{} { return s.ready }
 func (s *testServer) EdgeAddr() string       { return "127.0.0.1:8080" }
 func (s *testServer) APIAddr() string        { return s.listener.Addr().String() }
+func (s *testServer) NATSAddr() string       { return "" }
 func (s *testServer) Isolation() string      { return "none: a test" }
 
 func (s *testServer) Run(ctx context.Context) error {

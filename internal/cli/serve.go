@@ -35,10 +35,19 @@ func (c *program) serveCommand() *cobra.Command {
 				return err
 			}
 			context.AfterFunc(ctx, func() { _ = c.notifySystemd("STOPPING=1") }) // it asked for it, most likely
+			nats := srv.NATSAddr()
 			if c.JSON {
-				return c.PrintJSON(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data, "isolation": srv.Isolation()})
+				out := map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data, "isolation": srv.Isolation()}
+				if nats != "" {
+					out["nats"] = nats
+				}
+				return c.PrintJSON(out)
 			}
-			c.Printf("edge       http://%s\napi        http://%s\ndata       %s\nisolation  %s\n", srv.EdgeAddr(), srv.APIAddr(), cfg.Data, srv.Isolation())
+			c.Printf("edge       http://%s\napi        http://%s\n", srv.EdgeAddr(), srv.APIAddr())
+			if nats != "" {
+				c.Printf("nats       nats://%s\n", nats)
+			}
+			c.Printf("data       %s\nisolation  %s\n", cfg.Data, srv.Isolation())
 			return nil
 		})
 	}

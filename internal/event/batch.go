@@ -76,7 +76,7 @@ func (b *batch) window() time.Duration {
 // poll takes messages, and is false when there are none.
 func (b *batch) poll(wait time.Duration) bool {
 	m, s := b.mapping, b.runner.s
-	list, err := s.Source.Poll(b.polls, m.Source, m.Batch-len(b.messages), wait)
+	list, err := s.Source.Poll(b.polls, m.Source, m.ID, m.Batch-len(b.messages), wait)
 	if err != nil && b.polls.Err() == nil {
 		if hansom.KindOf(err) != hansom.NotFound { // which the next look finds
 			s.log.Warn("messages could not be polled; tried again", "mapping", m.ID, "error", err)
@@ -125,7 +125,7 @@ func (b *batch) run() {
 	payload, header := b.payload(), trace(b.messages)
 	for wait := minPause; ; wait = min(2*wait, maxPause) {
 		result, err := s.Invoker.Invoke(context.WithoutCancel(b.ctx), &hansom.Invocation{Project: m.Project, Function: m.Function, Qualifier: m.Qualifier,
-			Payload: payload, Trace: header, Source: "queue"}, nil)
+			Payload: payload, Trace: header, Source: m.kind()}, nil)
 		if err == nil {
 			b.settle(failures(m, b.messages, result), hidden)
 			result.Release()

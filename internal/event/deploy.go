@@ -9,7 +9,7 @@ import (
 )
 
 // Deploy makes a mapping of an app, or brings the one of the same source and function to what m says, within the caller's transaction,
-// which may make the function and the queue too. The caller has held it to what they are. Errors: Invalid for filters.
+// which may make the function and the queue too. The caller has held it to what they are. Errors: Invalid for filters, and for what a subject cannot be.
 func (s *Service) Deploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error {
 	now := s.now().UTC()
 	x := Mapping{ID: s.newID(), Project: m.Project, Source: m.Source, Function: m.Function, Created: now}
@@ -28,6 +28,11 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, m hansom.Mapping) error
 		return err
 	}
 	x.App, x.Modified = m.App, now
+	if x.kind() == kindSubject {
+		if err := s.Source.Begin(ctx, x.Source, x.ID); err != nil {
+			return err
+		}
+	}
 	return s.save(ctx, tx, &x)
 }
 

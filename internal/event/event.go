@@ -48,19 +48,24 @@ type Functions interface {
 	Resolve(ctx context.Context, project, name, qualifier string) (hansom.Target, error)
 }
 
-// Source is where the messages of mappings come from: queues, by their ARNs. Errors: NotFound when there is no such queue.
+// Source is where the messages of mappings come from: queues and subjects, by their ARNs. mapping is the id of the one that takes them:
+// a queue gives a message to one mapping, a subject to each. Errors: NotFound when there is no such source.
 type Source interface {
+	// Begin makes ready what a new mapping of a subject takes from. Errors: Invalid.
+	Begin(ctx context.Context, arn, mapping string) error
+	// End removes what Begin made; what was not is no error.
+	End(ctx context.Context, arn, mapping string) error
 	// Poll takes up to limit messages, or waits for some: none after wait, or when ctx ends, is no error.
-	Poll(ctx context.Context, arn string, limit int, wait time.Duration) ([]hansom.Polled, error)
+	Poll(ctx context.Context, arn, mapping string, limit int, wait time.Duration) ([]hansom.Polled, error)
 	// Done ends messages.
 	Done(ctx context.Context, arn string, handles []string) error
 	// Show lets messages be taken again after a time, and has this taking count.
 	Show(ctx context.Context, arn string, handles []string, after time.Duration) error
 }
 
-// Queues are the queues themselves.
+// Queues are the sources and targets themselves.
 type Queues interface {
-	// Queue tells whether a queue keeps an order, and how long messages are hidden that were taken. Error: NotFound.
+	// Queue tells whether a source keeps an order, and how long messages are hidden that were taken. Errors: NotFound, Invalid.
 	Queue(arn string) (fifo bool, visibility time.Duration, err error)
 	// Send puts a delivery into a queue. Its errors go to who delivers.
 	Send(ctx context.Context, d hansom.Delivery) error
@@ -237,6 +242,7 @@ func (s *Service) set(id string, m *Mapping) {
 	}
 	if r.change(s.ctx, m); m == nil && r.state() == "" {
 		delete(s.runners, id)
+		s.end(r.mapping())
 	}
 }
 
@@ -246,5 +252,19 @@ func (s *Service) forget(id string) {
 	defer s.mu.Unlock()
 	if r := s.runners[id]; r != nil && r.state() == "" {
 		delete(s.runners, id)
+		s.end(r.mapping())
 	}
+}
+
+// end has the source of a mapping that has ended know it. mu is held.
+func (s *Service) end(m *Mapping) {
+	if s.ctx == nil || m.kind() != kindSubject {
+		return
+	}
+	ctx := context.WithoutCancel(s.ctx)
+	s.working.Go(func() {
+		if err := s.Source.End(ctx, m.Source, m.ID); err != nil && hansom.KindOf(err) != hansom.NotFound {
+			s.log.Warn("what a deleted mapping had in its source is still there", "mapping", m.ID, "source", m.Source, "error", err)
+		}
+	})
 }

@@ -111,7 +111,11 @@ func (w *world) send(arn string, bodies ...string) {
 func (w *world) Send(context.Context, hansom.Delivery) error      { return nil }
 func (w *world) Accept(context.Context, *hansom.Invocation) error { return nil }
 
-func (w *world) Poll(ctx context.Context, arn string, limit int, wait time.Duration) (list []hansom.Polled, err error) {
+func (w *world) Begin(context.Context, string, string) error { return nil }
+
+func (w *world) End(context.Context, string, string) error { return nil }
+
+func (w *world) Poll(ctx context.Context, arn, _ string, limit int, wait time.Duration) (list []hansom.Polled, err error) {
 	deadline := time.Now().Add(wait)
 	w.mu.Lock()
 	defer w.mu.Unlock()

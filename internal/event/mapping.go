@@ -37,7 +37,7 @@ type Mapping struct {
 	ARN         string
 	Project     string
 	App         string // that made it; "" for the Lambda API
-	Source      string // ARN of the queue
+	Source      string // ARN of the queue, or of the subject
 	Function    string
 	Qualifier   string // "" when the function was named without
 	FunctionARN string
@@ -72,7 +72,7 @@ type Input struct {
 // services are the event sources of AWS that are refused by name.
 var services = map[string]string{"kinesis": "Kinesis streams", "dynamodb": "DynamoDB streams", "kafka": "Kafka clusters", "mq": "Amazon MQ brokers", "rds": "DocumentDB clusters"}
 
-// Create makes a mapping. Errors: Invalid; Unsupported for a source other than a queue; Conflict when there is one of the same queue
+// Create makes a mapping. Errors: Invalid; Unsupported for a source other than a queue or a subject; Conflict when there is one of the same queue
 // and function.
 func (s *Service) Create(ctx context.Context, project string, in Input) (Mapping, error) {
 	const op = "create mapping"
@@ -88,22 +88,53 @@ func (s *Service) Create(ctx context.Context, project string, in Input) (Mapping
 	if err := s.check(ctx, &m, true); err != nil {
 		return Mapping{}, err
 	}
+	if m.kind() == kindSubject {
+		if err := s.Source.Begin(ctx, m.Source, m.ID); err != nil {
+			return Mapping{}, err
+		}
+	}
+	begun := m
 	m, err := s.write(ctx, m.ID, func(tx *db.Tx) error {
 		same, err := s.mappings(ctx, tx, `WHERE project = ? AND source = ? AND name = ? AND qualifier = ?`, project, m.Source, m.Function, m.Qualifier)
 		if err != nil {
 			return err
 		}
 		if len(same) > 0 {
-			return hansom.Errorf(hansom.Conflict, op, `An event source mapping with SQS arn (" %s ") and function (" %s ") already exists. Please update or delete the existing mapping with UUID %s`,
-				m.Source, m.Function, same[0].ID)
+			return exists(op, &m, same[0].ID)
 		}
 		m.Modified = now
 		return s.save(ctx, tx, &m)
 	})
+	if err != nil && begun.kind() == kindSubject {
+		_ = s.Source.End(context.WithoutCancel(ctx), begun.Source, begun.ID) // the reason is what counts
+	}
 	if m.Enabled {
 		m.State = StateCreating
 	}
 	return m, err
+}
+
+func exists(op string, m *Mapping, id string) error {
+	service := "SQS"
+	if m.kind() == kindSubject {
+		service = "NATS"
+	}
+	return hansom.Errorf(hansom.Conflict, op, `An event source mapping with %s arn (" %s ") and function (" %s ") already exists. Please update or delete the existing mapping with UUID %s`,
+		service, m.Source, m.Function, id)
+}
+
+// Kinds of sources.
+const (
+	kindQueue   = "queue"
+	kindSubject = "subject"
+)
+
+// kind of the mapping's source.
+func (m *Mapping) kind() string {
+	if arn, err := hansom.ParseARN(m.Source); err == nil && arn.Service == "nats" {
+		return kindSubject
+	}
+	return kindQueue
 }
 
 // Update changes a mapping. Errors: NotFound, Invalid, Conflict.
@@ -129,8 +160,7 @@ func (s *Service) Update(ctx context.Context, project, id string, in Input) (Map
 			return err
 		}
 		if len(same) > 0 {
-			return hansom.Errorf(hansom.Conflict, "update mapping", `An event source mapping with SQS arn (" %s ") and function (" %s ") already exists. Please update or delete the existing mapping with UUID %s`,
-				m.Source, m.Function, same[0].ID)
+			return exists("update mapping", &m, same[0].ID)
 		}
 		switch {
 		case m.Enabled && !was:
@@ -252,7 +282,7 @@ func (m *Mapping) apply(in Input) error {
 	return nil
 }
 
-// checkSource refuses what is no queue of the project.
+// checkSource refuses what is no queue and no subject of the project.
 func (s *Service) checkSource(project, source string) error {
 	const op = "check event source"
 	arn, err := hansom.ParseARN(source)
@@ -261,6 +291,10 @@ func (s *Service) checkSource(project, source string) error {
 		return hansom.Errorf(hansom.Invalid, op, "Unrecognized event source.")
 	case services[arn.Service] != "":
 		return hansom.Errorf(hansom.Unsupported, op, "%s as event sources are not supported by this server. Use a queue of SQS.", services[arn.Service])
+	case arn.Service == "nats" && arn.Account == project:
+		return nil // Queue looks at the rest
+	case arn.Service == "nats":
+		return hansom.Errorf(hansom.Invalid, op, "%s belongs to another project.", source)
 	case arn.Service != "sqs":
 		return hansom.Errorf(hansom.Invalid, op, "Unrecognized event source.")
 	case arn.Region != s.cfg.Region:
@@ -291,6 +325,8 @@ func (s *Service) check(ctx context.Context, m *Mapping, complete bool) error {
 	}
 	fifo, visibility, err := s.Queues.Queue(m.Source)
 	switch missing := err != nil && hansom.KindOf(err) == hansom.NotFound; {
+	case missing && complete && m.kind() == kindSubject:
+		return hansom.Errorf(hansom.Invalid, op, "%w", err)
 	case missing && complete:
 		return noQueue()
 	case missing:

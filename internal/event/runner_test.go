@@ -12,6 +12,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
+	"github.com/hansomcloud/hansom/internal/pattern"
 )
 
 // A batch is what is there, unless it has a window: then what comes within that, or until it is full.
@@ -301,6 +302,37 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	})
+}
+
+// The data of a message of NATS is matched as the body of a queue's is.
+func TestDataFilters(t *testing.T) {
+	for _, c := range []struct {
+		filter, data string
+		passes       bool
+	}{
+		{`{"data":{"state":["new"]}}`, `{"state":"new"}`, true},
+		{`{"data":{"state":["new"]}}`, `{"state":"old"}`, false},
+		{`{"data":{"state":["new"]}}`, `new`, false},
+		{`{"data":["new"]}`, `new`, true},
+		{`{"data":["bmV3"]}`, `new`, false},
+		{`{"data":[{"prefix":"{"}]}`, `{"state":"new"}`, false},
+		{`{"data":[{"prefix":"{"}]}`, `{"state":`, true},
+		{`{"data":[""]}`, ``, true},
+		{`{"subject":[{"prefix":"orders."}],"data":{"n":[1]}}`, `{"n":1}`, true},
+		{`{"subject":["orders"]}`, `{"n":1}`, false},
+	} {
+		p, err := pattern.Parse(c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record, err := json.Marshal(map[string]any{"subject": "orders.new", "data": []byte(c.data)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := passes([]*pattern.Pattern{p}, record); got != c.passes {
+			t.Errorf("%s of %s: %v", c.filter, c.data, got)
+		}
+	}
 }
 
 // What is gone is a problem of the mapping, which goes on when it is there again.

@@ -135,7 +135,11 @@ func (s *Server) openData() error {
 func (s *Server) addressFile() string { return filepath.Join(s.cfg.Data, "server.json") }
 
 func (s *Server) writeAddresses() error {
-	text, err := json.Marshal(map[string]any{"edge": s.EdgeAddr(), "api": s.APIAddr(), "pid": os.Getpid()})
+	addresses := map[string]any{"edge": s.EdgeAddr(), "api": s.APIAddr(), "pid": os.Getpid()}
+	if s.NATSAddr() != "" {
+		addresses["nats"] = s.NATSAddr()
+	}
+	text, err := json.Marshal(addresses)
 	if err == nil {
 		temp := s.addressFile() + ".new"
 		if err = os.WriteFile(temp, append(text, '\n'), 0o644); err == nil {

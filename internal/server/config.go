@@ -27,6 +27,7 @@ type Config struct {
 	Data   string // data directory
 	Edge   string // listen address of the public listener
 	API    string // listen address of the AWS-shaped and management APIs
+	NATS   string // listen address for clients of NATS; "" for none
 	Domain string // base domain of public hosts
 	Region string // region in every ARN
 	DB     string // "" is SQLite in the data directory; postgres://... otherwise
@@ -108,6 +109,7 @@ func (c *Config) Settings() []*Setting {
 		{"data", "data directory", &c.Data},
 		{"edge", "address of the public listener", &c.Edge},
 		{"api", "address of the AWS-shaped and management APIs", &c.API},
+		{"nats", "address for clients of NATS, such as 127.0.0.1:4222 (default: none)", &c.NATS},
 		{"domain", "base domain of public hosts", &c.Domain},
 		{"region", "region in every ARN", &c.Region},
 		{"db", "postgres://... for PostgreSQL 15 or newer (default: SQLite in the data directory)", &c.DB},
@@ -270,7 +272,10 @@ func (c *Config) Validate() error {
 	if p, err := netip.ParsePrefix(c.EgressRange); err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() > 24 {
 		return bad("egress-range %q is not a block of at least 256 IPv4 addresses such as 100.64.0.0/10", c.EgressRange)
 	}
-	for name, addr := range map[string]string{"edge": c.Edge, "api": c.API} {
+	for name, addr := range map[string]string{"edge": c.Edge, "api": c.API, "nats": c.NATS} {
+		if name == "nats" && addr == "" {
+			continue
+		}
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
 			return bad("%s %q is not an address such as 127.0.0.1:8080: %w", name, addr, err)

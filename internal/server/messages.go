@@ -13,15 +13,19 @@ import (
 	"github.com/hansomcloud/hansom/internal/backlog"
 	"github.com/hansomcloud/hansom/internal/blob"
 	"github.com/hansomcloud/hansom/internal/bus"
+	"github.com/hansomcloud/hansom/internal/bus/subject"
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/queue"
 )
 
 // openBacklog opens the message log and the queues in it. key is the server's.
 func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
-	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always", Room: s.spare.check}, logger); err != nil {
+	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always", Room: s.spare.check,
+		Listen: s.cfg.NATS, Logins: logins{s.auth}}, logger); err != nil {
 		return err
 	}
+	s.dropProjects()
+	s.subjects = subject.New(s.bus, s.cfg.Region, logger)
 	cfg := backlog.DefaultConfig()
 	cfg.Room = s.spare.check
 	if s.backlog, err = backlog.Open(ctx, cfg, s.bus, logger); err != nil {
@@ -107,9 +111,10 @@ func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error
 
 // openEvents opens what brings messages of queues to functions. invoker runs them.
 func (s *Server) openEvents(ctx context.Context, invoker hansom.Invoker, logger *slog.Logger) (err error) {
+	from := sources{s.queues, s.subjects}
 	cfg := event.DefaultConfig()
 	cfg.Region = s.cfg.Region
-	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: s.queues, Queues: s.queues, Messages: s.backlog}, logger)
+	s.events, err = event.New(ctx, cfg, s.db, event.Deps{Functions: s.functions, Invoker: invoker, Acceptor: s.async, Source: from, Queues: from, Messages: s.backlog}, logger)
 	s.metrics.Counter("hansom_mapping_messages_total", "Messages of event source mappings: polled, filtered (out), done and failed.", []string{"project", "function", "mapping", "state"}, func(emit func(float64, ...string)) {
 		for _, c := range s.events.Counts() {
 			emit(float64(c.Polled), c.Project, c.Function, c.Mapping, "polled")

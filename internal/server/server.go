@@ -33,6 +33,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/blank"
 	"github.com/hansomcloud/hansom/internal/blob/disk"
 	"github.com/hansomcloud/hansom/internal/bus"
+	"github.com/hansomcloud/hansom/internal/bus/subject"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
 	"github.com/hansomcloud/hansom/internal/endpoint"
@@ -74,6 +75,7 @@ type Server struct {
 	bus       *bus.Bus
 	backlog   *backlog.Store
 	queues    *queue.Service
+	subjects  *subject.Source
 	auth      *auth.Service
 	runtimes  *runtimes.Catalogue
 	artifacts *artifact.Store
@@ -136,15 +138,15 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.db, err = s.openDB(ctx, logger); err != nil {
 		return nil, err
 	}
-	if err := s.openBacklog(ctx, key, logger); err != nil {
-		return nil, err
-	}
 	authConfig := auth.DefaultConfig()
 	authConfig.Dev = cfg.Dev
 	if authConfig.Root, err = auth.LoadRoot(s.cfg.Data, os.Getenv); err != nil {
 		return nil, err
 	}
 	if s.auth, err = auth.New(ctx, authConfig, s.db, key, logger); err != nil {
+		return nil, err
+	}
+	if err := s.openBacklog(ctx, key, logger); err != nil {
 		return nil, err
 	}
 	blobs, err := disk.New(filepath.Join(s.cfg.Data, "blob"))
@@ -265,6 +267,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) EdgeAddr() string { return s.edgeListener.Addr().String() }
 func (s *Server) APIAddr() string  { return s.apiListener.Addr().String() }
 
+// NATSAddr is where clients of NATS connect, host:port; "" for nowhere.
+func (s *Server) NATSAddr() string { return s.bus.Addr() }
+
 // maxInvocation is the longest that a running invocation may take: Lambda's 15 minutes.
 const maxInvocation = 15 * time.Minute
 
@@ -289,6 +294,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	run("subjects", func() error { return s.subjects.Run(background) })
 	run("functions", func() error { return s.functions.Run(background) })
 	run("provisioned concurrency", func() error { return s.provision.Run(beginning) })
 	run("queues", func() error { return s.queues.Run(beginning) })
@@ -471,6 +477,8 @@ func (s *Server) changed(c db.Change) {
 	s.publishApps()
 	if c.Domain == "auth" {
 		s.projectsChanged(c.Keys)
+		s.bus.Recheck()
+		s.dropProjects()
 	}
 	if c.Domain != "function" {
 		return

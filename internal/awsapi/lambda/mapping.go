@@ -59,7 +59,7 @@ func mappingOf(m *event.Mapping) mappingConfiguration {
 	return c
 }
 
-// foreign are members of other event sources than queues.
+// foreign are members of other event sources than queues and subjects.
 var foreign = []string{"DestinationConfig", "ParallelizationFactor", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError", "MaximumRetryAttempts",
 	"TumblingWindowInSeconds", "SourceAccessConfigurations", "DocumentDBEventSourceConfig", "AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig"}
 
@@ -70,7 +70,7 @@ func (c *call) mappingInput() (in event.Input, err error) {
 	}
 	in = event.Input{Source: c.in.text("EventSourceArn"), Function: c.function, Qualifier: c.qualifier, Enabled: c.in.boolPtr("Enabled"),
 		Batch: c.in.integerPtr("BatchSize"), Window: c.in.integerPtr("MaximumBatchingWindowInSeconds"), Tags: c.in.textMap("Tags")}
-	if in.Source == "" && c.op.name != "UpdateEventSourceMapping" || in.Source != "" && !strings.Contains(in.Source, ":sqs:") {
+	if in.Source == "" && c.op.name != "UpdateEventSourceMapping" || in.Source != "" && !strings.Contains(in.Source, ":sqs:") && !strings.Contains(in.Source, ":nats:") {
 		return in, nil // which is refused for that
 	}
 	for _, name := range foreign {
