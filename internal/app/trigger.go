@@ -60,11 +60,13 @@ func (s *Service) wantedTriggers(project string, r *manifest.Resolved) triggers 
 	}
 	for _, key := range r.Keys() {
 		f, name := r.Functions[key], manifest.FunctionName(r.Name, key)
-		for _, x := range f.Queue {
+		for _, x := range slices.Concat(f.Queue, f.NATS) {
 			m := hansom.Mapping{
-				Project: project, App: r.Name, Function: name,
-				Source: s.queueARN(project, manifest.QueueName(r.Name, x.Name, r.Queues[x.Name].FIFO)),
-				Batch:  x.Batch, Window: time.Duration(x.Window) * time.Second, Concurrency: x.Concurrency, Partial: x.Partial,
+				Project: project, App: r.Name, Function: name, Source: hansom.SubjectARN(s.cfg.Region, project, x.Subject),
+				Batch: x.Batch, Window: time.Duration(x.Window) * time.Second, Concurrency: x.Concurrency, Partial: x.Partial,
+			}
+			if x.Subject == "" {
+				m.Source = s.queueARN(project, manifest.QueueName(r.Name, x.Name, r.Queues[x.Name].FIFO))
 			}
 			for _, f := range x.Filter {
 				m.Filters = append(m.Filters, string(f))

@@ -49,6 +49,7 @@ type Function struct {
 	HTTP        []string // "GET /messages/{id}"
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones
 	Queue       []ResolvedMapping
+	NATS        []ResolvedMapping
 	Async       *ResolvedAsync // nil when it is not written
 	On          []ResolvedEvent
 	Schedule    []ResolvedSchedule

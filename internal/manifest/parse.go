@@ -24,7 +24,7 @@ import (
 var (
 	topKeys      = []string{"name", "functions", "queues"}
 	topLater     = []string{"site", "database", "buckets", "auth"}
-	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "async", "on", "schedule"}
+	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "nats", "async", "on", "schedule"}
 	functionLate = []string{"permissions"}
 )
 
@@ -230,8 +230,8 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 			if s, ok := p.text(e); ok {
 				f.Ready, ready = s, e.value
 			}
-		case "queue":
-			mappings = p.mappingList(e)
+		case "queue", "nats":
+			mappings = append(mappings, p.mappingList(e)...)
 		case "async":
 			f.Async = p.async(fn.name, e)
 		case "on":
@@ -241,6 +241,10 @@ func (p *reader) function(fn entry, routes routeSet) (Function, bool) {
 		}
 	}
 	for _, c := range mappings {
+		if c.mapping.Subject != "" {
+			f.NATS = append(f.NATS, c.mapping)
+			continue
+		}
 		c.timeout = int(f.Timeout / time.Second)
 		f.Queue, p.mappings = append(f.Queue, c.mapping), append(p.mappings, c)
 	}

@@ -12,13 +12,30 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/hansomcloud/hansom"
 )
 
 // Keys of a queue, and of an entry of a function's queue.
 var (
 	queueKeys   = []string{"retries", "deadLetter", "fifo", "dedup", "visibility", "delay", "retention"}
-	mappingKeys = []string{"name", "batch", "window", "concurrency", "partial", "filter"}
+	mappingKeys = []string{"batch", "window", "concurrency", "partial", "filter"} // and what it takes from
 )
+
+// source is what a list of mappings takes from.
+type source struct {
+	key     string // of an entry, with its name
+	what    string // it is
+	example string
+	check   func(string) error
+	name    func(*ResolvedMapping) *string
+}
+
+// sources by the key of their list in a function.
+var sources = map[string]source{
+	"queue": {"name", "the queue's key", "jobs", checkQueueKey, func(m *ResolvedMapping) *string { return &m.Name }},
+	"nats":  {"subject", "the subject", "orders.>", hansom.CheckSubject, func(m *ResolvedMapping) *string { return &m.Subject }},
+}
 
 // Defaults of a queue and of a mapping: those of SQS and Lambda, but for DefaultRetries and DeadRetention.
 const (
@@ -55,9 +72,10 @@ type ResolvedQueue struct {
 	Retention    int    `json:"retention"`              // seconds
 }
 
-// ResolvedMapping has a function called with the messages of a queue of its app.
+// ResolvedMapping has a function called with the messages of a queue of its app, or of a subject of NATS.
 type ResolvedMapping struct {
-	Name        string            `json:"name"` // key of the queue
+	Name        string            `json:"name,omitempty"` // key of the queue
+	Subject     string            `json:"subject,omitempty"`
 	Batch       int               `json:"batch"`
 	Window      int               `json:"window,omitempty"`      // seconds
 	Concurrency int               `json:"concurrency,omitempty"` // batches at once; 0 is no limit
@@ -333,20 +351,21 @@ type mappingCheck struct {
 	node    ast.Node
 }
 
-// mappingList reads what queues a function takes from.
+// mappingList reads what queues or subjects a function takes from.
 func (p *reader) mappingList(e entry) (list []mappingCheck) {
+	from := sources[e.name]
 	seq, ok := e.value.(*ast.SequenceNode)
 	if !ok {
-		p.fail(e.value, "queue is a list, such as [{name: jobs, batch: 10}]")
+		p.fail(e.value, "%s is a list, such as [{%s: %s, batch: 10}]", e.name, from.key, from.example)
 		return nil
 	}
 	for _, n := range seq.Values {
-		m, ok := p.mappingEntry(n)
+		m, ok := p.mappingEntry(n, e.name)
 		if !ok {
 			continue
 		}
-		if slices.ContainsFunc(list, func(c mappingCheck) bool { return c.mapping.Name == m.Name }) {
-			p.fail(n, "queue has %s twice", m.Name)
+		if name := *from.name(&m); slices.ContainsFunc(list, func(c mappingCheck) bool { return *from.name(&c.mapping) == name }) {
+			p.fail(n, "%s has %s twice", e.name, name)
 			continue
 		}
 		list = append(list, mappingCheck{mapping: m, node: n})
@@ -354,22 +373,23 @@ func (p *reader) mappingList(e entry) (list []mappingCheck) {
 	return list
 }
 
-func (p *reader) mappingEntry(n ast.Node) (ResolvedMapping, bool) {
-	m := ResolvedMapping{Batch: DefaultBatch}
+func (p *reader) mappingEntry(n ast.Node, list string) (ResolvedMapping, bool) {
+	m, from := ResolvedMapping{Batch: DefaultBatch}, sources[list]
+	name, keys := from.name(&m), append([]string{from.key}, mappingKeys...)
 	if s, ok := scalar(n); ok { // its name alone
-		m.Name = s
-		return m, p.check(n, checkQueueKey(s))
+		*name = s
+		return m, p.check(n, from.check(s))
 	}
 	before := len(p.errs)
-	entries, ok := p.mapping(n, "an entry of queue", mappingKeys, nil)
+	entries, ok := p.mapping(n, "an entry of "+list, keys, nil)
 	if !ok {
 		return m, false
 	}
 	for _, e := range entries {
 		switch e.name {
-		case "name":
-			if s, ok := p.text(e); ok && p.check(e.value, checkQueueKey(s)) {
-				m.Name = s
+		case from.key:
+			if s, ok := p.text(e); ok && p.check(e.value, from.check(s)) {
+				*name = s
 			}
 		case "batch":
 			if v, ok := p.integer(e); ok {
@@ -389,8 +409,8 @@ func (p *reader) mappingEntry(n ast.Node) (ResolvedMapping, bool) {
 			m.Filter = p.filter(e)
 		}
 	}
-	if !has(entries, "name") && !slices.Contains(p.meant(n, mappingKeys), "name") {
-		p.fail(n, "an entry of queue has no name; write the queue's key, such as name: jobs")
+	if !has(entries, from.key) && !slices.Contains(p.meant(n, keys), from.key) {
+		p.fail(n, "an entry of %s has no %s; write %s, such as %s: %s", list, from.key, from.what, from.key, from.example)
 	}
 	if len(p.errs) > before {
 		return m, false

@@ -36,6 +36,7 @@ type ResolvedFunction struct {
 	HTTP        []string           `json:"http,omitempty"`
 	Layers      []string           `json:"layers,omitempty"`   // "name:version" or the ARN of one
 	Queue       []ResolvedMapping  `json:"queue,omitempty"`    // whose messages it is called with
+	NATS        []ResolvedMapping  `json:"nats,omitempty"`     // the same of subjects
 	Async       *ResolvedAsync     `json:"async,omitempty"`    // nil is Lambda's default
 	On          []ResolvedEvent    `json:"on,omitempty"`       // that it is called with
 	Schedule    []ResolvedSchedule `json:"schedule,omitempty"` // when it is called
@@ -52,7 +53,7 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 		r.Functions[f.Key] = ResolvedFunction{
 			Runtime: runtime, Handler: f.Handler, CodeSHA256: digests[f.Key], Memory: f.Memory,
 			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
-			Layers: f.Layers, Queue: f.Queue, Async: f.Async, On: f.On, Schedule: f.Schedule,
+			Layers: f.Layers, Queue: f.Queue, NATS: f.NATS, Async: f.Async, On: f.On, Schedule: f.Schedule,
 		}
 	}
 	return r, r.Validate()
@@ -71,9 +72,9 @@ func DecodeResolved(r io.Reader) (*Resolved, error) {
 		return nil, hansom.Errorf(hansom.Invalid, op, "the app is followed by something else")
 	}
 	for _, f := range out.Functions {
-		for i := range f.Queue {
-			for j, text := range f.Queue[i].Filter {
-				f.Queue[i].Filter[j] = compact(text)
+		for _, m := range slices.Concat(f.Queue, f.NATS) { // the filters are shared
+			for i, text := range m.Filter {
+				m.Filter[i] = compact(text)
 			}
 		}
 		for i := range f.On {
@@ -135,6 +136,16 @@ func (r *Resolved) validateQueues() error {
 				return fmt.Errorf("functions.%s: queue has %s twice", key, m.Name)
 			}
 			seen[m.Name] = true
+		}
+		for i := range f.NATS {
+			m := &f.NATS[i]
+			if err := cmp.Or(hansom.CheckSubject(m.Subject), m.check()); err != nil {
+				return fmt.Errorf("functions.%s: nats %s: %w", key, m.Subject, err)
+			}
+			if seen[" "+m.Subject] { // no queue has a space in its key
+				return fmt.Errorf("functions.%s: nats has %s twice", key, m.Subject)
+			}
+			seen[" "+m.Subject] = true
 		}
 		if a := f.Async; a != nil {
 			function := func(name string) bool { _, ok := r.Functions[name]; return ok }
