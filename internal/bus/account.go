@@ -187,8 +187,8 @@ func (b *Bus) Connect(project string) (*nats.Conn, error) {
 	if b.addr == "" {
 		return nil, hansom.Errorf(hansom.Unsupported, op, "this server does not serve NATS; start it with --nats 127.0.0.1:4222")
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.linking.Lock()
+	defer b.linking.Unlock()
 	if c := b.conns[project]; c != nil {
 		return c, nil
 	}
@@ -222,12 +222,12 @@ func (b *Bus) Recheck() {
 
 // Drop removes what a project that is no more has here.
 func (b *Bus) Drop(project string) error {
-	b.mu.Lock()
+	b.linking.Lock()
 	if c := b.conns[project]; c != nil {
 		c.Close()
 		delete(b.conns, project)
 	}
-	b.mu.Unlock()
+	b.linking.Unlock()
 	b.kick(project, func(string) bool { return true })
 	b.accounts.Lock()
 	defer b.accounts.Unlock()

@@ -60,16 +60,17 @@ type Bus struct {
 	ctx    context.Context // ended by Close
 	cancel context.CancelFunc
 
-	mu      sync.Mutex
+	mu      sync.Mutex // locks of the server are held when it is taken: nobody who holds it calls the server
 	logs    []*Log
-	conns   map[string]*nats.Conn // by project
 	mending bool
 	tasks   sync.WaitGroup
 
-	addr     string     // for clients
-	secret   string     // of the connections within the process
-	accounts sync.Mutex // held while accounts are opened, closed and limited
-	full     bool       // there is no room for clients
+	linking  sync.Mutex
+	conns    map[string]*nats.Conn // by project
+	addr     string                // for clients
+	secret   string                // of the connections within the process
+	accounts sync.Mutex            // held while accounts are opened, closed and limited
+	full     bool                  // there is no room for clients
 }
 
 // Open starts the server; it listens on no port but Config.Listen. What a process that was killed has left is read again.
@@ -137,9 +138,11 @@ func (b *Bus) Close() {
 	b.cancel()
 	b.mu.Unlock()
 	b.tasks.Wait()
+	b.linking.Lock()
 	for _, c := range b.conns {
 		c.Close()
 	}
+	b.linking.Unlock()
 	if b.conn != nil {
 		b.conn.Close()
 	}

@@ -36,7 +36,7 @@ var failure = regexp.MustCompile(`^JetStream failed to store a msg on stream '(.
 func (b *Bus) heard(text string) {
 	if m := failure.FindStringSubmatch(text); m != nil {
 		b.fail(m[1] == server.DEFAULT_GLOBAL_ACCOUNT, text)
-	} else if strings.Contains(text, "will be DISABLED") || strings.Contains(text, "disabling JetStream") {
+	} else if strings.HasPrefix(text, "JetStream out of") || strings.HasPrefix(text, "File system permission denied") {
 		b.fail(true, text)
 	}
 }

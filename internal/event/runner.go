@@ -229,7 +229,9 @@ func (r *runner) obstacle(ctx context.Context, m *Mapping) string {
 		text = "PROBLEM: The reserved concurrency of the function is 0: " + m.FunctionARN
 	default:
 		if _, _, err := r.s.Queues.Queue(m.Source); err != nil && hansom.KindOf(err) == hansom.NotFound {
-			text = "PROBLEM: The " + m.kind() + " does not exist: " + m.Source
+			if text = "PROBLEM: The queue does not exist: " + m.Source; m.kind() == kindSubject {
+				text = "PROBLEM: " + err.Error()
+			}
 		}
 	}
 	r.mu.Lock()

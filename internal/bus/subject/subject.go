@@ -31,7 +31,7 @@ const (
 	progress   = 10 * time.Second // how often the server is told that they are worked on
 	minDelay   = time.Second      // before a message comes again that failed; it doubles
 	maxDelay   = 5 * time.Minute
-	maxFetch   = 1000 // messages of a poll
+	maxFetch   = 100 // messages of a poll, which are in memory at once
 	apiTimeout = 10 * time.Second
 )
 
