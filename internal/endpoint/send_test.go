@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 )
 
@@ -283,8 +284,9 @@ func TestTokens(t *testing.T) {
 }
 
 // A connection whose first token is refused says why, and an update tries again. One that waits for it when the server ends goes on after the restart.
-func TestAuthorization(t *testing.T) {
-	d := dbtest.Open(t, dbtest.SQLite(t))
+func TestAuthorization(t *testing.T) { dbtest.Each(t, testAuthorization) }
+
+func testAuthorization(t *testing.T, d *db.DB) {
 	before := newService(t, d, nil) // it does not run
 	i := newIssuer(t)
 	i.status.Store(401)

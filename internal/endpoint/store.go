@@ -88,20 +88,24 @@ func (s *Service) save(ctx context.Context, tx *db.Tx, c *Connection) error {
 	if err != nil {
 		return failed("store connection", err)
 	}
-	var authorized int64
-	if !c.Authorized.IsZero() {
-		authorized = c.Authorized.UnixMicro()
-	}
 	tx.Changed(domain, c.Project+"/"+c.Name)
 	_, err = tx.ExecContext(ctx, `INSERT INTO endpoint_connections (project, name, id, kind, state, reason, description, auth, created, modified, authorized)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (project, name) DO UPDATE SET kind = excluded.kind, state = excluded.state, reason = excluded.reason, description = excluded.description,
 			auth = excluded.auth, modified = excluded.modified, authorized = excluded.authorized`,
-		c.Project, c.Name, c.ID, c.Kind, c.State, c.Reason, c.Description, sealed, c.Created.UnixMicro(), c.Modified.UnixMicro(), authorized)
+		c.Project, c.Name, c.ID, c.Kind, c.State, c.Reason, c.Description, sealed, c.Created.UnixMicro(), c.Modified.UnixMicro(), micros(c.Authorized))
 	if err != nil {
 		return failed("store connection", err)
 	}
 	return nil
+}
+
+// micros is a stored time; 0 for the zero time.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
 }
 
 // seal encrypts what requests of a connection carry, for this connection alone.

@@ -140,15 +140,14 @@ func (s *Service) authorize(ctx context.Context, c *Connection) {
 	if ctx.Err() != nil {
 		return
 	}
-	state, reason, authorized := Authorized, "", s.cfg.Now().UnixMicro()
+	state, reason, authorized := Authorized, "", s.cfg.Now()
 	if err != nil {
-		state, authorized = Deauthorized, 0
-		reason = fmt.Sprintf("%.500s", err.Error())
+		state, reason, authorized = Deauthorized, fmt.Sprintf("%.500s", err.Error()), c.Authorized
 	}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {
 		tx.Changed(domain, c.Project+"/"+c.Name)
-		_, err := tx.ExecContext(ctx, `UPDATE endpoint_connections SET state = ?, reason = ?, authorized = CASE WHEN ? = 0 THEN authorized ELSE ? END
-			WHERE project = ? AND name = ? AND id = ? AND modified = ?`, state, reason, authorized, authorized, c.Project, c.Name, c.ID, c.Modified.UnixMicro())
+		_, err := tx.ExecContext(ctx, `UPDATE endpoint_connections SET state = ?, reason = ?, authorized = ?
+			WHERE project = ? AND name = ? AND id = ? AND modified = ?`, state, reason, micros(authorized), c.Project, c.Name, c.ID, c.Modified.UnixMicro())
 		return err
 	})
 	if err != nil {

@@ -86,7 +86,7 @@ func TestDeliveriesSurviveKill(t *testing.T) {
 // TestBusAsDestination sends the results of asynchronous invocations to an event bus, whose rule brings them to a queue.
 func TestBusAsDestination(t *testing.T) {
 	s := start(t, nil)
-	c, q, functions := rules{eventsClient(t, s.API(), rootKey), t}, queues{queueClient(t, s.API(), rootKey), t}, client(t, s.API(), rootKey)
+	c, q, functions := rules{eventsClient(t, s.API(), hansomtest.Credentials), t}, queues{queueClient(t, s.API(), hansomtest.Credentials), t}, client(t, s.API(), hansomtest.Credentials)
 	url := q.create("results", nil)
 	c.rule("results", `{"source": ["lambda"], "detail-type": [{"prefix": "Lambda Function Invocation Result"}]}`, types.Target{Arn: aws.String("arn:aws:sqs:us-east-1:000000000000:results")})
 	if _, err := functions.CreateFunction(t.Context(), request("f", lambdatypes.RuntimePython311, source(t, lambdatypes.RuntimePython311, "def handler(event, context):\n    return 1 / event\n"))); err != nil {
