@@ -12,7 +12,7 @@ import (
 const appTarget = "function"
 
 // Deploy makes a rule of an app, or brings the one there is to what x says, within the caller's transaction, which may make the function
-// too. Errors: Conflict when the rule belongs to something else; as PutRule and PutTargets.
+// too. Errors: Conflict when the rule belongs to something else; as PutRule.
 func (s *Service) Deploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
 	if _, err := s.oneBus(ctx, tx, x.Project, x.Bus); err != nil {
 		return err
@@ -26,6 +26,8 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, x hansom.Rule) error {
 		if r = list[0]; r.App != x.App {
 			return hansom.Errorf(hansom.Conflict, "deploy rule", "there is a rule %s on the event bus %s already, which is not of the app %s; delete it, or rename the app or the function", x.Name, x.Bus, x.App)
 		}
+	} else if err := s.room(ctx, tx, x.Project, x.Bus); err != nil {
+		return err
 	}
 	r.State, r.Schedule = Enabled, ""
 	if err := r.check(x.Pattern); err != nil {

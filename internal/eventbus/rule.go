@@ -69,16 +69,14 @@ func (s *Service) PutRule(ctx context.Context, project string, in RuleInput) (*R
 		if _, err := s.oneBus(ctx, tx, project, bus); err != nil {
 			return err
 		}
-		rules, err := s.readRules(ctx, tx, `WHERE project = ? AND bus = ?`, project, bus)
+		same, err := s.readRules(ctx, tx, `WHERE project = ? AND bus = ? AND name = ?`, project, bus, r.Name)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(rules, func(x *Rule) bool { return x.Name == r.Name })
-		switch {
-		case i >= 0:
-			r.App, r.Targets, r.Tags, r.Created = rules[i].App, rules[i].Targets, rules[i].Tags, rules[i].Created
-		case len(rules) >= s.cfg.Rules:
-			return fail(hansom.Invalid, "LimitExceededException", "The requested resource exceeds the maximum number allowed: a bus has at most %d rules.", s.cfg.Rules)
+		if len(same) > 0 {
+			r.App, r.Targets, r.Tags, r.Created = same[0].App, same[0].Targets, same[0].Tags, same[0].Created
+		} else if err := s.room(ctx, tx, project, bus); err != nil {
+			return err
 		}
 		if err := s.setTick(ctx, tx, r); err != nil {
 			return err
@@ -89,6 +87,18 @@ func (s *Service) PutRule(ctx context.Context, project string, in RuleInput) (*R
 		return nil, err
 	}
 	return r, nil
+}
+
+// room refuses a rule more than a bus has.
+func (s *Service) room(ctx context.Context, tx *db.Tx, project, bus string) error {
+	var n int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM rules WHERE project = ? AND bus = ?`, project, bus).Scan(&n); err != nil {
+		return failed("count rules", err)
+	}
+	if n >= s.cfg.Rules {
+		return fail(hansom.Invalid, "LimitExceededException", "The requested resource exceeds the maximum number allowed: a bus has at most %d rules.", s.cfg.Rules)
+	}
+	return nil
 }
 
 // check holds a rule to what EventBridge takes, and parses its pattern.

@@ -2,15 +2,20 @@ package archive
 
 import (
 	"context"
+	"database/sql"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 )
 
-// maxRows is how many events are deleted in one transaction.
-const maxRows = 1000
+const (
+	maxRows   = 1000 // events that are deleted in one transaction
+	maxInsert = 100  // events that are stored by one statement
+)
 
 // row is an event for an archive.
 type row struct {
@@ -60,11 +65,11 @@ func (s *Service) Keep(ctx context.Context, project, bus string, events []eventb
 			return err
 		}
 	}
-	return s.add(ctx, rows)
+	return s.join(ctx, rows)
 }
 
-// add has rows written together with those of others who come while a batch is being written.
-func (s *Service) add(ctx context.Context, rows []row) error {
+// join has rows written together with those of others who come while a batch is being written.
+func (s *Service) join(ctx context.Context, rows []row) error {
 	s.mu.Lock()
 	b := s.next
 	first := b == nil
@@ -95,20 +100,20 @@ func (s *Service) add(ctx context.Context, rows []row) error {
 // write stores rows. An event that an archive has already is left out.
 func (s *Service) write(ctx context.Context, rows []row) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
-		type sum struct{ events, bytes int64 }
 		added := map[string]sum{}
-		for _, r := range rows {
-			result, err := tx.ExecContext(ctx, `INSERT INTO archived_events (archive, time, id, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-				r.archive, r.Time.UnixMicro(), r.Source+"/"+r.ID, string(r.JSON)) // ids of other producers are unique in their source
+		for chunk := range slices.Chunk(rows, maxInsert) {
+			var args []any
+			for _, r := range chunk {
+				args = append(args, r.archive, r.Time.UnixMicro(), r.Source+"/"+r.ID, string(r.JSON)) // ids of other producers are unique in their source
+			}
+			list, err := tx.QueryContext(ctx, `INSERT INTO archived_events (archive, time, id, body) VALUES (?, ?, ?, ?)`+strings.Repeat(`, (?, ?, ?, ?)`, len(chunk)-1)+
+				` ON CONFLICT DO NOTHING RETURNING archive, octet_length(body)`, args...)
+			if err == nil {
+				err = add(added, list)
+			}
 			if err != nil {
 				return failed("archive events", err)
 			}
-			n, err := result.RowsAffected()
-			if err != nil {
-				return failed("archive events", err)
-			}
-			a := added[r.archive]
-			added[r.archive] = sum{a.events + n, a.bytes + n*int64(len(r.JSON))}
 		}
 		for id, a := range added {
 			there, err := count(ctx, tx, id, a.events, a.bytes)
@@ -121,6 +126,23 @@ func (s *Service) write(ctx context.Context, rows []row) error {
 		}
 		return nil
 	})
+}
+
+// sum is how much of an archive was changed.
+type sum struct{ events, bytes int64 }
+
+// add adds rows of an archive and a size to sums, and closes them.
+func add(to map[string]sum, rows *sql.Rows) error {
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var size int64
+		if err := rows.Scan(&id, &size); err != nil {
+			return err
+		}
+		to[id] = sum{to[id].events + 1, to[id].bytes + size}
+	}
+	return rows.Err()
 }
 
 // count adds to how much an archive holds, if it is there.
@@ -163,23 +185,16 @@ func (s *Service) expire(ctx context.Context, id string, before time.Time) error
 		}
 		err := s.db.Write(ctx, func(tx *db.Tx) error {
 			rows, err := tx.QueryContext(ctx, `DELETE FROM archived_events WHERE (archive, time, id) IN (SELECT archive, time, id `+old+` ORDER BY time, id LIMIT ?)
-				RETURNING body`, id, before.UnixMicro(), maxRows)
+				RETURNING archive, octet_length(body)`, id, before.UnixMicro(), maxRows)
+			deleted := map[string]sum{}
+			if err == nil {
+				err = add(deleted, rows)
+			}
 			if err != nil {
 				return failed("expire archived events", err)
 			}
-			defer rows.Close()
-			var bytes int64
-			for n = 0; rows.Next(); n++ {
-				var body string
-				if err := rows.Scan(&body); err != nil {
-					return failed("expire archived events", err)
-				}
-				bytes += int64(len(body))
-			}
-			if err := rows.Err(); err != nil {
-				return failed("expire archived events", err)
-			}
-			_, err = count(ctx, tx, id, -n, -bytes)
+			n = deleted[id].events
+			_, err = count(ctx, tx, id, -n, -deleted[id].bytes)
 			return err
 		})
 		if err != nil {
