@@ -109,6 +109,40 @@ func TestScheduleTargets(t *testing.T) {
 	}
 }
 
+// What came due while no server ran is made up for, once.
+func TestScheduleMissed(t *testing.T) {
+	data, runDir := filepath.Join(t.TempDir(), "data"), t.TempDir()
+	p := serve(t, data, runDir)
+	q, c := queues{queueClient(t, p.api, rootKey), t}, schedulerClient(t, p.api, rootKey)
+	q.create("missed", nil)
+	due := time.Now().Add(2 * time.Second)
+	scheduled(t, c, "once", at(due), queueARN("missed"), "once")
+	scheduled(t, c, "rate", "rate(1 hour)", queueARN("missed"), "rate", func(in *scheduler.CreateScheduleInput) { in.StartDate = &due })
+	p.kill()
+	if time.Now().After(due) {
+		t.Fatal("the schedules were not made in time")
+	}
+	eventually(t, "both are due", func() bool { return time.Now().After(due) })
+	p = serve(t, data, runDir)
+	q = queues{queueClient(t, p.api, rootKey), t}
+	queue := aws.String(p.api + "/000000000000/missed")
+	seen := map[string]int{}
+	take := func() {
+		for _, m := range q.receive(queue, 10, 1) {
+			seen[*m.Body]++
+			q.delete(queue, m)
+		}
+	}
+	eventually(t, "both have fired", func() bool {
+		take()
+		return seen["once"] > 0 && seen["rate"] > 0
+	})
+	take()
+	if seen["once"] != 1 || seen["rate"] != 1 {
+		t.Errorf("fired %v, want each once", seen)
+	}
+}
+
 // TestSchedulesBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestSchedulesBoto3(t *testing.T) {
 	for i, python := range pythonsWithBoto3(t) {
