@@ -135,6 +135,9 @@ func (b *Bus) openAccounts() {
 
 // Projects are those that have an account here.
 func (b *Bus) Projects() (list []string) {
+	if b.server == nil {
+		return nil
+	}
 	dirs, _ := os.ReadDir(b.accountDir("")) // made by the server
 	for _, d := range dirs {
 		if projectForm.MatchString(d.Name()) {

@@ -1,5 +1,5 @@
-// Package bus is the platform's messaging: a NATS server with JetStream inside the process, and streams on it as logs. It is the
-// only package that imports NATS.
+// Package bus is the platform's messaging: a NATS server with JetStream inside the process, or one beside it, and streams on it as logs.
+// It is the only package that imports NATS.
 package bus
 
 import (
@@ -43,17 +43,21 @@ type Config struct {
 	Room   func() error
 	Listen string // address for clients, host:port; "" for none
 	Logins Logins // of clients
+	URL    string // of a NATS server or cluster that has the logs in place of one in this process; "" for none. See CheckURL
 }
 
-// Bus is an embedded server. Its methods may be called from several goroutines.
+// Bus is an embedded server, or a connection to another. Its methods may be called from several goroutines.
 type Bus struct {
 	cfg    Config
 	logger *slog.Logger
-	server *server.Server
+	server *server.Server // nil when it is another
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
 	store server.JetStreamConfig // what JetStream was opened with
+
+	names, subjects string // what those of logs begin with
+	replicas        int    // of logs
 
 	health atomic.Pointer[health]
 	gate   sync.RWMutex    // held by those that ask JetStream; for writing while it is opened anew
@@ -73,7 +77,8 @@ type Bus struct {
 	full     bool                  // there is no room for clients
 }
 
-// Open starts the server; it listens on no port but Config.Listen. What a process that was killed has left is read again.
+// Open starts the server, which listens on no port but Config.Listen, or connects to Config.URL. What a process that was killed has left
+// is read again.
 func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 	const op = "open bus"
 	if cfg.Dir == "" {
@@ -85,54 +90,64 @@ func Open(ctx context.Context, cfg Config, logger *slog.Logger) (*Bus, error) {
 	if cfg.Room == nil {
 		cfg.Room = func() error { return nil }
 	}
-	b := &Bus{cfg: cfg, logger: logger.With("component", "bus"), conns: map[string]*nats.Conn{}, secret: rand.Text()}
+	b := &Bus{cfg: cfg, logger: logger.With("component", "bus"), conns: map[string]*nats.Conn{}, secret: rand.Text(), replicas: 1}
 	b.health.Store(&health{broken: make(chan struct{})})
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	options := &server.Options{
-		ServerName: "hansom", DontListen: true, NoSigs: true, JetStream: true, StoreDir: cfg.Dir, SyncAlways: cfg.SyncAlways, MaxPayload: MaxPayload,
-		JetStreamMaxMemory: MaxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
-		MaxPending: 1 << 30, // a consumer in this process that is slow is waited for
+	open, place := b.openEmbedded, cfg.Dir
+	if cfg.URL != "" {
+		open, place = b.openExternal, "NATS"
 	}
-	var err error
-	if cfg.Listen != "" {
-		err = b.listen(options)
-	}
-	if err == nil {
-		if b.server, err = server.NewServer(options); err != nil {
-			err = hansom.Errorf(hansom.Internal, op, "%w", err)
-		}
-	}
-	if err != nil {
-		b.cancel()
-		return nil, err
-	}
-	b.server.SetLoggerV2(serverLog{b}, false, false, false)
-	b.server.Start()
-	if !b.server.ReadyForConnections(startTimeout) {
-		b.Close()
-		return nil, hansom.Errorf(hansom.Unavailable, op, "the message log in %s did not open within %s", cfg.Dir, startTimeout)
-	}
-	b.store = *b.server.JetStreamConfig()
-	b.store.StoreDir = cfg.Dir // the server adds a folder to it
-	if b.addr != "" {
-		b.openAccounts()
-		b.tasks.Go(b.watch)
-	}
-	b.conn, err = b.connect(ownUser)
+	err := open()
 	if err == nil {
 		b.js, err = jetstream.New(b.conn, jetstream.WithPublishAsyncMaxPending(maxPending), jetstream.WithPublishAsyncTimeout(ackTimeout))
 	}
 	if err == nil {
-		_, err = b.js.AccountInfo(ctx)
+		if _, err = b.js.AccountInfo(ctx); err != nil {
+			err = hansom.Errorf(hansom.Unavailable, op, "the message log in %s does not open: %w", place, err)
+		}
 	}
 	if err != nil {
 		b.Close()
-		return nil, hansom.Errorf(hansom.Unavailable, op, "the message log in %s does not open: %w", cfg.Dir, err)
+		return nil, err
 	}
 	return b, nil
 }
 
-// Close ends the server. What was accepted is on disk.
+// openEmbedded starts the server in the process.
+func (b *Bus) openEmbedded() error {
+	const op = "open bus"
+	options := &server.Options{
+		ServerName: "hansom", DontListen: true, NoSigs: true, JetStream: true, StoreDir: b.cfg.Dir, SyncAlways: b.cfg.SyncAlways, MaxPayload: MaxPayload,
+		JetStreamMaxMemory: MaxMemory, JetStreamMaxStore: 1 << 62, DisableJetStreamBanner: true, NoSystemAccount: false,
+		MaxPending: 1 << 30, // a consumer in this process that is slow is waited for
+	}
+	if b.cfg.Listen != "" {
+		if err := b.listen(options); err != nil {
+			return err
+		}
+	}
+	var err error
+	if b.server, err = server.NewServer(options); err != nil {
+		return hansom.Errorf(hansom.Internal, op, "%w", err)
+	}
+	b.server.SetLoggerV2(serverLog{b}, false, false, false)
+	b.server.Start()
+	if !b.server.ReadyForConnections(startTimeout) {
+		return hansom.Errorf(hansom.Unavailable, op, "the message log in %s did not open within %s", b.cfg.Dir, startTimeout)
+	}
+	b.store = *b.server.JetStreamConfig()
+	b.store.StoreDir = b.cfg.Dir // the server adds a folder to it
+	if b.addr != "" {
+		b.openAccounts()
+		b.tasks.Go(b.watch)
+	}
+	if b.conn, err = b.connect(ownUser); err != nil {
+		return hansom.Errorf(hansom.Unavailable, op, "the message log in %s does not open: %w", b.cfg.Dir, err)
+	}
+	return nil
+}
+
+// Close ends the bus. What was accepted is on disk.
 func (b *Bus) Close() {
 	b.mu.Lock()
 	b.cancel()
@@ -146,8 +161,10 @@ func (b *Bus) Close() {
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	b.server.Shutdown()
-	b.server.WaitForShutdown()
+	if b.server != nil {
+		b.server.Shutdown()
+		b.server.WaitForShutdown()
+	}
 }
 
 // request asks JetStream's API. The answer's error becomes the error.

@@ -61,8 +61,9 @@ const (
 // Log opens a log, or makes it.
 func (b *Bus) Log(ctx context.Context, cfg LogConfig) (*Log, error) {
 	sc := jetstream.StreamConfig{
-		Name: cfg.Name, Subjects: []string{cfg.Subject}, Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: 1,
-		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, AllowDirect: true, Duplicates: time.Second,
+		Name: b.names + cfg.Name, Subjects: []string{b.subjects + cfg.Subject}, Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: b.replicas,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, Duplicates: time.Second,
+		AllowDirect: b.replicas == 1, // a replica may not have a record yet, and would say that it is gone
 	}
 	if cfg.Last {
 		sc.MaxMsgsPerSubject, sc.AllowMsgTTL = 1, true
@@ -71,7 +72,7 @@ func (b *Bus) Log(ctx context.Context, cfg LogConfig) (*Log, error) {
 	if err != nil {
 		return nil, failed("open log", err)
 	}
-	l := &Log{bus: b, stream: s, name: cfg.Name, subject: strings.TrimSuffix(cfg.Subject, ">") + anchorToken}
+	l := &Log{bus: b, stream: s, name: sc.Name, subject: b.subjects + strings.TrimSuffix(cfg.Subject, ">") + anchorToken}
 	if err := l.setAnchor(ctx); err != nil {
 		return nil, err
 	}
@@ -131,7 +132,7 @@ func (l *Log) Append(records ...Record) Appended {
 	defer l.bus.gate.RUnlock()
 	a := Appended{futures: make([]jetstream.PubAckFuture, 0, len(records)), broken: l.bus.health.Load().broken}
 	for i := range records {
-		m := &nats.Msg{Subject: records[i].Subject, Data: records[i].Data}
+		m := &nats.Msg{Subject: l.bus.subjects + records[i].Subject, Data: records[i].Data}
 		if records[i].Meta != "" || records[i].TTL > 0 {
 			m.Header = nats.Header{}
 		}
@@ -207,7 +208,7 @@ func (l *Log) Read(ctx context.Context, seq uint64) (Record, error) {
 	if err != nil {
 		return Record{}, failed("read record", err)
 	}
-	return Record{Seq: m.Sequence, Subject: m.Subject, Meta: m.Header.Get(metaHeader), Data: m.Data}, nil
+	return Record{Seq: m.Sequence, Subject: strings.TrimPrefix(m.Subject, l.bus.subjects), Meta: m.Header.Get(metaHeader), Data: m.Data}, nil
 }
 
 // Purge removes all records of a subject, which may end with ">".
@@ -216,7 +217,7 @@ func (l *Log) Purge(ctx context.Context, subject string) error {
 		return err
 	}
 	defer l.bus.gate.RUnlock()
-	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+	if err := l.stream.Purge(ctx, jetstream.WithPurgeSubject(l.bus.subjects+subject)); err != nil {
 		return failed("purge", err)
 	}
 	return nil
@@ -257,7 +258,7 @@ func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
 			return failed("scan", err)
 		}
 		if meta.Sequence.Stream <= last && m.Subject() != l.subject {
-			if err := f(Record{Seq: meta.Sequence.Stream, Subject: m.Subject(), Meta: m.Headers().Get(metaHeader), Data: m.Data()}); err != nil {
+			if err := f(Record{Seq: meta.Sequence.Stream, Subject: strings.TrimPrefix(m.Subject(), l.bus.subjects), Meta: m.Headers().Get(metaHeader), Data: m.Data()}); err != nil {
 				return err
 			}
 		}

@@ -44,6 +44,9 @@ func (b *Bus) heard(text string) {
 // fail notes that a stream cannot be written, and has JetStream opened anew. With own it is one of the platform's, and nothing more is
 // written to those until then.
 func (b *Bus) fail(own bool, reason string) {
+	if b.server == nil {
+		return // another server is for others to mend
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if h := b.health.Load(); own && !h.isBroken() {

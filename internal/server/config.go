@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/egress"
 	"github.com/hansomcloud/hansom/internal/manifest"
 	"github.com/hansomcloud/hansom/internal/sandbox/linux"
@@ -24,15 +25,17 @@ import (
 
 // Config of a server. DefaultConfig gives the defaults; Settings lists every key.
 type Config struct {
-	Data   string // data directory
-	Edge   string // listen address of the public listener
-	API    string // listen address of the AWS-shaped and management APIs
-	NATS   string // listen address for clients of NATS; "" for none
-	Domain string // base domain of public hosts
-	Region string // region in every ARN
-	DB     string // "" is SQLite in the data directory; postgres://... otherwise
-	Sync   string // "process" survives kill -9, "always" a power cut
-	Spare  int    // MB of the disk that stay free: below it nothing new is accepted
+	Data string // data directory
+	Edge string // listen address of the public listener
+	API  string // listen address of the AWS-shaped and management APIs
+	NATS string // listen address for clients of NATS; "" for none
+	// NATSURL is the NATS server that has the message log; "" for the one in the process.
+	NATSURL string
+	Domain  string // base domain of public hosts
+	Region  string // region in every ARN
+	DB      string // "" is SQLite in the data directory; postgres://... otherwise
+	Sync    string // "process" survives kill -9, "always" a power cut
+	Spare   int    // MB of the disk that stay free: below it nothing new is accepted
 
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
@@ -110,6 +113,7 @@ func (c *Config) Settings() []*Setting {
 		{"edge", "address of the public listener", &c.Edge},
 		{"api", "address of the AWS-shaped and management APIs", &c.API},
 		{"nats", "address for clients of NATS, such as 127.0.0.1:4222 (default: none)", &c.NATS},
+		{"nats-url", "nats://USER:PASSWORD@HOST:PORT of a NATS server that has the message log (default: in the process)", &c.NATSURL},
 		{"domain", "base domain of public hosts", &c.Domain},
 		{"region", "region in every ARN", &c.Region},
 		{"db", "postgres://... for PostgreSQL 15 or newer (default: SQLite in the data directory)", &c.DB},
@@ -246,6 +250,8 @@ func (c *Config) Validate() error {
 		return bad("the linux driver needs Linux; use --driver process")
 	case c.Upstreams != "any" && c.Upstreams != "public":
 		return bad("upstreams is %q; use any or public", c.Upstreams)
+	case c.NATS != "" && c.NATSURL != "":
+		return bad("nats is for the NATS in the process, and nats-url for another; clients connect to that one")
 	case c.LogFormat != "text" && c.LogFormat != "json":
 		return bad("log-format is %q; use text or json", c.LogFormat)
 	case !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel):
@@ -262,6 +268,11 @@ func (c *Config) Validate() error {
 		return bad("memory, log-size, idle, log-age and code-grace must be positive")
 	case c.DB != "" && !strings.HasPrefix(c.DB, "postgres://") && !strings.HasPrefix(c.DB, "postgresql://"):
 		return bad("db %q is not a postgres:// URL; leave it out for SQLite", c.DB)
+	}
+	if c.NATSURL != "" {
+		if err := bus.CheckURL(c.NATSURL); err != nil {
+			return bad("nats-url: %w", err)
+		}
 	}
 	if c.Egress == "" || hansom.CheckEgress(c.Egress) != nil {
 		return bad("egress is %q; use none, platform or internet", c.Egress)

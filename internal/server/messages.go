@@ -21,7 +21,7 @@ import (
 // openBacklog opens the message log and the queues in it. key is the server's.
 func (s *Server) openBacklog(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
 	if s.bus, err = bus.Open(ctx, bus.Config{Dir: filepath.Join(s.cfg.Data, bus.Folder), SyncAlways: s.cfg.Sync == "always", Room: s.spare.check,
-		Listen: s.cfg.NATS, Logins: logins{s.auth}}, logger); err != nil {
+		Listen: s.cfg.NATS, Logins: logins{s.auth}, URL: s.cfg.NATSURL}, logger); err != nil {
 		return err
 	}
 	s.dropProjects()

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -402,5 +404,77 @@ func TestNATSSurvivesKill(t *testing.T) {
 			t.Fatalf("%d of %d messages that were acknowledged did not reach the function", missing, len(acknowledged))
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// The message log is on a NATS server beside Hansom, and outlives it. What NATS does not take is refused.
+func TestExternalNATS(t *testing.T) {
+	dir := t.TempDir()
+	beside := func(port int) *natsserver.Server {
+		t.Helper()
+		n, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: filepath.Join(dir, "nats"), MaxPayload: 8 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Start()
+		if !n.ReadyForConnections(30 * time.Second) {
+			t.Fatal("NATS does not start")
+		}
+		t.Cleanup(func() {
+			n.Shutdown()
+			n.WaitForShutdown()
+		})
+		return n
+	}
+	n := beside(natsserver.RANDOM_PORT)
+	addr := n.Addr().(*net.TCPAddr)
+	run := func(name string) (*hansomtest.Server, *sqs.Client, *string) {
+		t.Helper()
+		s := start(t, func(c *server.Config) { c.Data, c.NATSURL = filepath.Join(dir, name), "nats://"+addr.String() })
+		c := queueClient(t, s.API(), hansomtest.Credentials)
+		q, err := c.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("jobs")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, c, q.QueueUrl
+	}
+	s, c, queue := run("one")
+	for _, body := range []string{"a", "b"} {
+		if _, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: queue, MessageBody: &body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Stop(t)
+	_, other, otherQueue := run("other")
+	if got, err := other.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: otherQueue}); err != nil || len(got.Messages) > 0 {
+		t.Errorf("another server has %v %v", got, err)
+	}
+	_, c, queue = run("one")
+	seen := map[string]bool{}
+	receive := func() {
+		got, err := c.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue, MaxNumberOfMessages: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range got.Messages {
+			seen[*m.Body] = true
+		}
+	}
+	eventually(t, "the messages are there after a restart", func() bool { receive(); return seen["a"] && seen["b"] })
+
+	n.Shutdown()
+	n.WaitForShutdown()
+	send := func(body string) error {
+		_, err := c.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: queue, MessageBody: &body})
+		return err
+	}
+	if status, _ := refusal(send("refused")); status < 500 {
+		t.Errorf("without NATS: %d", status)
+	}
+	beside(addr.Port)
+	eventually(t, "messages are accepted again", func() bool { return send("c") == nil })
+	eventually(t, "and received", func() bool { receive(); return seen["c"] })
+	if seen["refused"] {
+		t.Error("a message that was refused was stored")
 	}
 }
