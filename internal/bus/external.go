@@ -55,6 +55,9 @@ func (b *Bus) openExternal() error {
 	if err != nil {
 		return hansom.Errorf(hansom.Internal, op, "%w", err)
 	}
+	if _, err := os.Stat(b.accountDir("")); err == nil {
+		b.logger.Warn("the data directory has a message log of its own, which is not looked at; messages in it wait until the server runs without --nats-url", "folder", b.accountDir(""))
+	}
 	b.names, b.subjects, b.replicas = "hansom-"+id+"-", "hansom."+id+".", replicas
 	// What cannot be sent at once is refused: a record that was given up must not be stored later.
 	b.conn, err = nats.Connect(address, nats.Name("hansom"), nats.Timeout(startTimeout), nats.MaxReconnects(-1), nats.ReconnectWait(retryWait), nats.ReconnectBufSize(-1),

@@ -143,7 +143,9 @@ func (b *Bus) mend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.mending = false
-	b.health.Store(&health{broken: make(chan struct{})})
+	if b.health.Load().isBroken() {
+		b.health.Store(&health{broken: make(chan struct{})})
+	}
 }
 
 // reopen closes JetStream and opens it again. Each log is written then.
