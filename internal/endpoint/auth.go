@@ -196,14 +196,14 @@ var ours = []string{"connection", "content-length", "expect", "host", "keep-aliv
 	"transfer-encoding", "upgrade"}
 
 func checkHeader(name string) error {
-	if slices.Contains(ours, strings.ToLower(name)) || !token68(name) {
+	if slices.Contains(ours, strings.ToLower(name)) || !isToken(name) {
 		return invalid("The header %s cannot be set.", name)
 	}
 	return nil
 }
 
-// token68 tells whether a name is one of a header (RFC 9110, 5.1).
-func token68(name string) bool {
+// isToken tells whether a name is one of a header (RFC 9110, 5.1).
+func isToken(name string) bool {
 	return name != "" && strings.Trim(name, "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
 }
 

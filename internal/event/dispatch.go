@@ -31,7 +31,8 @@ const (
 	aged      = "MaximumEventAgeInSeconds"
 )
 
-// parcel is a dispatch on its way. It is stored as JSON, without the payload; progress again after each attempt.
+// parcel is a dispatch on its way. It is stored as JSON, under the names of its fields and without the payload; progress again after
+// each attempt.
 type parcel struct {
 	hansom.Dispatch
 	progress

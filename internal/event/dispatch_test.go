@@ -43,10 +43,11 @@ func (g *targets) deliver(ctx context.Context, d hansom.Delivery) error {
 	g.seen = append(g.seen, strings.TrimSpace(fmt.Sprintf("%.0f %s %s %s %s", time.Since(g.from).Seconds(), d.ARN, d.Payload, d.Group, d.Dedup)))
 	n := g.runs[d.ARN]
 	g.runs[d.ARN] = [2]int{n[0] + 1, max(n[1], n[0]+1)}
+	answer := g.answer
 	g.mu.Unlock()
 	var err error
-	if g.answer != nil {
-		err = g.answer(ctx, d.ARN)
+	if answer != nil {
+		err = answer(ctx, d.ARN)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,6 +65,19 @@ func (g *targets) Send(ctx context.Context, d hansom.Delivery) error    { return
 func (g *targets) Forward(ctx context.Context, d hansom.Delivery) error { return g.deliver(ctx, d) }
 func (g *targets) Accept(ctx context.Context, inv *hansom.Invocation) error {
 	return g.deliver(ctx, hansom.Delivery{Project: inv.Project, ARN: inv.Function + ":" + inv.Qualifier, Payload: inv.Payload, Trace: inv.Trace})
+}
+
+func (g *targets) set(answer func(ctx context.Context, arn string) error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answer = answer
+}
+
+// at is how many deliveries to a target are under way, and the most that were.
+func (g *targets) at(arn string) [2]int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.runs[arn]
 }
 
 // taken are the attempts so far, and forgets them.
@@ -184,7 +198,7 @@ func TestDispatch(t *testing.T) {
 			t.Error("a delivery that went well is stored")
 		}
 		same(t, g.taken(), "0 "+busARN+" {} g d")
-		g.answer = func(context.Context, string) error { return errDown }
+		g.set(func(context.Context, string) error { return errDown })
 		d := dispatch("a", busARN)
 		must(t, s.Dispatch(t.Context(), d))
 		time.Sleep(40 * time.Minute)
@@ -200,7 +214,7 @@ func TestDispatch(t *testing.T) {
 		if stored(s) != 1 {
 			t.Error(stored(s))
 		}
-		g.answer = nil
+		g.set(nil)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if diff := cmp.Diff(dispatch("", busARN).Delivery, g.last); diff != "" || stored(s) != 0 {
@@ -213,11 +227,11 @@ func TestDispatch(t *testing.T) {
 func TestDispatchToEndpoint(t *testing.T) {
 	dispatching(t, func(t *testing.T, g *targets, s *Service, _ *lanestest.Memory, _ *bytes.Buffer) {
 		release := make(chan struct{})
-		g.answer = func(context.Context, string) error { <-release; return nil }
+		g.set(func(context.Context, string) error { <-release; return nil })
 		must(t, s.Dispatch(t.Context(), dispatch("a", endpointARN))) // returns at once
 		synctest.Wait()
-		if stored(s) != 1 || g.runs[endpointARN][0] != 1 {
-			t.Error(stored(s), g.runs)
+		if stored(s) != 1 || g.at(endpointARN)[0] != 1 {
+			t.Error(stored(s), g.at(endpointARN))
 		}
 		close(release)
 		synctest.Wait()
@@ -252,7 +266,7 @@ func TestGivenUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dispatching(t, func(t *testing.T, g *targets, s *Service, _ *lanestest.Memory, log *bytes.Buffer) {
-				g.answer = func(_ context.Context, arn string) error {
+				g.set(func(_ context.Context, arn string) error {
 					if arn == deadARN {
 						return nil
 					}
@@ -261,7 +275,7 @@ func TestGivenUp(t *testing.T) {
 						kind = hansom.Unavailable
 					}
 					return hansom.Errorf(kind, "deliver", "it is so")
-				}
+				})
 				d := dispatch("a", c.arn)
 				d.Retries, d.MaxAge, d.DeadLetter, d.About = c.retries, c.age, deadARN, about
 				must(t, s.Dispatch(t.Context(), d))
@@ -296,19 +310,19 @@ func TestGivenUp(t *testing.T) {
 // A dead-letter queue that is down gets the event later, which is not delivered any more; one that is gone does not.
 func TestDeadLetterQueueIsDown(t *testing.T) {
 	dispatching(t, func(t *testing.T, g *targets, s *Service, m *lanestest.Memory, log *bytes.Buffer) {
-		g.answer = func(_ context.Context, arn string) error {
+		g.set(func(_ context.Context, arn string) error {
 			if arn == deadARN {
 				return errDown
 			}
 			return hansom.Errorf(hansom.NotFound, "deliver", "gone")
-		}
+		})
 		d := dispatch("a", busARN)
 		d.DeadLetter = deadARN
 		must(t, s.Dispatch(t.Context(), d))
 		time.Sleep(8 * time.Second)
 		same(t, g.taken(), "0 "+busARN+" {} g d", "0 "+deadARN+" {}", "1 "+deadARN+" {}", "3 "+deadARN+" {}", "7 "+deadARN+" {}")
 		next := newDispatcher(g, m.Crashed(), log)
-		g.answer = nil
+		g.set(nil)
 		stop := runs(t, next)
 		time.Sleep(8 * time.Second)
 		synctest.Wait()
@@ -316,7 +330,7 @@ func TestDeadLetterQueueIsDown(t *testing.T) {
 			t.Errorf("%d stored, %+v", stored(next), g.last)
 		}
 		stop()
-		g.answer = func(context.Context, string) error { return hansom.Errorf(hansom.NotFound, "deliver", "gone") }
+		g.set(func(context.Context, string) error { return hansom.Errorf(hansom.NotFound, "deliver", "gone") })
 		must(t, s.Dispatch(t.Context(), d))
 		if !strings.Contains(log.String(), "a dead letter was dropped") {
 			t.Error(log)
@@ -327,11 +341,11 @@ func TestDeadLetterQueueIsDown(t *testing.T) {
 // A target that says when to come again is not asked sooner.
 func TestRetryAfter(t *testing.T) {
 	dispatching(t, func(t *testing.T, g *targets, s *Service, _ *lanestest.Memory, _ *bytes.Buffer) {
-		g.answer = func(context.Context, string) error {
+		g.set(func(context.Context, string) error {
 			err := hansom.Errorf(hansom.Throttled, "send", "slow down")
 			err.After = time.Minute
 			return errors.Join(errors.New("no"), err)
-		}
+		})
 		must(t, s.Dispatch(t.Context(), dispatch("a", endpointARN)))
 		time.Sleep(150 * time.Second)
 		same(t, g.taken(), "0 "+endpointARN+" {} g d", "60 "+endpointARN+" {} g d", "120 "+endpointARN+" {} g d")
@@ -341,12 +355,12 @@ func TestRetryAfter(t *testing.T) {
 // A slow target has no more deliveries at a time than it may, and holds up no other.
 func TestSlowTarget(t *testing.T) {
 	dispatching(t, func(t *testing.T, g *targets, s *Service, _ *lanestest.Memory, _ *bytes.Buffer) {
-		g.answer = func(_ context.Context, arn string) error {
+		g.set(func(_ context.Context, arn string) error {
 			if arn == endpointARN {
 				time.Sleep(5 * time.Second)
 			}
 			return nil
-		}
+		})
 		quick := endpointARN + "2"
 		for range 9 {
 			must(t, s.Dispatch(t.Context(), dispatch("slow", endpointARN)))
@@ -355,13 +369,13 @@ func TestSlowTarget(t *testing.T) {
 			must(t, s.Dispatch(t.Context(), dispatch("quick", quick)))
 		}
 		synctest.Wait()
-		if n := stored(s); n != 9 || g.runs[endpointARN] != [2]int{3, 3} {
-			t.Errorf("%d stored, %v", n, g.runs)
+		if n := stored(s); n != 9 || g.at(endpointARN) != [2]int{3, 3} {
+			t.Errorf("%d stored, %v", n, g.at(endpointARN))
 		}
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
-		if n := stored(s); n != 0 || g.runs[endpointARN] != [2]int{0, 3} {
-			t.Errorf("%d stored, %v", n, g.runs)
+		if n := stored(s); n != 0 || g.at(endpointARN) != [2]int{0, 3} {
+			t.Errorf("%d stored, %v", n, g.at(endpointARN))
 		}
 	})
 }
@@ -373,7 +387,7 @@ func TestDispatchSurvives(t *testing.T) {
 		g, m := &targets{from: time.Now()}, lanestest.NewMemory()
 		s := newDispatcher(g, m, nil)
 		stop := runs(t, s)
-		g.answer = func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+		g.set(func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() })
 		d := dispatch("a", endpointARN)
 		d.Retries = 0
 		must(t, s.Dispatch(t.Context(), d))
@@ -382,7 +396,7 @@ func TestDispatchSurvives(t *testing.T) {
 		stop()
 		for _, left := range []*lanestest.Memory{crashed, m} {
 			g.taken()
-			g.answer = nil
+			g.set(nil)
 			next := newDispatcher(g, left, nil)
 			if n := stored(next); n != 1 {
 				t.Errorf("%d stored", n)
