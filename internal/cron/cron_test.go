@@ -165,20 +165,18 @@ func in(list string, n, first, last int) bool {
 // shows says whether an expression that oneExpression drew means the minute that clocks show at t, by the words of the user guide.
 func shows(text string, t time.Time) bool {
 	f := strings.Fields(strings.TrimSuffix(strings.TrimPrefix(text, "cron("), ")"))
-	month := func(t time.Time) time.Month { return t.Month() }
 	day := false
 	switch dom, dow := f[2], f[4]; {
 	case dom == "L":
-		day = month(t.AddDate(0, 0, 1)) != t.Month()
+		day = t.AddDate(0, 0, 1).Month() != t.Month()
 	case strings.HasSuffix(dom, "W"):
-		target := t // the day that is meant
-		var n int
+		var n int // the day that is meant
 		if dom == "LW" {
 			n = time.Date(t.Year(), t.Month()+1, 0, 0, 0, 0, 0, time.UTC).Day()
 		} else {
 			fmt.Sscan(dom, &n)
 		}
-		target = time.Date(t.Year(), t.Month(), n, 0, 0, 0, 0, time.UTC)
+		target := time.Date(t.Year(), t.Month(), n, 0, 0, 0, 0, time.UTC)
 		if target.Month() != t.Month() {
 			break
 		}
@@ -204,7 +202,7 @@ func shows(text string, t time.Time) bool {
 	case strings.HasSuffix(dow, "L"):
 		var weekday int
 		fmt.Sscanf(dow, "%dL", &weekday)
-		day = int(t.Weekday())+1 == weekday && month(t.AddDate(0, 0, 7)) != t.Month()
+		day = int(t.Weekday())+1 == weekday && t.AddDate(0, 0, 7).Month() != t.Month()
 	default:
 		day = in(dow, int(t.Weekday())+1, 1, 7)
 	}
