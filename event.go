@@ -46,6 +46,7 @@ type Dispatch struct {
 	Retries    int                  // attempts after the first
 	MaxAge     time.Duration        // no attempt comes later after the first
 	DeadLetter string               // ARN of the queue for what was given up; "" for none
+	Quiet      bool                 // that it could not be delivered is not announced: it is an announcement itself
 	About      map[string]Attribute // attributes of the message there, besides ERROR_CODE, ERROR_MESSAGE, RETRY_ATTEMPTS and EXHAUSTED_RETRY_CONDITION
 }
 

@@ -168,8 +168,10 @@ func permanent(err error) bool {
 // giveUp makes a dead letter of a parcel, where there is a queue for it. condition says which retries are over; "" for none.
 func (s *Service) giveUp(p *parcel, err error, condition string) {
 	s.log.Warn("an event could not be delivered", "project", p.Project, "target", p.ARN, "event", p.ID, "attempts", p.Attempts, "error", err, "deadLetters", p.DeadLetter)
-	s.announce.Tell(hansom.Announcement{Project: p.Project, Type: "Delivery Failed", Resources: []string{p.ARN}, Trace: p.Trace, Detail: map[string]any{
-		"target": p.ARN, "event": p.ID, "attempts": p.Attempts, "error": cut(err.Error()), "deadLetterQueue": p.DeadLetter}})
+	if !p.Quiet {
+		s.announce.Tell(hansom.Announcement{Project: p.Project, Type: "Delivery Failed", Resources: []string{p.ARN}, Trace: p.Trace, Detail: map[string]any{
+			"target": p.ARN, "event": p.ID, "attempts": p.Attempts, "error": cut(err.Error()), "deadLetterQueue": p.DeadLetter}})
+	}
 	if p.DeadLetter == "" {
 		return
 	}

@@ -47,7 +47,7 @@ func TestPublish(t *testing.T) {
 		if !reflect.DeepEqual(got[3], want) {
 			t.Errorf("dispatched %+v\n%s\nwant %+v", got[3], got[3].Payload, want)
 		}
-		if got[0].ID != "event-1" || got[1].ID != "event-2" || !strings.Contains(string(got[1].Payload), `"resources":[],"detail":{"state":"open"}`) {
+		if got[0].Quiet || got[0].ID != "event-1" || got[1].ID != "event-2" || !strings.Contains(string(got[1].Payload), `"resources":[],"detail":{"state":"open"}`) {
 			t.Errorf("the events of a target are %s and %s: %s", got[0].ID, got[1].ID, got[1].Payload)
 		}
 	})
@@ -304,5 +304,24 @@ func BenchmarkPublish(b *testing.B) {
 				d.got = d.got[:0]
 			}
 		})
+	}
+}
+
+// TestQuiet has deliveries of the platform's own events fail without an event about it, also on other buses.
+func TestQuiet(t *testing.T) {
+	s, d := sqlite(t)
+	rule(t, s, "", "all", `{"account":["000000000000"]}`, queue)
+	own := entry(Source, "Delivery Failed", `{}`)
+	own.Platform = true
+	must[[]Result](t)(s.Publish(t.Context(), project, []Entry{own, entry("shop", "t", `{}`)}))
+	got := d.take()
+	if len(got) != 2 || !got[0].Quiet || got[1].Quiet {
+		t.Fatalf("%+v", got)
+	}
+	if err := s.Forward(t.Context(), hansom.Delivery{Project: project, ARN: BusARN("us-east-1", project, DefaultBus), Payload: got[0].Payload}); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.take(); len(got) != 1 || !got[0].Quiet {
+		t.Errorf("%+v", got)
 	}
 }

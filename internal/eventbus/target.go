@@ -233,7 +233,7 @@ func (t *Target) dispatch(r *Rule, e *Event, ingested time.Time) (d hansom.Dispa
 	d = hansom.Dispatch{
 		Delivery: hansom.Delivery{Project: r.Project, ARN: t.ARN, Payload: payload, Trace: e.Trace, Hops: e.hops + 1},
 		Lane:     "rule/" + r.Project + "/" + r.Bus + "/" + r.Name + "/" + t.ID, ID: e.key,
-		Retries: defaultRetries, MaxAge: defaultAge,
+		Retries: defaultRetries, MaxAge: defaultAge, Quiet: e.Source == Source,
 		About: map[string]hansom.Attribute{"RULE_ARN": {Type: "String", Value: r.ARN()}, "TARGET_ARN": {Type: "String", Value: t.ARN}},
 	}
 	if t.Retry != nil && t.Retry.Attempts != nil {

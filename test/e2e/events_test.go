@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -183,12 +184,37 @@ func TestPublishedEventsSurviveKill(t *testing.T) {
 	}
 }
 
+// A rule for everything, whose target is not there, does not live on what the platform tells of its failures.
+func TestFailuresEnd(t *testing.T) {
+	s := hansomtest.Start(t, nil)
+	r := rules{eventsClient(t, s.API(), hansomtest.Credentials), t}
+	r.rule("all", `{"account":["000000000000"]}`, types.Target{Arn: aws.String(queueARN("none"))})
+	published := func() (n int) {
+		_, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics")
+		_, text, _ = strings.Cut(text, `hansom_bus_events_total{bus="default",project="000000000000",state="published"} `)
+		_, _ = fmt.Sscan(text, &n)
+		return n
+	}
+	const n = 10
+	for range n {
+		r.put("shop", `{}`)
+	}
+	eventually(t, "the failures are told of", func() bool { return published() >= 2*n })
+	for range n { // each of them has had time to fail when the next is answered
+		r.put("shop", `{}`)
+	}
+	eventually(t, "those too", func() bool { return published() >= 4*n })
+	if got := published(); got != 4*n {
+		t.Errorf("%d events were published, want %d", got, 4*n)
+	}
+}
+
 // A backup has buses, rules, archives and their events.
 func TestBusesAreBackedUp(t *testing.T) {
 	s := start(t, nil)
 	r := rules{eventsClient(t, s.API(), hansomtest.Credentials), t}
 	bus := "arn:aws:events:us-east-1:000000000000:event-bus/default"
-	if _, err := r.CreateArchive(t.Context(), &eventbridge.CreateArchiveInput{ArchiveName: aws.String("all"), EventSourceArn: &bus}); err != nil {
+	if _, err := r.CreateArchive(t.Context(), &eventbridge.CreateArchiveInput{ArchiveName: aws.String("all"), EventSourceArn: &bus, EventPattern: aws.String(`{"source":["shop"]}`)}); err != nil {
 		t.Fatal(err)
 	}
 	r.rule("all", `{"source":["shop"]}`, types.Target{Arn: aws.String(queueARN("q"))})
