@@ -407,26 +407,28 @@ func TestNATSSurvivesKill(t *testing.T) {
 	}
 }
 
+// natsBeside is a NATS server beside Hansom, with its streams in dir.
+func natsBeside(t testing.TB, dir string, port int) *natsserver.Server {
+	t.Helper()
+	n, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir, MaxPayload: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	if !n.ReadyForConnections(30 * time.Second) {
+		t.Fatal("NATS does not start")
+	}
+	t.Cleanup(func() {
+		n.Shutdown()
+		n.WaitForShutdown()
+	})
+	return n
+}
+
 // The message log is on a NATS server beside Hansom, and outlives it. What NATS does not take is refused.
 func TestExternalNATS(t *testing.T) {
 	dir := t.TempDir()
-	beside := func(port int) *natsserver.Server {
-		t.Helper()
-		n, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: filepath.Join(dir, "nats"), MaxPayload: 8 << 20})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.Start()
-		if !n.ReadyForConnections(30 * time.Second) {
-			t.Fatal("NATS does not start")
-		}
-		t.Cleanup(func() {
-			n.Shutdown()
-			n.WaitForShutdown()
-		})
-		return n
-	}
-	n := beside(natsserver.RANDOM_PORT)
+	n := natsBeside(t, filepath.Join(dir, "nats"), natsserver.RANDOM_PORT)
 	addr := n.Addr().(*net.TCPAddr)
 	run := func(name string) (*hansomtest.Server, *sqs.Client, *string) {
 		t.Helper()
@@ -471,7 +473,7 @@ func TestExternalNATS(t *testing.T) {
 	if status, _ := refusal(send("refused")); status < 500 {
 		t.Errorf("without NATS: %d", status)
 	}
-	beside(addr.Port)
+	natsBeside(t, filepath.Join(dir, "nats"), addr.Port)
 	eventually(t, "messages are accepted again", func() bool { return send("c") == nil })
 	eventually(t, "and received", func() bool { receive(); return seen["c"] })
 	if seen["refused"] {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler/types"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
@@ -159,11 +160,12 @@ func TestSchedulesBoto3(t *testing.T) {
 	}
 }
 
-// Two servers on one PostgreSQL fire each schedule once, also when one of them is killed before.
+// Two servers on one PostgreSQL and one NATS fire each schedule once, also when one of them is killed before.
 func TestSchedulesOfTwoServers(t *testing.T) {
 	const schedules = 20
 	t.Setenv("HANSOM_DB", dbtest.PostgresDatabase(t))
 	t.Setenv("HANSOM_MASTER_KEY", strings.Repeat("0a", 32))
+	t.Setenv("HANSOM_NATS_URL", "nats://"+natsBeside(t, t.TempDir(), natsserver.RANDOM_PORT).Addr().String())
 	for _, kill := range []bool{false, true} {
 		t.Run(fmt.Sprint("kill=", kill), func(t *testing.T) {
 			name := fmt.Sprint("fired-", kill)
