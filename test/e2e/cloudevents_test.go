@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"testing"
 
@@ -66,5 +67,43 @@ func TestCloudEvents(t *testing.T) {
 	}
 	if more := q.receive(queue, 1, 1); len(more) != 0 {
 		t.Errorf("more came: %s", *more[0].Body)
+	}
+}
+
+// TestCloudEventsCurl sends each content mode with curl, which signs by itself.
+func TestCloudEventsCurl(t *testing.T) {
+	s := hansomtest.Start(t, nil)
+	r, q := rules{eventsClient(t, s.API(), hansomtest.Credentials), t}, queues{queueClient(t, s.API(), hansomtest.Credentials), t}
+	queue := q.create("seen", nil)
+	r.rule("all", `{"source":["/shop"]}`, types.Target{Arn: aws.String(queueARN("seen")), InputPath: aws.String("$.id")})
+	post := func(want, body string, headers ...string) {
+		t.Helper()
+		command := []string{"curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--aws-sigv4", "aws:amz:us-east-1:hansom",
+			"--user", hansomtest.Credentials.AccessKeyID + ":" + hansomtest.Credentials.SecretAccessKey, "-d", body, s.API() + "/_hansom/v1/buses/default/events"}
+		for _, h := range headers {
+			command = append(command, "-H", h)
+		}
+		if out, err := run(t, nil, t.TempDir(), command...); err != nil || out != want {
+			t.Fatalf("%s %v: %s %v", body, headers, out, err)
+		}
+	}
+	structured := func(id string) string {
+		return `{"specversion":"1.0","id":"` + id + `","source":"/shop","type":"paid","data":{"n":1}}`
+	}
+	post("202", `{"n":1}`, "ce-specversion: 1.0", "ce-id: binary", "ce-source: /shop", "ce-type: paid", "Content-Type: application/json")
+	post("202", structured("structured"), "Content-Type: application/cloudevents+json")
+	post("202", "["+structured("first")+","+structured("second")+"]", "Content-Type: application/cloudevents-batch+json")
+	post("400", "["+structured("third")+`,{"specversion":"1.0"}]`, "Content-Type: application/cloudevents-batch+json")
+	post("415", "x", "Content-Type: text/csv")
+	got := map[string]bool{}
+	eventually(t, "all events have come", func() bool {
+		for _, m := range q.receive(queue, 10, 1) {
+			got[*m.Body] = true
+			q.delete(queue, m)
+		}
+		return len(got) >= 4
+	})
+	if want := map[string]bool{`"binary"`: true, `"structured"`: true, `"first"`: true, `"second"`: true}; !maps.Equal(got, want) {
+		t.Errorf("%v", got)
 	}
 }
