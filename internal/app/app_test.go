@@ -42,7 +42,11 @@ type functions struct {
 	announced  []hansom.Announcement
 }
 
-func (f *functions) announce(a hansom.Announcement) { f.announced = append(f.announced, a) }
+func (f *functions) announce(a hansom.Announcement) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.announced = append(f.announced, a)
+}
 
 func newFunctions(t *testing.T, d *db.DB) *functions {
 	f := &functions{t: t, db: d, fail: map[string]error{}}

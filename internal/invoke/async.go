@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,10 @@ type Deliverer interface {
 	Deliver(ctx context.Context, d hansom.Delivery) error
 }
 
+// growth is how soon a function that has many events is given one more at a time: slower than most functions answer once they have
+// started, so that a burst is not as many cold starts.
+const growth = 250 * time.Millisecond
+
 // Async runs invocations that nobody waits for: at least once each, a function's in the order in which they were accepted but
 // several at a time. Each function has a lane.
 type Async struct {
@@ -54,7 +59,7 @@ func NewAsync(ctx context.Context, cfg Config, database *db.DB, events lanes.Bac
 		return nil, err
 	}
 	a := &Async{cfg: cfg, old: t, functions: functions, invoker: invoker, deliverer: nowhere{}, logger: logger.With("component", "async")}
-	a.lanes = lanes.New(lanes.Config{Prefix: queuePrefix, Workers: a.workers, Work: a.handle}, events, a.logger)
+	a.lanes = lanes.New(lanes.Config{Prefix: queuePrefix, Workers: a.workers, Begin: 2 * runtime.GOMAXPROCS(0), Growth: growth, Work: a.handle}, events, a.logger)
 	return a, nil
 }
 

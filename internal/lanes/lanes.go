@@ -38,6 +38,10 @@ type Worklist interface {
 type Config struct {
 	Prefix  string                 // of the names of the queues
 	Workers func(queue string) int // how many messages of a queue are worked on at a time; at least 1
+	// Begin is how many it are when a lane begins; each that ends and each Growth makes it one more, up to Workers, so that what has
+	// been prepared for the first ones is there for those behind. No Growth: Workers from the beginning.
+	Begin  int
+	Growth time.Duration
 	// Work works on a message once. nil ends the message; after an error it comes again some time. ctx ends when the server does: what
 	// can be cut short should be, and what Work has done then counts all the same.
 	Work func(ctx context.Context, queue string, m *backlog.Message) (*Again, error)
@@ -134,7 +138,8 @@ func (l *Lanes) end(queue string) bool {
 
 // serve works on the messages of a queue that are due.
 func (l *Lanes) serve(ctx context.Context, queue string) {
-	var running atomic.Int64
+	var running, ended atomic.Int64
+	began := time.Now()
 	freed := make(chan struct{}, 1)
 	var work sync.WaitGroup
 	defer func() {
@@ -146,10 +151,11 @@ func (l *Lanes) serve(ctx context.Context, queue string) {
 		}
 	}()
 	for ctx.Err() == nil {
-		free := max(l.cfg.Workers(queue), 1) - int(running.Load())
-		if free <= 0 {
+		free, more := l.room(queue, int(ended.Load()), time.Since(began))
+		if free -= int(running.Load()); free <= 0 {
 			select {
 			case <-freed:
+			case <-more:
 			case <-ctx.Done():
 			}
 			continue
@@ -165,6 +171,7 @@ func (l *Lanes) serve(ctx context.Context, queue string) {
 			work.Go(func() {
 				l.handle(ctx, queue, &list[i])
 				running.Add(-1)
+				ended.Add(1)
 				select {
 				case freed <- struct{}{}:
 				default:
@@ -175,6 +182,19 @@ func (l *Lanes) serve(ctx context.Context, queue string) {
 			return
 		}
 	}
+}
+
+// room is how many messages a lane may work on at a time, and what tells when it will be more; nil when it will not be.
+func (l *Lanes) room(queue string, ended int, age time.Duration) (int, <-chan time.Time) {
+	most := max(l.cfg.Workers(queue), 1)
+	if l.cfg.Growth <= 0 {
+		return most, nil
+	}
+	n := max(l.cfg.Begin, 1) + ended + int(age/l.cfg.Growth)
+	if n >= most {
+		return most, nil
+	}
+	return n, time.After(l.cfg.Growth - age%l.cfg.Growth)
 }
 
 // handle works on a message, and removes it or has it come again.

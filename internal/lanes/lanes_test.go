@@ -96,3 +96,66 @@ func TestLanes(t *testing.T) {
 		}
 	})
 }
+
+// A lane begins with few at a time and takes more as time goes on, and as work ends.
+func TestGrowth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, finished int
+		long := true
+		mu := make(chan struct{}, 1)
+		l := New(Config{Prefix: prefix, Workers: func(string) int { return 10 }, Begin: 2, Growth: time.Second,
+			Work: func(ctx context.Context, _ string, _ *backlog.Message) (*Again, error) {
+				mu <- struct{}{}
+				running++
+				wait := time.Hour
+				if !long {
+					wait = time.Millisecond
+				}
+				<-mu
+				select {
+				case <-time.After(wait):
+				case <-ctx.Done():
+				}
+				mu <- struct{}{}
+				running, finished = running-1, finished+1
+				<-mu
+				return nil, nil
+			}}, lanestest.NewMemory(), slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		put := func(queue string, n int) {
+			for i := range n {
+				if err := l.Put(t.Context(), prefix+queue, backlog.Entry{ID: fmt.Sprint(i)}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		expect := func(after time.Duration, want int) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			if running != want {
+				t.Errorf("%d at a time, want %d", running, want)
+			}
+		}
+		put("slow", 20)
+		expect(500*time.Millisecond, 2)
+		expect(time.Second, 3)
+		expect(3*time.Second, 6)
+		expect(time.Minute, 10)
+		mu <- struct{}{}
+		long = false
+		<-mu
+		put("quick", 100)
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if finished != 100 {
+			t.Errorf("%d quick ones have ended before the lane grew by itself", finished)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}

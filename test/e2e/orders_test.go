@@ -186,7 +186,7 @@ func TestOrders(t *testing.T) {
 		}
 		complete = maps.EqualFunc(sent, receipts, slices.Equal)
 		if ctx.Err() != nil && !complete {
-			t.Fatalf("receipts are sent for %v, want %v\n%s", sent, receipts, hansom("logs", "orders-receipts"))
+			t.Fatalf("receipts are sent for %v, want %v\n%s", sent, receipts, hansom("logs"))
 		}
 	}
 	reportNow(t, p.api, "orders-report-1")
