@@ -27,6 +27,7 @@ type Change struct {
 	Revision int64
 	Domain   string
 	Keys     []string
+	Other    bool // another process made it
 }
 
 // DB is an open database. Its methods may be called from several goroutines.
@@ -38,6 +39,7 @@ type DB struct {
 	room    func() error
 	log     *slog.Logger
 
+	seen        int64         // revision of the last change that was announced, where the database is shared; the token is held
 	writing     chan struct{} // holds one token while a transaction runs: notices go out in the order of commits
 	subscribers struct {
 		sync.RWMutex
@@ -95,6 +97,10 @@ func Open(ctx context.Context, url string, logger *slog.Logger, opts ...Option) 
 		d.Close()
 		return nil, err
 	}
+	if d.seen, err = d.Revision(ctx); err != nil {
+		d.Close()
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -113,8 +119,8 @@ func (d *DB) Engine() string { return d.dialect.name }
 // Read answers queries outside of transactions, from the last committed state. It must not be used to write.
 func (d *DB) Read() Querier { return querier{d.read, d.dialect} }
 
-// Subscribe calls f after each commit that noted changes, in the order of the commits and before Write returns.
-// f must be quick and must not call Write. It cannot be taken back.
+// Subscribe calls f after each commit that noted changes, in the order of the commits and before Write returns; with those of other
+// processes on PostgreSQL before the next of this one, and while Follow runs. f must be quick and must not call Write. It cannot be taken back.
 func (d *DB) Subscribe(f func(Change)) {
 	d.subscribers.Lock()
 	defer d.subscribers.Unlock()
@@ -168,6 +174,9 @@ func (d *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 	for attempt := 0; ; attempt++ {
 		changes, err := d.try(ctx, f)
 		if err == nil {
+			if d.dialect.shared && len(changes) > 0 && d.catchUp(context.WithoutCancel(ctx), changes) == nil {
+				return nil
+			}
 			d.announce(changes)
 			return nil
 		}
@@ -202,6 +211,11 @@ func (d *DB) try(ctx context.Context, f func(tx *Tx) error) ([]Change, error) {
 		err := tx.QueryRowContext(ctx, `UPDATE hansom_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision`).Scan(&tx.changes[i].Revision)
 		if err != nil {
 			return nil, hansom.Errorf(hansom.Internal, "bump revision", "%w", err)
+		}
+		if d.dialect.shared {
+			if err := d.note(ctx, tx, &tx.changes[i]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := sqlTx.Commit(); err != nil {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -307,5 +309,86 @@ func TestRoom(t *testing.T) {
 	}
 	if rev, err := d.Revision(t.Context()); err != nil || rev != 2 {
 		t.Error(rev, err)
+	}
+}
+
+// Two handles on one PostgreSQL, which stand for two processes, see all changes, each once and in their order.
+func TestFollow(t *testing.T) {
+	url := dbtest.Postgres(t)
+	var handles []*db.DB
+	var mu sync.Mutex
+	var seen [2][]db.Change
+	list := func(i int) []db.Change {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(seen[i])
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	wake, ended := make(chan struct{}, 1), make(chan error)
+	for i := range 2 {
+		d := dbtest.Open(t, url)
+		d.Subscribe(func(c db.Change) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen[i] = append(seen[i], c)
+		})
+		handles = append(handles, d)
+	}
+	write := func(i int, key string) {
+		t.Helper()
+		if err := handles[i].Write(ctx, func(tx *db.Tx) error { tx.Changed("d", key); return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change := func(revision int64, key string, other bool) db.Change {
+		return db.Change{Revision: revision, Domain: "d", Keys: []string{key}, Other: other}
+	}
+	write(0, "a")
+	write(1, "b") // which has seen a before
+	if diff := cmp.Diff([]db.Change{change(1, "a", true), change(2, "b", false)}, list(1)); diff != "" {
+		t.Error(diff)
+	}
+	go func() { ended <- handles[0].Follow(ctx, wake, time.Hour) }()
+	eventually := func(want ...db.Change) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if diff := cmp.Diff(want, list(0)); diff == "" {
+				return
+			} else if time.Now().After(end) {
+				t.Fatal(diff)
+			}
+		}
+	}
+	eventually(change(1, "a", false), change(2, "b", true))
+	write(1, "c")
+	wake <- struct{}{}
+	eventually(change(1, "a", false), change(2, "b", true), change(3, "c", true))
+	var wg sync.WaitGroup
+	for i := range 2 {
+		wg.Go(func() {
+			for range 60 {
+				if err := handles[i].Write(ctx, func(tx *db.Tx) error { tx.Changed("d", "x"); return nil }); err != nil {
+					t.Error(err)
+				}
+				select {
+				case wake <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	wg.Wait()
+	write(1, "z") // sees the rest
+	for n, c := range list(1) {
+		if c.Revision != int64(n+1) {
+			t.Fatalf("change %d is number %d", c.Revision, n+1)
+		}
+	}
+	if n := len(list(1)); n != 124 {
+		t.Errorf("%d changes were seen", n)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -25,6 +25,7 @@ type dialect struct {
 	goose   goose.Dialect
 	lock    string // first statement of a writing transaction; "" when beginning one locks already
 	numbers bool   // placeholders are $1, $2 ... instead of ?
+	shared  bool   // several processes may have it
 }
 
 // openSQLite opens two pools on one file: a single connection that writes, and a few that read beside it, as WAL allows.
@@ -69,7 +70,7 @@ func (d *DB) openSQLite(path string, o options) error {
 
 // openPostgres opens one pool. Transactions that write queue on the revision row, so that what they read stays true, as on SQLite.
 func (d *DB) openPostgres(dsn string) error {
-	d.dialect = dialect{name: "postgres", goose: goose.DialectPostgres, numbers: true,
+	d.dialect = dialect{name: "postgres", goose: goose.DialectPostgres, numbers: true, shared: true,
 		lock: `SELECT revision FROM hansom_revision WHERE id = 1 FOR UPDATE`}
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

@@ -179,7 +179,7 @@ func (s *Service) changed(c db.Change) {
 		err = s.reloadLocked(ctx)
 	} else {
 		for _, key := range c.Keys {
-			if err = s.refresh(ctx, key); err != nil {
+			if err = s.refresh(ctx, key, !c.Other); err != nil {
 				break
 			}
 		}
@@ -212,33 +212,33 @@ func (s *Service) reloadLocked(ctx context.Context) error {
 		functions.(*sync.Map).Range(func(name, _ any) bool {
 			key := project.(string) + "/" + name.(string)
 			if entries[key] == nil {
-				s.replace(key, nil, nil)
+				s.replace(key, nil, nil, false)
 			}
 			return true
 		})
 		return true
 	})
 	for key, e := range entries {
-		s.replace(key, e, urls)
+		s.replace(key, e, urls, true)
 	}
 	s.view.revision = max(s.view.revision, revision)
 	s.view.stale = false
 	return nil
 }
 
-// refresh reads one function.
-func (s *Service) refresh(ctx context.Context, key string) error {
+// refresh reads one function. What is pending is activated here unless another process has it in hand, which has its package too.
+func (s *Service) refresh(ctx context.Context, key string, activate bool) error {
 	project, name := noted(key)
 	entries, urls, err := s.load(ctx, project, name)
 	if err != nil {
 		return err
 	}
-	s.replace(key, entries[key], urls)
+	s.replace(key, entries[key], urls, activate)
 	return nil
 }
 
 // replace puts e, nil for a function that is gone, in the place of what is there, and retires the revisions that vanish with it.
-func (s *Service) replace(key string, e *entry, urls map[string]*hansom.FunctionURL) {
+func (s *Service) replace(key string, e *entry, urls map[string]*hansom.FunctionURL, activate bool) {
 	project, name := noted(key)
 	old := s.view.find(project, name)
 	if change := e.reserves() - old.reserves(); change != 0 {
@@ -259,7 +259,7 @@ func (s *Service) replace(key string, e *entry, urls map[string]*hansom.Function
 		}
 		functions.(*sync.Map).Store(name, e)
 	}
-	if e != nil && e.pending {
+	if e != nil && e.pending && activate {
 		s.activateSoon(key)
 	}
 	if old == nil {
