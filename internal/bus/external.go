@@ -87,3 +87,28 @@ func readID(path string) (string, error) {
 	}
 	return string(text), err
 }
+
+// changes is where servers on one NATS tell each other that a database has changed.
+const changes = "hansom.changes"
+
+// OnNotice calls f when another server has called Notify. It does nothing where the NATS is this process's own.
+func (b *Bus) OnNotice(f func()) error {
+	if b.server != nil {
+		return nil
+	}
+	if _, err := b.conn.Subscribe(changes, func(m *nats.Msg) {
+		if string(m.Data) != b.names {
+			f()
+		}
+	}); err != nil {
+		return failed("listen for changes", err)
+	}
+	return nil
+}
+
+// Notify tells the other servers that there are changes to read. They look now and then too: what gets lost only takes longer.
+func (b *Bus) Notify() {
+	if b.server == nil {
+		_ = b.conn.Publish(changes, []byte(b.names)) // see above
+	}
+}

@@ -77,6 +77,23 @@ func TestExternal(t *testing.T) {
 		t.Errorf("%q", list)
 	}
 
+	heard := make(chan string, 10)
+	for name, l := range map[string]*Log{"one": one, "other": other} {
+		if err := l.bus.OnNotice(func() { heard <- name }); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.bus.conn.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other.bus.Notify()
+	other.bus.Notify()
+	for range 2 {
+		if name := <-heard; name != "one" {
+			t.Errorf("%s heard of it", name)
+		}
+	}
+
 	// It goes away and comes again.
 	stop()
 	until(t, "its end is seen", func() bool { return !one.bus.conn.IsConnected() })

@@ -7,6 +7,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/auth"
 	"github.com/hansomcloud/hansom/internal/bus/subject"
+	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/queue"
 )
 
@@ -30,6 +31,28 @@ func (s *Server) dropProjects() {
 			}
 		}
 	}
+}
+
+// followEvery is how often a server looks for the changes of others on its database when nobody tells it of them.
+const followEvery = 2 * time.Second
+
+// follow has changes of other servers on one PostgreSQL seen here: at once with a NATS in common.
+func (s *Server) follow(ctx context.Context) error {
+	wake := make(chan struct{}, 1)
+	if err := s.bus.OnNotice(func() {
+		select {
+		case wake <- struct{}{}:
+		default: // it has been told already
+		}
+	}); err != nil {
+		return err
+	}
+	s.db.Subscribe(func(c db.Change) {
+		if !c.Other {
+			s.bus.Notify()
+		}
+	})
+	return s.db.Follow(ctx, wake, followEvery)
 }
 
 // sources are the queues, and the subjects of NATS beside them.

@@ -294,6 +294,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		})
 	}
+	run("changes", func() error { return s.follow(background) })
 	run("subjects", func() error { return s.subjects.Run(background) })
 	run("functions", func() error { return s.functions.Run(background) })
 	run("provisioned concurrency", func() error { return s.provision.Run(beginning) })
