@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/server"
 )
@@ -478,5 +479,58 @@ func TestExternalNATS(t *testing.T) {
 	eventually(t, "and received", func() bool { receive(); return seen["c"] })
 	if seen["refused"] {
 		t.Error("a message that was refused was stored")
+	}
+}
+
+// What is changed at one of two servers on one PostgreSQL is seen at the other: at once with a NATS in common, else soon.
+func TestChangesOfOtherServers(t *testing.T) {
+	for name, common := range map[string]bool{"with NATS": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			dir, database := t.TempDir(), dbtest.Postgres(t)
+			t.Setenv("HANSOM_MASTER_KEY", strings.Repeat("07", 32))
+			url := ""
+			if common {
+				url = "nats://" + natsBeside(t, filepath.Join(dir, "nats"), natsserver.RANDOM_PORT).Addr().String()
+			}
+			run := func(name string) *hansomtest.Server {
+				return start(t, func(c *server.Config) { c.Data, c.DB, c.NATSURL = filepath.Join(dir, name), database, url })
+			}
+			one, other := run("one"), run("other")
+			at, there := queueClient(t, one.API(), hansomtest.Credentials), queueClient(t, other.API(), hansomtest.Credentials)
+			slowest := time.Duration(0)
+			for n := range 5 {
+				queue := "jobs-" + strconv.Itoa(n)
+				if _, err := at.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &queue}); err != nil {
+					t.Fatal(err)
+				}
+				made := time.Now()
+				eventually(t, "the other server has the queue", func() bool {
+					_, err := there.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: &queue})
+					return err == nil
+				})
+				slowest = max(slowest, time.Since(made))
+			}
+			t.Logf("within %s", slowest)
+			if limit := 1500 * time.Millisecond; common && slowest > limit { // without NATS it is looked for every 2 s
+				t.Errorf("it took %s", slowest)
+			}
+			var project struct{ ID string }
+			var key struct{ AccessKeyID, SecretAccessKey string }
+			if err := cli(t, one, hansomtest.Credentials, &project, "projects", "create", "acme"); err != nil {
+				t.Fatal(err)
+			}
+			if err := cli(t, one, hansomtest.Credentials, &key, "keys", "create", "test", "--project", "acme"); err != nil {
+				t.Fatal(err)
+			}
+			theirs := queueClient(t, other.API(), hansom.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.SecretAccessKey})
+			eventually(t, "a key made at one server opens the other", func() bool {
+				_, err := theirs.ListQueues(t.Context(), &sqs.ListQueuesInput{})
+				return err == nil
+			})
+			c := client(t, one.API(), hansomtest.Credentials)
+			for n := range 5 { // the other server has not their packages, and leaves them alone
+				create(t, c, "f"+strconv.Itoa(n), python311, source(t, python311, "def handler(event, context): return 'ok'\n"))
+			}
+		})
 	}
 }
