@@ -96,11 +96,21 @@ func (t *Ticks) Remove(ctx context.Context, tx *db.Tx, key string) error {
 	return nil
 }
 
-// Run fires ticks when they are due until ctx ends; those under way are ended first.
+// Run fires ticks when they are due until ctx ends; those under way are ended first. A database of SQLite is one process's: what it had
+// leased when it died is fired at once.
 func (t *Ticks) Run(ctx context.Context) error {
+	released := t.db.Engine() != "sqlite"
 	for {
 		wait := glance
-		next, err := t.Look(ctx)
+		var next time.Time
+		var err error
+		if !released {
+			err = t.release(ctx)
+			released = err == nil
+		}
+		if err == nil {
+			next, err = t.Look(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -116,6 +126,16 @@ func (t *Ticks) Run(ctx context.Context) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// release ends all leases.
+func (t *Ticks) release(ctx context.Context) error {
+	return t.db.Write(ctx, func(tx *db.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE tick_ticks SET lease = 0 WHERE owner = ? AND lease > 0`, t.cfg.Owner); err != nil {
+			return failed("release ticks", err)
+		}
+		return nil
+	})
 }
 
 // one is a tick as it was read.

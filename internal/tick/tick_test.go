@@ -266,6 +266,32 @@ func TestDeath(t *testing.T) {
 	})
 }
 
+// On SQLite what a process had leased when it died is fired as soon as it runs again.
+func TestRestart(t *testing.T) {
+	url := dbtest.SQLite(t)
+	dead, err := db.Open(t.Context(), url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	a := w.process(dead, "a")
+	a.set(0, "x")
+	w.fire = func(context.Context, string, time.Time) (time.Time, error) { return time.Time{}, dead.Close() }
+	if _, err := a.Look(t.Context()); err == nil {
+		t.Fatal("it was settled all the same")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	w.fire = func(context.Context, string, time.Time) (time.Time, error) {
+		cancel()
+		return time.Time{}, nil
+	}
+	if err := w.process(dbtest.Open(t, url), "a").Run(ctx); err != nil {
+		t.Error(err)
+	}
+	w.want("x", 2)
+}
+
 // Run fires ticks in their time, and at once when they are set for now.
 func TestRun(t *testing.T) {
 	database := dbtest.Open(t, dbtest.SQLite(t))
