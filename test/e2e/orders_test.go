@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -193,7 +194,7 @@ func TestOrders(t *testing.T) {
 	want := fmt.Sprintf("today: %d orders, %d in total", customers*each-len(declined), total)
 	eventually(t, "the report of the day is printed", func() bool { return strings.Contains(hansom("logs", "orders-report"), want) })
 
-	if out := hansom("queue", "ls", "orders"); !strings.Contains(out, "orders-charge.fifo  0      0          0        orders-unpaid.fifo after 3  orders-worker") {
+	if out := hansom("queue", "ls", "orders"); !regexp.MustCompile(`(?m)^orders-charge.fifo +0 +0 +0 +orders-unpaid.fifo after 3 +orders-worker$`).MatchString(out) {
 		t.Errorf("queue ls:\n%s", out)
 	}
 }
