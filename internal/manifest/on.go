@@ -19,9 +19,6 @@ var (
 // DefaultBus is the event bus that every project has.
 const DefaultBus = "default"
 
-// maxOn is how many rules a function may have.
-const maxOn = 100
-
 var busPattern = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,256}$`)
 
 // ResolvedEvent has a function called with the events of a bus that match a pattern.
@@ -51,9 +48,12 @@ func checkPattern(what string, text json.RawMessage, example string) error {
 	return nil
 }
 
-func checkOn(n int) error {
-	if n > maxOn {
-		return fmt.Errorf("on has %d entries; the limit is %d", n, maxOn)
+// maxTriggers is how many entries a function's on or schedule may have.
+const maxTriggers = 100
+
+func checkTriggers(what string, n int) error {
+	if n > maxTriggers {
+		return fmt.Errorf("%s has %d entries; the limit is %d", what, n, maxTriggers)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (p *reader) on(e entry) (list []ResolvedEvent) {
 			list = append(list, x)
 		}
 	}
-	p.check(e.key, checkOn(len(list)))
+	p.check(e.key, checkTriggers("on", len(list)))
 	return list
 }
 

@@ -168,7 +168,7 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 		checkRuntime(f.Runtime), checkHandler(f.Runtime, f.Handler), checkMemory(f.Memory),
 		checkTimeout(time.Duration(min(max(f.Timeout, 0), 1<<20)) * time.Second), checkEnvironment(f.Environment),
 		checkLayers(f.Layers),
-		checkConcurrency(f.Runtime, f.Concurrency), checkProvisioned(f.Provisioned), checkReady(f.Runtime, f.Ready), checkOn(len(f.On)), checkSchedules(len(f.Schedule)), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
+		checkConcurrency(f.Runtime, f.Concurrency), checkProvisioned(f.Provisioned), checkReady(f.Runtime, f.Ready), checkTriggers("on", len(f.On)), checkTriggers("schedule", len(f.Schedule)), checkEgress(f.Egress), checkPort(f.Runtime, f.Environment),
 	} {
 		if err != nil {
 			return err

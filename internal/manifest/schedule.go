@@ -15,7 +15,6 @@ var scheduleKeys = []string{"expression", "timezone", "input"}
 
 const (
 	defaultZone      = "UTC"
-	maxSchedules     = 100     // of a function
 	maxScheduleInput = 1 << 18 // bytes
 )
 
@@ -42,13 +41,6 @@ func (x *ResolvedSchedule) check() error {
 	return nil
 }
 
-func checkSchedules(n int) error {
-	if n > maxSchedules {
-		return fmt.Errorf("schedule has %d entries; the limit is %d", n, maxSchedules)
-	}
-	return nil
-}
-
 // schedules reads when a function is called.
 func (p *reader) schedules(e entry) (list []ResolvedSchedule) {
 	seq, ok := e.value.(*ast.SequenceNode)
@@ -61,7 +53,7 @@ func (p *reader) schedules(e entry) (list []ResolvedSchedule) {
 			list = append(list, x)
 		}
 	}
-	p.check(e.key, checkSchedules(len(list)))
+	p.check(e.key, checkTriggers("schedule", len(list)))
 	return list
 }
 

@@ -44,13 +44,25 @@ def handler(event, context):
 `
 )
 
-// seenBatch is a batch that a function told of.
-type seenBatch struct {
-	From, To int64 // milliseconds
-	Bodies   []struct {
+// bodies are what messages of a batch have; tests number their messages.
+type bodies struct {
+	Bodies []struct {
 		N     int
 		Group string
 	}
+}
+
+func (b bodies) numbers() (list []int) {
+	for _, x := range b.Bodies {
+		list = append(list, x.N)
+	}
+	return list
+}
+
+// seenBatch is a batch that a function told of.
+type seenBatch struct {
+	From, To int64 // milliseconds
+	bodies
 	Record struct {
 		MessageID, Body, EventSource, EventSourceARN, AwsRegion string
 		Attributes                                              map[string]string
@@ -59,9 +71,15 @@ type seenBatch struct {
 }
 
 // batches are those that a function has told of so far, in their order.
-func batches(t testing.TB, api string, c hansom.Credentials, function string) (list []seenBatch) {
+func batches(t testing.TB, api string, c hansom.Credentials, function string) []seenBatch {
 	t.Helper()
-	status, lines := manage(t, api, c, "GET", "logs?function="+function, "")
+	return told[seenBatch](t, api, c, function)
+}
+
+// told are the batches that a function has logged.
+func told[B any](t testing.TB, api string, c hansom.Credentials, function string) (list []B) {
+	t.Helper()
+	status, lines := manage(t, api, c, "GET", "logs?limit=10000&function="+function, "")
 	if status != http.StatusOK {
 		t.Fatal(status, lines)
 	}
@@ -71,7 +89,7 @@ func batches(t testing.TB, api string, c hansom.Credentials, function string) (l
 			t.Fatal(err, line)
 		}
 		if _, text, ok := strings.Cut(event.Message, "batch "); ok {
-			var b seenBatch
+			var b B
 			if err := json.Unmarshal([]byte(text), &b); err != nil {
 				t.Fatal(err, text)
 			}
@@ -82,11 +100,11 @@ func batches(t testing.TB, api string, c hansom.Credentials, function string) (l
 }
 
 // times counts how often each message was seen.
-func times(list []seenBatch) map[int]int {
+func times[B interface{ numbers() []int }](list []B) map[int]int {
 	out := map[int]int{}
 	for _, b := range list {
-		for _, x := range b.Bodies {
-			out[x.N]++
+		for _, n := range b.numbers() {
+			out[n]++
 		}
 	}
 	return out

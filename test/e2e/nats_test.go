@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,41 +46,8 @@ type natsRecord struct {
 }
 
 type natsBatch struct {
-	Bodies  []struct{ N int }
+	bodies
 	Records []natsRecord
-}
-
-func natsBatches(t testing.TB, api string, c hansom.Credentials, function string) (list []natsBatch) {
-	t.Helper()
-	status, lines := manage(t, api, c, "GET", "logs?limit=10000&function="+function, "")
-	if status != http.StatusOK {
-		t.Fatal(status, lines)
-	}
-	for line := range strings.Lines(lines) {
-		var event hansom.LogEvent
-		if err := json.Unmarshal([]byte(line), &event); err != nil {
-			t.Fatal(err, line)
-		}
-		if _, text, ok := strings.Cut(event.Message, "batch "); ok {
-			var b natsBatch
-			if err := json.Unmarshal([]byte(text), &b); err != nil {
-				t.Fatal(err, text)
-			}
-			list = append(list, b)
-		}
-	}
-	return list
-}
-
-// deliveries counts how often each message was seen.
-func deliveries(list []natsBatch) map[int]int {
-	out := map[int]int{}
-	for _, b := range list {
-		for _, x := range b.Bodies {
-			out[x.N]++
-		}
-	}
-	return out
 }
 
 func natsConnect(t testing.TB, addr string, c hansom.Credentials, opts ...nats.Option) (*nats.Conn, error) {
@@ -165,10 +130,10 @@ functions:
 		}
 	}
 	eventually(t, "both functions have what is theirs, and what failed comes again", func() bool {
-		all, odd := deliveries(natsBatches(t, s.API(), hansomtest.Credentials, "orders")), deliveries(natsBatches(t, s.API(), hansomtest.Credentials, "shop-odd"))
+		all, odd := times(told[natsBatch](t, s.API(), hansomtest.Credentials, "orders")), times(told[natsBatch](t, s.API(), hansomtest.Credentials, "shop-odd"))
 		return len(all) == count && all[7] == 3 && all[50] == 2 && len(odd) == count/2
 	})
-	list := natsBatches(t, s.API(), hansomtest.Credentials, "orders")
+	list := told[natsBatch](t, s.API(), hansomtest.Credentials, "orders")
 	if len(list) > count/2 {
 		t.Errorf("%d messages came in %d batches", count, len(list))
 	}
@@ -182,7 +147,7 @@ functions:
 			}
 		}
 	}
-	for n := range deliveries(natsBatches(t, s.API(), hansomtest.Credentials, "shop-odd")) {
+	for n := range times(told[natsBatch](t, s.API(), hansomtest.Credentials, "shop-odd")) {
 		if n%2 == 0 {
 			t.Errorf("the filter let %d through", n)
 		}
@@ -215,7 +180,7 @@ functions:
 	}
 	mapSubject(t, c, "orders", "audit.login", nil)
 	eventually(t, "what was in the stream before is delivered", func() bool {
-		return deliveries(natsBatches(t, s.API(), hansomtest.Credentials, "orders"))[1000] == 1
+		return times(told[natsBatch](t, s.API(), hansomtest.Credentials, "orders"))[1000] == 1
 	})
 	if stream, err := js.Stream(t.Context(), "AUDIT"); err != nil || stream.CachedInfo().State.Msgs != 1 {
 		t.Error(err)
@@ -392,7 +357,7 @@ func TestNATSSurvivesKill(t *testing.T) {
 	}
 	end := time.Now().Add(90 * time.Second) // what was in hand when the server was killed comes again after 30 s
 	for {
-		seen, missing := deliveries(natsBatches(t, p.api, rootKey, "orders")), 0
+		seen, missing := times(told[natsBatch](t, p.api, rootKey, "orders")), 0
 		for n := range acknowledged {
 			if seen[n] == 0 {
 				missing++
