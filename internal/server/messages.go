@@ -15,6 +15,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/bus"
 	"github.com/hansomcloud/hansom/internal/bus/subject"
 	"github.com/hansomcloud/hansom/internal/event"
+	"github.com/hansomcloud/hansom/internal/invoke"
 	"github.com/hansomcloud/hansom/internal/queue"
 )
 
@@ -107,6 +108,26 @@ func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error
 		return 0, err
 	}
 	return s.Store.Put(ctx, key, r)
+}
+
+// openTriggers opens what has functions called other than by requests that wait: asynchronous invocations, event source mappings, event
+// buses, schedules. invoker runs them; key is the server's.
+func (s *Server) openTriggers(ctx context.Context, key []byte, invoker hansom.Invoker, logger *slog.Logger) (err error) {
+	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
+		return err
+	}
+	if err := s.openEvents(ctx, invoker, logger); err != nil {
+		return err
+	}
+	if err := s.openBuses(ctx, logger); err != nil {
+		return err
+	}
+	if err := s.openEndpoints(ctx, key, logger); err != nil {
+		return err
+	}
+	s.async.SetDeliverer(s.events)
+	s.functions.OnRetire(s.async.Retired)
+	return nil
 }
 
 // openEvents opens what brings messages of queues to functions. invoker runs them.

@@ -202,20 +202,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	s.requests = telemetry.NewRequests()
 	invoker := s.requests.Invoker(invocations)
 
-	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
+	if err := s.openTriggers(ctx, key, invoker, logger); err != nil {
 		return nil, err
 	}
-	if err := s.openEvents(ctx, invoker, logger); err != nil {
-		return nil, err
-	}
-	if err := s.openBuses(ctx, logger); err != nil {
-		return nil, err
-	}
-	if err := s.openEndpoints(ctx, key, logger); err != nil {
-		return nil, err
-	}
-	s.async.SetDeliverer(s.events)
-	s.functions.OnRetire(s.async.Retired)
 
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
