@@ -22,6 +22,9 @@ const metaHeader = "M"
 // scanBatch is how many records of a scan are under way at a time.
 const scanBatch = 4096
 
+// scanWait is how long a scan waits for the next record before it asks whether there is one.
+const scanWait = time.Second
+
 // LogConfig says what a log is.
 type LogConfig struct {
 	Name    string // letters, digits, "-" and "_"
@@ -249,7 +252,17 @@ func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	for {
-		m, err := messages.Next()
+		m, err := messages.Next(jetstream.NextMaxWait(scanWait))
+		if errors.Is(err, nats.ErrTimeout) { // the last records may have gone meanwhile
+			rest, err := c.Info(ctx)
+			if err != nil {
+				return failed("scan", err)
+			}
+			if rest.NumPending == 0 {
+				return nil
+			}
+			continue
+		}
 		if err != nil {
 			return failed("scan", errors.Join(err, ctx.Err()))
 		}

@@ -59,6 +59,8 @@ var prepared = []struct{ example, script string }{
 	{"hansom projects create acme", "hansom projects rm acme --yes || true"},
 	{"hansom projects rm acme", "hansom projects create acme || true"},
 	{"hansom projects set acme", "hansom projects create acme || true"},
+	{"hansom events send", `echo '{"total":120}' >detail.json`},
+	{"hansom events test-pattern", `echo '{"source":"shop"}' >event.json; echo '{"source":["shop"]}' >pattern.json`},
 	{"hansom queue", "hansom deploy orders"},
 	{"hansom restore", "hansom backup hansom.tar.gz"},
 	{"hansom rollback", "hansom deploy examples/hello; sed -i 's/Hello}/Hi}/' examples/hello/hansom.yaml; hansom deploy examples/hello"},
@@ -67,7 +69,7 @@ var prepared = []struct{ example, script string }{
 }
 
 // endless are those that run until they are told to stop.
-var endless = regexp.MustCompile(`hansom (dev|serve)|hansom logs (-f|--follow)`)
+var endless = regexp.MustCompile(`hansom (dev|serve)|hansom logs (-f|--follow)|hansom events tail`)
 
 // Every example in the help of every command does what it says, against a real server with examples/hello.
 func TestExamples(t *testing.T) {
@@ -83,6 +85,9 @@ func TestExamples(t *testing.T) {
 	mine := map[string]any{"FunctionName": "my-function", "Runtime": "nodejs22.x", "Handler": "index.handler", "Role": "arn:aws:iam::000000000000:role/mine",
 		"Code": map[string]string{"ZipFile": base64.StdEncoding.EncodeToString(zip)}}
 	if err := x.client.Call(t.Context(), "POST", "/2015-03-31/functions", mine, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.client.AWS(t.Context(), "events", "AWSEvents.CreateEventBus", map[string]string{"Name": "partners"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	var lines, last []string // what removes comes last
@@ -190,10 +195,26 @@ func (x *examples) startAndEnd(t *testing.T, dir, line string) {
 			t.Errorf("%s does not end", line)
 		}
 	}()
-	if strings.Contains(line, "hansom logs") {
-		call := client.Invocation{Function: "hello-node", Type: "RequestResponse", Payload: []byte("{}")}
+	var cause func() error // makes something that is followed
+	switch {
+	case strings.Contains(line, "hansom logs"):
+		cause = func() error {
+			_, err := x.client.Invoke(t.Context(), client.Invocation{Function: "hello-node", Type: "RequestResponse", Payload: []byte("{}")})
+			return err
+		}
+	case strings.Contains(line, "hansom events tail"):
+		bus := "default"
+		if strings.Contains(line, "--bus partners") {
+			bus = "partners"
+		}
+		cause = func() error {
+			entry := map[string]string{"EventBusName": bus, "Source": "shop", "DetailType": "t", "Detail": "{}"}
+			return x.client.AWS(t.Context(), "events", "AWSEvents.PutEvents", map[string]any{"Entries": []any{entry}}, nil)
+		}
+	}
+	if cause != nil {
 		for range 100 { // until it follows
-			if _, err := x.client.Invoke(t.Context(), call); err != nil {
+			if err := cause(); err != nil {
 				t.Fatal(err)
 			}
 			select {
@@ -202,7 +223,7 @@ func (x *examples) startAndEnd(t *testing.T, dir, line string) {
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
-		t.Error("no log came")
+		t.Error("nothing came")
 		return
 	}
 	want := "edge "

@@ -147,7 +147,7 @@ func (c *commands) testCommand() *cobra.Command {
 		Long: "Say whether an event matches an event pattern. Both are JSON: text, @FILE, or one of them - for standard input. It ends with exit\n" +
 			"code 1 when the event does not match. No server is needed.",
 		Example: "  hansom events test-pattern '{\"source\":[\"shop\"]}' @event.json\n" +
-			"  hansom events tail --json | head -1 | jq .event | hansom events test-pattern @pattern.json -",
+			"  hansom events test-pattern @pattern.json - <event.json",
 		Args: command.Exactly(2),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if args[0] == "-" && args[1] == "-" {
