@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,18 +27,18 @@ func TestLanes(t *testing.T) {
 		running, most := map[string]int{}, map[string]int{}
 		var ended []string
 		begin := time.Now()
-		mu := make(chan struct{}, 1)
+		var mu sync.Mutex
 		l := New(Config{Prefix: prefix, Workers: func(queue string) int { return len(queue) - len(prefix) },
 			Work: func(_ context.Context, queue string, m *backlog.Message) (*Again, error) {
-				mu <- struct{}{}
+				mu.Lock()
 				running[queue]++
 				most[queue] = max(most[queue], running[queue])
-				<-mu
+				mu.Unlock()
 				if queue == prefix+"slow" {
 					time.Sleep(time.Minute)
 				}
-				mu <- struct{}{}
-				defer func() { <-mu }()
+				mu.Lock()
+				defer mu.Unlock()
 				running[queue]--
 				ended = append(ended, fmt.Sprintf("%s %s%.0f", m.ID, m.Note, time.Since(begin).Seconds()))
 				switch {
@@ -66,12 +67,22 @@ func TestLanes(t *testing.T) {
 		put("f", "broken")
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if want := []string{"early 0", "late 0", "again 0", "broken 0", "again noted 5"}; !slices.Equal(ended, want) {
-			t.Errorf("%q", ended)
+		look := func() (order []string, lanes int) {
+			mu.Lock()
+			l.mu.Lock()
+			defer mu.Unlock()
+			defer l.mu.Unlock()
+			return slices.Clone(ended), len(l.open)
 		}
-		if most[prefix+"slow"] != 4 || most[prefix+"f"] != 1 || len(l.open) != 2 {
-			t.Errorf("%v, %d lanes", most, len(l.open))
+		order, open := look()
+		if want := []string{"early 0", "late 0", "again 0", "broken 0", "again noted 5"}; !slices.Equal(order, want) {
+			t.Errorf("%q", order)
 		}
+		mu.Lock()
+		if most[prefix+"slow"] != 4 || most[prefix+"f"] != 1 || open != 2 {
+			t.Errorf("%v, %d lanes", most, open)
+		}
+		mu.Unlock()
 		counts := map[string][2]int{}
 		l.Each(func(queue string, waiting, taken int) { counts[queue] = [2]int{waiting, taken} })
 		if counts[prefix+"slow"] != [2]int{6, 4} || counts[prefix+"f"] != [2]int{0, 1} { // broken is hidden
@@ -82,12 +93,12 @@ func TestLanes(t *testing.T) {
 		}
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
-		if len(l.open) != 0 || len(ended) != 15 {
-			t.Errorf("%d lanes without messages, %q", len(l.open), ended)
+		if order, open = look(); open != 0 || len(order) != 15 {
+			t.Errorf("%d lanes without messages, %q", open, order)
 		}
 		put("f", "again") // a lane begins anew
 		synctest.Wait()
-		if ended[len(ended)-1] != "again 330" {
+		if order, _ = look(); order[len(order)-1] != "again 330" {
 			t.Errorf("%q", ended)
 		}
 		stop()
@@ -102,23 +113,23 @@ func TestGrowth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, finished int
 		long := true
-		mu := make(chan struct{}, 1)
+		var mu sync.Mutex
 		l := New(Config{Prefix: prefix, Workers: func(string) int { return 10 }, Begin: 2, Growth: time.Second,
 			Work: func(ctx context.Context, _ string, _ *backlog.Message) (*Again, error) {
-				mu <- struct{}{}
+				mu.Lock()
 				running++
 				wait := time.Hour
 				if !long {
 					wait = time.Millisecond
 				}
-				<-mu
+				mu.Unlock()
 				select {
 				case <-time.After(wait):
 				case <-ctx.Done():
 				}
-				mu <- struct{}{}
+				mu.Lock()
 				running, finished = running-1, finished+1
-				<-mu
+				mu.Unlock()
 				return nil, nil
 			}}, lanestest.NewMemory(), slog.New(slog.DiscardHandler))
 		ctx, stop := context.WithCancel(t.Context())
@@ -135,6 +146,8 @@ func TestGrowth(t *testing.T) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if running != want {
 				t.Errorf("%d at a time, want %d", running, want)
 			}
@@ -144,15 +157,17 @@ func TestGrowth(t *testing.T) {
 		expect(time.Second, 3)
 		expect(3*time.Second, 6)
 		expect(time.Minute, 10)
-		mu <- struct{}{}
+		mu.Lock()
 		long = false
-		<-mu
+		mu.Unlock()
 		put("quick", 100)
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
+		mu.Lock()
 		if finished != 100 {
 			t.Errorf("%d quick ones have ended before the lane grew by itself", finished)
 		}
+		mu.Unlock()
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
