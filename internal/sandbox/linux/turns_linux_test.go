@@ -38,14 +38,16 @@ func TestTurns(t *testing.T) {
 		}
 		return found
 	}
-	for deadline := time.Now().Add(time.Minute); !slices("compute")[longSlice]; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("slices of a sandbox that computes: %v", slices("compute"))
+	until := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: slices of the one that computes %v, of the one that waits %v", what, slices("compute"), slices("wait"))
+			}
 		}
 	}
-	if got := slices("wait"); !got[shortSlice] || got[longSlice] {
-		t.Errorf("slices of a sandbox that waits: %v", got)
-	}
+	until("long slices for who computes", func() bool { return slices("compute")[longSlice] })
+	until("short ones for who waits, once it has started", func() bool { got := slices("wait"); return got[shortSlice] && !got[longSlice] })
 	if got := slice(t, os.Getpid()); got != serverSlice && got != shortSlice {
 		t.Errorf("the server's slice is %v", got)
 	}
