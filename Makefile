@@ -17,7 +17,7 @@ build: ## Build bin/hansom, one static binary
 
 test: ## Every test, under the race detector
 	@scripts/setup.sh test
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 25m ./...
 
 check: ## What must be green before a commit is pushed
 	@scripts/setup.sh test
@@ -29,7 +29,7 @@ check: ## What must be green before a commit is pushed
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/hansom
 	scripts/build-init.sh --check
 	scripts/build-java.sh --check
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 25m ./...
 
 bench: build ## Measure against the peers and rewrite docs/benchmarks.md; ARGS="-only p1,noisy -out /tmp/b.md" for less
 	@scripts/setup.sh bench
