@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -79,3 +80,19 @@ func (u unknown) WriteError(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// ReadBody reads the body of a request for op, of limit bytes at the most. Errors: those of the reader that checks its hash, SerializationException
+// for one that ends early, TooLarge.
+func ReadBody(r *http.Request, op string, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+	var e *hansom.Error
+	switch {
+	case errors.As(err, &e):
+		return nil, err
+	case err != nil:
+		return nil, hansom.Errorf(hansom.Invalid, "read body", "The body of the request ended early: %w", err).WithCode("SerializationException")
+	case int64(len(body)) > limit:
+		return nil, hansom.Errorf(hansom.TooLarge, op, "The request has more than %d bytes.", limit)
+	}
+	return body, nil
+}

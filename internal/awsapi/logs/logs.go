@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -91,16 +90,9 @@ func (s *Service) serve(r *http.Request) (any, error) {
 	case act == nil:
 		return nil, unsupported(op, "The operation "+op)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
+	body, err := awsapi.ReadBody(r, op, maxRequest)
 	if err != nil {
-		var e *hansom.Error // the reader that checks the body's hash has errors of its own
-		if errors.As(err, &e) {
-			return nil, err
-		}
-		return nil, hansom.Errorf(hansom.Invalid, "read body", "The body of the request ended early: %w", err).WithCode("SerializationException")
-	}
-	if len(body) > maxRequest {
-		return nil, hansom.Errorf(hansom.TooLarge, op, "The request has more than %d bytes.", maxRequest)
+		return nil, err
 	}
 	c := &call{Context: r.Context(), op: op, project: p.Project}
 	if c.in, err = s.validator.Decode(input, bytes.TrimSpace(body)); err == nil {

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -112,16 +111,9 @@ func route(r *http.Request) (*operation, string) {
 
 // read decodes and validates the input of an operation.
 func (s *Service) read(r *http.Request, op *operation, name string) (model.Params, error) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
+	body, err := awsapi.ReadBody(r, op.name, maxRequest)
 	if err != nil {
-		var e *hansom.Error // the reader that checks the body's hash has errors of its own
-		if errors.As(err, &e) {
-			return nil, err
-		}
-		return nil, hansom.Errorf(hansom.Invalid, "read body", "The body of the request ended early: %w", err).WithCode("SerializationException")
-	}
-	if len(body) > maxRequest {
-		return nil, hansom.Errorf(hansom.TooLarge, op.name, "The request has more than %d bytes.", maxRequest)
+		return nil, err
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

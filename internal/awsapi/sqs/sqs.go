@@ -6,8 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -149,16 +147,9 @@ func (s *Service) readJSON(r *http.Request) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
+	body, err := awsapi.ReadBody(r, op, maxRequest)
 	if err != nil {
-		var e *hansom.Error // the reader that checks the body's hash has errors of its own
-		if errors.As(err, &e) {
-			return nil, err
-		}
-		return nil, hansom.Errorf(hansom.Invalid, "read body", "The body of the request ended early: %w", err).WithCode("SerializationException")
-	}
-	if len(body) > maxRequest {
-		return nil, hansom.Errorf(hansom.TooLarge, op, "The request has more than %d bytes.", maxRequest)
+		return nil, err
 	}
 	c.in, err = s.validator.Decode(operations[op], bytes.TrimSpace(body))
 	return c, err
