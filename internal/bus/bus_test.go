@@ -116,6 +116,27 @@ func TestLastRecords(t *testing.T) {
 	}
 }
 
+// A scan whose records do not come any more asks for them again.
+func TestScanAsksAgain(t *testing.T) {
+	l, _ := open(t, t.TempDir(), false)
+	for range 3 * scanBatch / 500 {
+		add(t, l, slices.Repeat([]Record{{Subject: "log.a"}}, 500)...)
+	}
+	count := 0
+	var paused error
+	err := l.Scan(t.Context(), false, func(Record) error {
+		if count++; count == 1 {
+			for c := range l.stream.ListConsumers(t.Context()).Info() {
+				_, paused = l.stream.PauseConsumer(t.Context(), c.Name, time.Now().Add(time.Hour))
+			}
+		}
+		return nil
+	})
+	if err != nil || paused != nil || count != 3*scanBatch/500*500 {
+		t.Error(count, err, paused)
+	}
+}
+
 // A log that is emptied again and again keeps one anchor, near its end.
 func TestAnchor(t *testing.T) {
 	l, _ := open(t, t.TempDir(), false)

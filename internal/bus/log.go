@@ -22,7 +22,7 @@ const metaHeader = "M"
 // scanBatch is how many records of a scan are under way at a time.
 const scanBatch = 4096
 
-// scanWait is how long a scan waits for the next record before it asks whether there is one.
+// scanWait is how long a scan waits for the next record at first before it asks whether there is one.
 const scanWait = time.Second
 
 // LogConfig says what a log is.
@@ -240,7 +240,22 @@ func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
 	if info.State.Msgs == 0 {
 		return nil
 	}
-	c, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, HeadersOnly: !data})
+	next := info.State.FirstSeq
+	for wait := scanWait; next <= last; wait = min(2*wait, ackTimeout) { // what does not come is asked for again
+		start := next
+		if err := l.scan(ctx, &next, last, data, wait, f); err != nil {
+			return err
+		}
+		if next > start {
+			wait = scanWait
+		}
+	}
+	return nil
+}
+
+// scan calls f with the records from *next to last and moves *next behind them, until all were there or none has come for wait.
+func (l *Log) scan(ctx context.Context, next *uint64, last uint64, data bool, wait time.Duration, f func(Record) error) error {
+	c, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(*next, 1), HeadersOnly: !data})
 	if err != nil {
 		return failed("scan", err)
 	}
@@ -251,17 +266,18 @@ func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
 	defer messages.Stop()
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(scanWait))
+	for *next <= last {
+		m, err := messages.Next(jetstream.NextMaxWait(wait))
 		if errors.Is(err, nats.ErrTimeout) { // the last records may have gone meanwhile
-			rest, err := c.Info(ctx)
-			if err != nil {
+			rest, err := l.stream.GetMsg(ctx, *next, jetstream.WithGetMsgSubject(">"))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				*next = last + 1
+			} else if err != nil {
 				return failed("scan", err)
+			} else {
+				*next = rest.Sequence
 			}
-			if rest.NumPending == 0 {
-				return nil
-			}
-			continue
+			return nil
 		}
 		if err != nil {
 			return failed("scan", errors.Join(err, ctx.Err()))
@@ -275,10 +291,9 @@ func (l *Log) Scan(ctx context.Context, data bool, f func(Record) error) error {
 				return err
 			}
 		}
-		if meta.NumPending == 0 || meta.Sequence.Stream >= last {
-			return nil
-		}
+		*next = meta.Sequence.Stream + 1
 	}
+	return nil
 }
 
 // Check refuses a record that is too large for a log.
