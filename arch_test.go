@@ -22,7 +22,7 @@ var layers = map[string]int{
 	"buildinfo": 1, "loop": 1, "bus": 1, "backlog": 1, "pattern": 1, "lanes": 1, "cron": 1, "tick": 1, "upstream": 1, "cloudevent": 1,
 	"auth": 2, "function": 2, "layer": 2, "runtimeapi": 2, "httplink": 2, "pool": 2, "invoke": 2, "gateway": 2, "edge": 2,
 	"telemetry": 2, "app": 2, "backup": 2, "blank": 2, "egress": 2, "provision": 2,
-	"queue": 2, "event": 2, "eventbus": 2, "endpoint": 2, "schedule": 2,
+	"queue": 2, "event": 2, "eventbus": 2, "endpoint": 2, "schedule": 2, "site": 2,
 	"awsapi": 3, "hansomapi": 3,
 	"server": 4, "cli": 4, "hansomtest": 4,
 }
