@@ -314,6 +314,7 @@ func (l *Logs) DeleteGroup(ctx context.Context, project, group string) error {
 			defer s.disk.Unlock()
 			l.release(s)
 			s.segments, s.loaded = nil, false
+			l.forget(s)
 		}
 		dir := filepath.Join(l.dir, n.project)
 		gone, err := os.MkdirTemp(dir, ".old-") // gone in one step; what a crash leaves of it, the sweep removes

@@ -205,8 +205,8 @@ func TestCreateAndDeleteGroup(t *testing.T) {
 	if got := groupNames(t, l, project); got != "" {
 		t.Errorf("groups: %s", got)
 	}
-	if left, _ := os.ReadDir(filepath.Join(dir, project)); len(left) != 0 {
-		t.Errorf("left behind: %v", left)
+	if left, _ := os.ReadDir(filepath.Join(dir, project)); len(left) != 0 || len(l.groups(project)) != 0 {
+		t.Errorf("left behind: %v, %d in memory", left, len(l.groups(project)))
 	}
 	l.Append(line("hello", 2, "again"))
 	if got := messages(collect(t, l, LogQuery{Function: "hello"})); got != "again\n" {

@@ -101,6 +101,7 @@ type group struct {
 	noted     hansom.LogEvent // whose lines they were: the line that counts them goes to the same log stream
 	lost      int             // lines of flushes that failed
 	queued    bool
+	gone      bool // another takes its place
 	followers []*follower
 
 	disk     sync.Mutex
@@ -151,17 +152,16 @@ func (l *Logs) Append(e hansom.LogEvent) {
 	if l.closed.Load() {
 		return
 	}
-	s := l.group(destination(&e), true)
-	if s == nil {
-		return // not a name that any function or group can have
-	}
 	now := l.cfg.Now()
 	if e.Time.IsZero() {
 		e.Time = now
 	}
 	fit(&e)
 	size := recordSize(&e) // a function's own group does not repeat its name: a little less is written
-	s.mu.Lock()
+	s := l.lock(destination(&e))
+	if s == nil {
+		return // not a name that any function or group can have
+	}
 	waiting := 0
 	if s.admit(l, e.Time.UnixNano(), size, e.Message) {
 		s.add(l, &e, now)
@@ -182,6 +182,34 @@ func (l *Logs) Append(e hansom.LogEvent) {
 	}
 	if waiting >= flushAtOnce {
 		signal(l.kick)
+	}
+}
+
+// lock returns a log group, made when it is not there, with s.mu held; nil for what cannot be a name.
+func (l *Logs) lock(n groupID) *group {
+	for {
+		s := l.group(n, true)
+		if s == nil {
+			return nil
+		}
+		s.mu.Lock()
+		if !s.gone {
+			return s
+		}
+		s.mu.Unlock()
+	}
+}
+
+// forget drops a group from memory, unless something waits to be written or somebody follows it. s.mu is not held.
+func (l *Logs) forget(s *group) {
+	st := l.stripe(s.name)
+	st.Lock()
+	defer st.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.buf == nil && len(s.followers) == 0 && st.m[s.name] == s {
+		s.gone = true
+		delete(st.m, s.name)
 	}
 }
 
@@ -236,9 +264,13 @@ func (s *group) add(l *Logs, e *hansom.LogEvent, ingested time.Time) {
 	}
 }
 
+func (l *Logs) stripe(n groupID) *stripe {
+	return &l.stripes[maphash.String(l.seed, cmp.Or(n.function, n.other))%uint64(len(l.stripes))]
+}
+
 // group finds a log group. With make it is made in memory when it is not there; it is nil for what cannot be a name.
 func (l *Logs) group(n groupID, make bool) *group {
-	st := &l.stripes[maphash.String(l.seed, cmp.Or(n.function, n.other))%uint64(len(l.stripes))]
+	st := l.stripe(n)
 	st.RLock()
 	s := st.m[n]
 	st.RUnlock()

@@ -16,11 +16,11 @@ import (
 // takes much less, and the others keep to the rest, as long as they need no more. What comes with the memory of its instances a function may
 // take anywhere. See adr/0007.
 const (
-	heldFor   = 5 * time.Second        // after it last took more
-	calledFor = 500 * time.Millisecond // after it last ran a function still counts as one that runs
-	atRest    = 50 * time.Microsecond  // of CPU in a period, at most, is no call
-	muchLess  = 2                      // times
-	calm      = 0.5                    // of the CPUs that are spared those may take who keep to them
+	heldFor   = 5 * time.Second       // after it last took more
+	calledFor = heldFor               // after it last ran a function still counts as one that runs
+	atRest    = 50 * time.Microsecond // of CPU in a period, at most, is no call
+	muchLess  = 2                     // times
+	calm      = 0.5                   // of the CPUs that are spared those may take who keep to them
 )
 
 // place is where a sandbox may run.
