@@ -6,6 +6,9 @@ COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X github.com/hansomcloud/hansom/internal/buildinfo.version=$(VERSION) -X github.com/hansomcloud/hansom/internal/buildinfo.commit=$(COMMIT)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The longest packages go first, and three at a time: much of what they do is waiting.
+TEST := $(GO) test -race -p 3 -timeout 25m ./test/e2e ./internal/cli ./...
+
 .PHONY: run build test check bench soak cover
 
 run: build ## Start Hansom with the sample app of examples/hello
@@ -17,7 +20,7 @@ build: ## Build bin/hansom, one static binary
 
 test: ## Every test, under the race detector
 	@scripts/setup.sh test
-	$(GO) test -race -timeout 25m ./...
+	$(TEST)
 
 check: ## What must be green before a commit is pushed
 	@scripts/setup.sh test
@@ -29,7 +32,7 @@ check: ## What must be green before a commit is pushed
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/hansom
 	scripts/build-init.sh --check
 	scripts/build-java.sh --check
-	$(GO) test -race -timeout 25m ./...
+	$(TEST)
 
 bench: build ## Measure against the peers and rewrite docs/benchmarks.md; ARGS="-only p1,noisy -out /tmp/b.md" for less
 	@scripts/setup.sh bench
