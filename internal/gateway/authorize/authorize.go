@@ -21,6 +21,7 @@ type Query struct {
 	Stage   *api.LiveStage
 	Route   *api.Route
 	ID      string // request id
+	Path    string // below the stage and the mapping, as routes are matched against it; begins with "/"
 	// Params are the parameters of the path, by name; nil when there is none.
 	Params func(name string) (string, bool)
 	// Selection is what a selection expression finds in the request: "$request.header.x", "$request.querystring.x", "$context.x",

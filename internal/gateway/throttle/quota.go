@@ -214,7 +214,9 @@ func (q *Quotas) Grant(ctx context.Context, plan *api.Plan, key string, n int64)
 	if plan.Quota == nil {
 		return hansom.Errorf(hansom.Invalid, "grant usage", "The usage plan %s has no quota.", plan.ID)
 	}
-	if err := q.Flush(ctx); err != nil {
+	q.store.Lock()
+	defer q.store.Unlock()
+	if err := q.flushAll(ctx); err != nil {
 		return err
 	}
 	m, today := member{plan.ID, key}, q.today()

@@ -52,6 +52,11 @@ type pending struct {
 func (q *Quotas) Flush(ctx context.Context) error {
 	q.store.Lock()
 	defer q.store.Unlock()
+	return q.flushAll(ctx)
+}
+
+// flushAll is Flush; store is locked.
+func (q *Quotas) flushAll(ctx context.Context) error {
 	for part := range slices.Chunk(q.collect(), batch) {
 		err := q.db.Write(ctx, func(tx *db.Tx) error {
 			for i := range part {
