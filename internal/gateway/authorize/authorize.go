@@ -4,13 +4,17 @@ package authorize
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
 	"github.com/hansomcloud/hansom/internal/gateway/jwt"
+	"github.com/hansomcloud/hansom/internal/gateway/recent"
 	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
@@ -72,36 +76,170 @@ type Deps struct {
 
 // Config of a Service.
 type Config struct {
-	Region string // stands in the ARNs that policies are evaluated against
-	JWT    jwt.Config
-	// Answers is how many answers of Lambda authorizers are kept; the oldest go first.
-	Answers int
-	// Timeout is the longest that a Lambda authorizer may take.
-	Timeout time.Duration
+	Region  string // stands in the ARNs that policies are evaluated against
+	JWT     jwt.Config
+	Answers int           // of Lambda authorizers that are kept
+	Timeout time.Duration // of a Lambda authorizer
 	Now     func() time.Time
 }
 
-// DefaultConfig has API Gateway's limits: 10 s for a Lambda authorizer.
+// DefaultConfig gives Lambda authorizers 10 s, as API Gateway does.
 func DefaultConfig() Config {
-	return Config{Region: hansom.DefaultRegion, JWT: jwt.DefaultConfig(), Answers: 100_000, Timeout: 10 * time.Second, Now: time.Now}
+	return Config{Region: hansom.DefaultRegion, JWT: jwt.DefaultConfig(), Answers: 10_000, Timeout: 10 * time.Second, Now: time.Now}
 }
 
 // Service authorizes requests. Its methods may be called from several goroutines.
 type Service struct {
-	cfg    Config
-	deps   Deps
-	logger *slog.Logger
-	tokens *jwt.Verifier
-	answers answers
+	cfg     Config
+	deps    Deps
+	log     *slog.Logger
+	tokens  *jwt.Verifier
+	answers *recent.Map[question, *answer]
+	resets  atomic.Int64
 }
 
-// New returns a Service. Its Run must be called for the keys of issuers to be fetched again before they are too old.
+// New returns a Service. Run keeps the keys of issuers fresh.
 func New(cfg Config, deps Deps, logger *slog.Logger) *Service {
-	return &Service{cfg: cfg, deps: deps, logger: logger.With("component", "authorize"), tokens: jwt.New(cfg.JWT, deps.Dialer, logger)}
+	return &Service{cfg: cfg, deps: deps, log: logger.With("component", "authorize"), tokens: jwt.New(cfg.JWT, deps.Dialer, logger),
+		answers: recent.New[question, *answer](cfg.Answers)}
 }
 
-// Run keeps the keys of issuers fresh until ctx ends.
+// Run fetches the keys of issuers before they are too old, until ctx ends. Afterwards no keys are fetched any more.
 func (s *Service) Run(ctx context.Context) error { return s.tokens.Run(ctx) }
 
 // Reset forgets what Lambda authorizers have answered for a stage of an API: ResetAuthorizersCache.
-func (s *Service) Reset(api, stage string) { s.answers.reset(api, stage) }
+func (s *Service) Reset(api, stage string) {
+	s.resets.Add(1)
+	s.answers.DeleteFunc(func(q question, _ *answer) bool { return q.api == api && q.stage == stage })
+}
+
+// Authorize says whether a request goes on: first what the authorizer of its route has, then the API key. It detaches the fiber of ctx
+// before it waits for anything.
+func (s *Service) Authorize(ctx context.Context, q *Query) Decision {
+	d := s.authorize(ctx, q)
+	if d.Status == 0 && q.Route.KeyRequired {
+		s.key(q, &d)
+	}
+	if d.Value == nil {
+		d.Value = nothing
+	}
+	return d
+}
+
+func (s *Service) authorize(ctx context.Context, q *Query) Decision {
+	switch q.Route.Authorization {
+	case "", "NONE":
+		return Decision{}
+	case "AWS_IAM":
+		return s.iam(ctx, q)
+	}
+	for i := range q.Stage.Authorizers {
+		a := &q.Stage.Authorizers[i]
+		switch {
+		case a.ID != q.Route.Authorizer:
+		case q.Route.Authorization == "JWT" && a.Type == api.JWT:
+			return s.jwt(ctx, q, a)
+		case q.Route.Authorization == "CUSTOM" && a.Type == api.Request:
+			return s.function(ctx, q, a)
+		}
+	}
+	s.log.Error("a route has no authorizer", "api", q.API.ID, "route", q.Route.Key, "authorization", q.Route.Authorization, "authorizer", q.Route.Authorizer)
+	return refused(http.StatusInternalServerError, "the route's authorizer is not there")
+}
+
+func nothing(string) string { return "" }
+
+// refused is a refusal, with what $context.authorizer.error says.
+func refused(status int, reason string) Decision {
+	d := Decision{Status: status, Value: func(name string) string {
+		if name == "error" {
+			return reason
+		}
+		return ""
+	}}
+	switch status {
+	case http.StatusUnauthorized:
+		d.Message = "Unauthorized"
+	case http.StatusForbidden:
+		d.Message = "Forbidden"
+	default:
+		d.Message = "Internal Server Error"
+	}
+	return d
+}
+
+// iam takes requests that are signed with keys of the API's project.
+func (s *Service) iam(ctx context.Context, q *Query) Decision {
+	detach(ctx) // keys are read from the database
+	p, err := s.deps.Auth.Authenticate(q.Request)
+	if err != nil {
+		return refused(http.StatusForbidden, err.Error())
+	}
+	if p.Project != q.API.Project {
+		return refused(http.StatusForbidden, "the caller is of another project")
+	}
+	text, err := json.Marshal(map[string]any{"iam": map[string]any{"accessKey": p.AccessKeyID, "accountId": p.Project, "callerId": p.UserID,
+		"cognitoIdentity": nil, "principalOrgId": nil, "userArn": p.ARN, "userId": p.UserID}})
+	if err != nil {
+		return refused(http.StatusInternalServerError, err.Error())
+	}
+	return Decision{Context: text, Principal: &p}
+}
+
+const (
+	headerSelection = "$request.header."
+	keySelection    = headerSelection + "x-api-key"
+	usageKey        = "$context.authorizer.usageIdentifierKey" // the key that a Lambda authorizer has named
+)
+
+// key looks for an API key that has a usage plan for the stage.
+func (s *Service) key(q *Query, d *Decision) {
+	value := ""
+	switch expression := q.API.KeySelection; expression {
+	case usageKey:
+		if d.Value != nil {
+			value = d.Value("usageIdentifierKey")
+		}
+	case "":
+		value, _ = q.selected(keySelection)
+	default:
+		value, _ = q.selected(expression)
+	}
+	if value == "" {
+		*d = refused(http.StatusForbidden, "the request has no API key")
+		return
+	}
+	k, p, ok := s.deps.Keys.Key(value, q.API.ID, q.Stage.Name)
+	switch {
+	case !ok || k.Project != q.API.Project:
+		*d = refused(http.StatusForbidden, "the API key is not known")
+	case !k.Enabled:
+		*d = refused(http.StatusForbidden, "the API key is disabled")
+	case p == nil:
+		*d = refused(http.StatusForbidden, "the API key has no usage plan for the stage")
+	default:
+		d.Key, d.Plan = k, p
+	}
+}
+
+// selected is what a selection expression finds; empty is nothing.
+func (q *Query) selected(expression string) (string, bool) {
+	if name, ok := strings.CutPrefix(expression, headerSelection); ok { // most are; they need no parser
+		switch values := q.Request.Header.Values(name); len(values) {
+		case 0:
+			return "", false
+		case 1:
+			return values[0], values[0] != ""
+		default:
+			return strings.Join(values, ","), true
+		}
+	}
+	value, ok := q.Selection(expression)
+	return value, ok && value != ""
+}
+
+func detach(ctx context.Context) {
+	if f := hansom.FiberOf(ctx); f != nil {
+		f.Detach()
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/recent"
 	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
@@ -56,7 +57,7 @@ type Verifier struct {
 	log       *slog.Logger
 	client    *http.Client
 	transport *http.Transport
-	verified  *verified // nil without
+	verified  *recent.Map[signedBy, verified] // nil without
 
 	mu      sync.RWMutex
 	sources map[place]*source
@@ -72,7 +73,7 @@ func New(cfg Config, dialer *upstream.Dialer, logger *slog.Logger) *Verifier {
 	v.client = &http.Client{Transport: v.transport, CheckRedirect: redirect}
 	v.ctx, v.cancel = context.WithCancel(context.Background())
 	if cfg.Cache > 0 {
-		v.verified = newVerified(cfg.Cache)
+		v.verified = recent.New[signedBy, verified](cfg.Cache)
 	}
 	return v
 }
@@ -117,8 +118,8 @@ func (v *Verifier) Verify(ctx context.Context, token string, want Want) (*Token,
 	if v.verified != nil {
 		id = digestOf(token)
 		if keys := v.current(s, now); keys != nil {
-			if t, by := v.verified.get(id, s); t != nil && keys.has(by) {
-				return t, t.check(&want, now, v.cfg.Skew)
+			if e, ok := v.verified.Get(signedBy{id, s}); ok && keys.has(e.by) {
+				return e.token.checked(&want, now, v.cfg.Skew)
 			}
 		}
 	}
@@ -151,17 +152,20 @@ func (v *Verifier) Verify(ctx context.Context, token string, want Want) (*Token,
 	if err != nil {
 		return nil, err
 	}
-	now = v.cfg.Now()
-	if err := t.check(&want, now, v.cfg.Skew); err != nil {
-		return nil, err
-	}
 	if v.verified != nil {
-		v.verified.put(id, s, t, by)
+		v.verified.Put(signedBy{id, s}, verified{t, by})
+	}
+	return t.checked(&want, v.cfg.Now(), v.cfg.Skew)
+}
+
+// checked looks at everything about a token but its signature.
+func (t *Token) checked(want *Want, now time.Time, skew time.Duration) (*Token, error) {
+	if err := t.check(want, now, skew); err != nil {
+		return nil, err
 	}
 	return t, nil
 }
 
-// check is everything about a token but its signature.
 func (t *Token) check(want *Want, now time.Time, skew time.Duration) error {
 	at := float64(now.UnixMicro()) / 1e6
 	ahead := at + skew.Seconds()
@@ -188,6 +192,17 @@ func detach(ctx context.Context) {
 	if f := hansom.FiberOf(ctx); f != nil {
 		f.Detach()
 	}
+}
+
+// signedBy says of which token, and of whose keys, it is known which has signed it.
+type signedBy struct {
+	token digest
+	from  *source
+}
+
+type verified struct {
+	token *Token
+	by    *key
 }
 
 // digest stands for a token.
