@@ -195,7 +195,9 @@ func Match(pattern, text string) bool {
 			p++
 			t++
 		case star >= 0:
-			from++
+			for from++; from < len(text) && text[from]&0xC0 == 0x80; {
+				from++
+			}
 			p, t = star+1, from
 		default:
 			return false

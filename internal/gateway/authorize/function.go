@@ -116,7 +116,9 @@ func (s *Service) ask(ctx context.Context, q *Query, a *api.Authorizer, identity
 // parseAnswer reads what a function has answered: {"isAuthorized":...,"context":...} with simple answers, else {"principalId":...,
 // "policyDocument":...,"context":...}.
 func parseAnswer(text []byte, a *api.Authorizer) (*answer, error) {
-	bad := func(format string, args ...any) error { return hansom.Errorf(hansom.Invalid, opFunction, "the function's answer "+format, args...) }
+	bad := func(format string, args ...any) error {
+		return hansom.Errorf(hansom.Invalid, opFunction, "the function's answer "+format, args...)
+	}
 	if len(text) > maxAnswer {
 		return nil, bad("has %d bytes; the limit is %d", len(text), maxAnswer)
 	}

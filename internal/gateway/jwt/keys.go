@@ -64,12 +64,12 @@ func parseKeys(document []byte, most int, before *keys, at time.Time) (*keys, er
 		if err := j.UnmarshalJSON(raw); err != nil { // of a kind that is not known, or malformed: those are left out (RFC 7517, 5)
 			continue
 		}
-		if j.KeyID == "" || j.Use != "" && j.Use != "sig" || !usable(j.Key) {
-			continue
-		}
 		alg := j.Algorithm
 		if alg == "Ed25519" { // RFC 9864's name of what tokens of before call EdDSA
 			alg = string(jose.EdDSA)
+		}
+		if j.KeyID == "" || j.Use != "" && j.Use != "sig" || !usable(j.Key, alg) {
+			continue
 		}
 		// The JSON of the key alone: certificates beside it may change.
 		print, err := (&jose.JSONWebKey{Key: j.Key, KeyID: j.KeyID, Algorithm: alg}).MarshalJSON()
@@ -87,10 +87,10 @@ func parseKeys(document []byte, most int, before *keys, at time.Time) (*keys, er
 	return k, nil
 }
 
-// usable tells whether a key is a public one that tokens may be signed with.
-func usable(public any) bool {
+// usable tells whether a key is a public one that tokens may be signed with; alg is the only algorithm that it is for, or "".
+func usable(public any, alg string) bool {
 	if k, ok := public.(*rsa.PublicKey); ok && k.N.BitLen() < minRSA {
 		return false
 	}
-	return slices.ContainsFunc(algorithms, func(alg jose.SignatureAlgorithm) bool { return fits(public, alg) })
+	return slices.ContainsFunc(algorithms, func(a jose.SignatureAlgorithm) bool { return fits(public, a) && (alg == "" || alg == string(a)) })
 }

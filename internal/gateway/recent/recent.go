@@ -31,7 +31,9 @@ func New[K comparable, V any](size int) *Map[K, V] {
 	return m
 }
 
-func (m *Map[K, V]) shard(key K) *shard[K, V] { return &m.shards[maphash.Comparable(m.seed, key)%shards] }
+func (m *Map[K, V]) shard(key K) *shard[K, V] {
+	return &m.shards[maphash.Comparable(m.seed, key)%shards]
+}
 
 // Get returns the value of a key.
 func (m *Map[K, V]) Get(key K) (value V, ok bool) {
