@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,8 +75,12 @@ func New(cfg Config) *Dialer {
 	return d
 }
 
-// DialContext connects to addr, host:port, over TCP. Error: Denied, wrapped, for an address that may not be reached.
+// DialContext connects to addr, host:port, over TCP. Names below localhost are loopback (RFC 6761, 6.3), which not every resolver knows.
+// Error: Denied, wrapped, for an address that may not be reached.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(addr); err == nil && strings.HasSuffix(strings.ToLower(strings.TrimSuffix(host, ".")), ".localhost") {
+		addr = net.JoinHostPort("localhost", port)
+	}
 	return d.dialer.DialContext(ctx, network, addr)
 }
 

@@ -56,7 +56,7 @@ func TestDial(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Own = netip.MustParseAddrPort(api.Listener.Addr().String())
 	dialer := New(cfg)
-	for _, url := range []string{server.URL, "http://localhost:" + port, server.URL + "?to=http://localhost:" + port} {
+	for _, url := range []string{server.URL, "http://localhost:" + port, "http://issuer.dev.localhost:" + port, server.URL + "?to=http://localhost:" + port} {
 		if text, err := get(t, dialer, url); err != nil || text != "hello" {
 			t.Errorf("%s: %q %v", url, text, err)
 		}
@@ -64,6 +64,7 @@ func TestDial(t *testing.T) {
 	for url, why := range map[string]string{
 		api.URL:                                   "own api listener",
 		"http://localhost:" + apiPort:             "own api listener",
+		"http://a.localhost.:" + apiPort:          "own api listener",
 		"http://[::ffff:127.0.0.1]:" + apiPort:    "own api listener",
 		server.URL + "?to=" + api.URL:             "own api listener",
 		"http://169.254.169.254/latest":           "metadata",

@@ -40,6 +40,7 @@ type part struct {
 func parts() []part {
 	return []part{
 		{"p1", "P1, P2: warm HTTP, closed loop", (*bench).warmHTTP},
+		{"gateway", "P1, P2: an HTTP API with a JWT authorizer and throttling", (*bench).guardedHTTP},
 		{"rates", "latency at fixed rates", (*bench).fixedRates},
 		{"p3", "P3: warm Invoke", (*bench).warmInvoke},
 		{"p4", "P4: cold start from a blank", (*bench).coldWithBlanks},

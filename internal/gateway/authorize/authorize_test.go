@@ -114,7 +114,9 @@ func function(change func(*api.Authorizer)) api.Authorizer {
 
 // says has the function answer.
 func (f *fixture) says(text string) {
-	f.invoke = func(context.Context, *hansom.Invocation) (hansom.Result, error) { return hansom.NewResult([]byte(text), nil), nil }
+	f.invoke = func(context.Context, *hansom.Invocation) (hansom.Result, error) {
+		return hansom.NewResult([]byte(text), nil), nil
+	}
 }
 
 func equalJSON(t *testing.T, what string, got []byte, want any) {

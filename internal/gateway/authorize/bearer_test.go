@@ -107,7 +107,9 @@ func TestJWTContext(t *testing.T) {
 	i := newIssuer(t)
 	f := newFixture(t, nil)
 	q := query(api.Authorizer{Type: api.JWT, Sources: []string{"$request.querystring.token"}, Issuer: i.URL}, func(r *api.Route) { r.Scopes = []string{"write", "admin", "read"} })
-	q.Selection = func(expression string) (string, bool) { return i.token(t, map[string]any{"exp": 4102444800}), expression == "$request.querystring.token" }
+	q.Selection = func(expression string) (string, bool) {
+		return i.token(t, map[string]any{"exp": 4102444800}), expression == "$request.querystring.token"
+	}
 	d := f.Authorize(context.Background(), q)
 	claims := map[string]any{"iss": i.URL, "aud": "notes", "sub": "anna", "exp": "4102444800", "scope": "read write", "groups": "[a b]"}
 	equalJSON(t, "2.0", d.Context, map[string]any{"jwt": map[string]any{"claims": claims, "scopes": []any{"write", "read"}}})
