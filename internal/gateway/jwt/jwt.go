@@ -123,11 +123,11 @@ func (v *Verifier) Verify(ctx context.Context, token string, want Want) (*Token,
 			}
 		}
 	}
-	detach(ctx)
 	h, err := parseHeader(token)
 	if err != nil {
 		return nil, err
 	}
+	detach(ctx) // a signature takes long enough to hold others up
 	keys, err := v.keys(ctx, s)
 	if err != nil {
 		return nil, err
