@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -206,18 +207,18 @@ func TestHostileTokens(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	got, err := parseClaims([]byte(`{"exp":1700000000,"iat":1.5,"email_verified":true,"cognito:groups":["admin","a b"],"n":null,
-		"address":{"city":"Zürich","zip":8000},"big":12345678901234567890,"name":"a \"<b>","scp":["x","y"],"empty":[],"deep":[[1,[true]]]}`))
+		"address":{"city":"Zürich","zip":8000},"big":12345678901234567890,"name":"a \"<b>","control":"\u0000\u001f\n\\\ud83d\ude00\ud800","scp":["x","y"],"empty":[],"deep":[[1,[true]]]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{"exp": "1700000000", "iat": "1.5", "email_verified": "true", "cognito:groups": "[admin a b]", "n": "null",
-		"address": `{"city":"Zürich","zip":8000}`, "big": "12345678901234567890", "name": `a "<b>`, "empty": "[]", "deep": "[[1 [true]]]"} {
+		"address": `{"city":"Zürich","zip":8000}`, "big": "12345678901234567890", "name": `a "<b>`, "control": "\x00\x1f\n\\😀\ufffd", "empty": "[]", "deep": "[[1 [true]]]"} {
 		if got.Claims[name] != text {
 			t.Errorf("%s is %q, want %q", name, got.Claims[name], text)
 		}
 	}
 	var again map[string]string
-	if err := json.Unmarshal(got.JSON, &again); err != nil || again["name"] != `a "<b>` || len(again) != len(got.Claims) {
+	if err := json.Unmarshal(got.JSON, &again); err != nil || !maps.Equal(again, got.Claims) {
 		t.Errorf("%s: %v", got.JSON, err)
 	}
 	for payload, scopes := range map[string][]string{

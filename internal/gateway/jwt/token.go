@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -172,14 +173,33 @@ func parseClaims(payload []byte) (*Token, error) {
 			break
 		}
 	}
-	for name, v := range members {
-		t.Claims[name] = text(v)
+	t.JSON = append(make([]byte, 0, len(payload)*5/4+64), '{')
+	for i, name := range slices.Sorted(maps.Keys(members)) {
+		value := text(members[name])
+		t.Claims[name] = value
+		if i > 0 {
+			t.JSON = append(t.JSON, ',')
+		}
+		t.JSON = appendText(append(appendText(t.JSON, name), ':'), value)
 	}
-	t.JSON, err = json.Marshal(t.Claims)
-	if err != nil {
-		return nil, refuse("the token's claims are malformed")
-	}
+	t.JSON = append(t.JSON, '}')
 	return t, nil
+}
+
+// appendText appends a text of UTF-8 as a JSON string.
+func appendText(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c < ' ':
+			b = append(b, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
 }
 
 // seconds reads a NumericDate (RFC 7519, 2) from 1970 on.
