@@ -47,13 +47,13 @@ type Shape struct {
 // Member of a structure.
 type Member struct {
 	Name     string
-	Wire     string // name in path, query or header where it is another
+	Wire     string // name on the wire where it is another
 	Shape    int    // index into the table
 	In       Location
 	Required bool
 }
 
-// WireName is the name of the member in path, query or header.
+// WireName is the name of the member on the wire.
 func (m *Member) WireName() string {
 	if m.Wire != "" {
 		return m.Wire

@@ -135,18 +135,19 @@ func (v *Validator) Scalar(shape int, raw string) (any, error) {
 // decodeMembers adds the members of a JSON object that the structure s knows. Others are ignored, as AWS does.
 func (v *Validator) decodeMembers(into Params, s *Shape, doc value) (err error) {
 	doc.members(func(name string, e value) bool {
-		i := slices.IndexFunc(s.Members, func(m Member) bool { return m.Name == name && m.In == InBody })
+		i := slices.IndexFunc(s.Members, func(m Member) bool { return m.WireName() == name && m.In == InBody })
 		if i < 0 {
 			return true
 		}
+		m := &s.Members[i]
 		var x any
-		if x, err = v.decodeValue(&v.shapes[s.Members[i].Shape], e); err != nil {
+		if x, err = v.decodeValue(&v.shapes[m.Shape], e); err != nil {
 			return false
 		}
 		if x == nil {
-			delete(into, name)
+			delete(into, m.Name)
 		} else {
-			into[name] = x
+			into[m.Name] = x
 		}
 		return true
 	})
