@@ -135,6 +135,7 @@ type Deployment struct {
 	ID          string
 	Description string `json:",omitempty"`
 	Auto        bool   `json:",omitempty"`
+	Digest      string `json:",omitempty"` // of the snapshot
 	Created     time.Time
 }
 
@@ -146,7 +147,8 @@ type Snapshot struct {
 	CORS         *hansom.CORS `json:",omitempty"`
 }
 
-// Live is an API as it answers. It is never changed: a new one takes its place.
+// Live is an API as it answers. It is never changed: a new one takes its place. What the Service keeps has no Routes, Integrations, Authorizers
+// and Deployments of its own: those that count are in its Stages.
 type Live struct {
 	*API
 	Stages map[string]*LiveStage // those with a deployment, by name
