@@ -1,5 +1,5 @@
 // Package awsapi is the AWS side of the api listener: it authenticates a request, finds the service it is meant for and
-// hands it over. The services' wire shapes are in the packages below: lambda, logs, sqs, sts, iam.
+// hands it over. The services' wire shapes are in the packages below.
 package awsapi
 
 import (
@@ -31,7 +31,7 @@ type Handler struct {
 	services map[string]Service
 }
 
-// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "logs", "sqs", "sts", "iam".
+// New returns a handler for services, which are named as in the scope of a SigV4 signature: "lambda", "apigateway", "sqs".
 func New(auth Authenticator, logger *slog.Logger, services map[string]Service) *Handler {
 	return &Handler{auth: auth, logger: logger.With("component", "awsapi"), services: services}
 }
@@ -99,5 +99,31 @@ func serviceName(r *http.Request) string {
 	if p := r.URL.Path; len(p) > 12 && p[0] == '/' && p[5] == '-' && p[8] == '-' && p[11] == '/' {
 		return "lambda"
 	}
+	for _, prefix := range []string{"/v2/", "/apikeys", "/usageplans", "/restapis"} {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			return "apigateway"
+		}
+	}
 	return ""
+}
+
+// ByPath is two services that share a name: the one for paths that begin with prefix, and the one for all others.
+func ByPath(prefix string, below, rest Service) Service { return byPath{prefix, below, rest} }
+
+type byPath struct {
+	prefix      string
+	below, rest Service
+}
+
+func (b byPath) of(r *http.Request) Service {
+	if strings.HasPrefix(r.URL.Path, b.prefix) {
+		return b.below
+	}
+	return b.rest
+}
+
+func (b byPath) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.of(r).ServeHTTP(w, r) }
+
+func (b byPath) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	b.of(r).WriteError(w, r, err)
 }
