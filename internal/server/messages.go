@@ -110,8 +110,8 @@ func (s sparing) Put(ctx context.Context, key string, r io.Reader) (int64, error
 	return s.Store.Put(ctx, key, r)
 }
 
-// openTriggers opens what has functions called other than by requests that wait: asynchronous invocations, event source mappings, event
-// buses, schedules. invoker runs them; key is the server's.
+// openTriggers opens what has functions called other than through the Lambda API: asynchronous invocations, event source mappings, event
+// buses, schedules, HTTP APIs. invoker runs them; key is the server's.
 func (s *Server) openTriggers(ctx context.Context, key []byte, invoker hansom.Invoker, logger *slog.Logger) (err error) {
 	if s.async, err = invoke.NewAsync(ctx, invoke.DefaultConfig(), s.db, s.backlog, s.functions, invoker, logger); err != nil {
 		return err
@@ -123,6 +123,9 @@ func (s *Server) openTriggers(ctx context.Context, key []byte, invoker hansom.In
 		return err
 	}
 	if err := s.openEndpoints(ctx, key, logger); err != nil {
+		return err
+	}
+	if err := s.openAPIs(ctx, key, logger); err != nil {
 		return err
 	}
 	s.async.SetDeliverer(s.events)

@@ -42,6 +42,8 @@ import (
 	"github.com/hansomcloud/hansom/internal/eventbus/archive"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/usage"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/invoke"
 	"github.com/hansomcloud/hansom/internal/layer"
@@ -93,6 +95,8 @@ type Server struct {
 	buses     *eventbus.Service
 	archives  *archive.Service
 	schedules *schedule.Service
+	apis      *api.Service
+	usage     *usage.Service
 	apps      *app.Service
 	gateway   *gateway.Gateway
 	logs      *telemetry.Logs
@@ -209,6 +213,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	gatewayConfig := gateway.DefaultConfig()
 	gatewayConfig.Domain = cfg.Domain
 	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{sessions{s.auth, s.functions}}, invoker, logger.With("component", "gateway"))
+	s.followAPIs()
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
 	if s.driver.Name() != "linux" { // functions share the host's loopback
@@ -233,12 +238,12 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	aws := awsapi.New(sessions{s.auth, s.functions}, logger, map[string]awsapi.Service{
 		"lambda": lambdaAPI, "logs": logs.New(cfg.Region, s.logs, logger), "sts": sts.New(logger), "iam": iamAPI,
 		"sqs": sqs.New(cfg.Region, s.queues, logger), "events": events.New(cfg.Region, s.eventsAPI(), logger),
-		"scheduler": scheduler.New(cfg.Region, s.schedules, logger),
+		"scheduler": scheduler.New(cfg.Region, s.schedules, logger), "apigateway": s.apiGateway(logger),
 	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)

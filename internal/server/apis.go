@@ -1,0 +1,44 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/apigateway"
+	"github.com/hansomcloud/hansom/internal/awsapi/apigatewayv2"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/usage"
+)
+
+// openAPIs opens the HTTP APIs with their custom domains, and the API keys and usage plans for them. key is the server's.
+func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
+	cfg := api.DefaultConfig()
+	cfg.Region, cfg.Domain = s.cfg.Region, s.cfg.Domain
+	if s.apis, err = api.New(ctx, cfg, s.db, logger); err != nil {
+		return err
+	}
+	plans := usage.DefaultConfig()
+	plans.Key = derive(key, "API keys")
+	if s.usage, err = usage.New(ctx, plans, s.db, s.apis, logger); err != nil {
+		return err
+	}
+	s.apis.OnRemove(s.usage.RemoveStage)
+	return nil
+}
+
+// followAPIs tells the gateway what is live, where it asks.
+func (s *Server) followAPIs() {
+	if f, ok := any(s.gateway).(api.Follower); ok {
+		s.apis.Follow(f)
+	}
+}
+
+// apiGateway is both versions of the API Gateway API, which share a name.
+func (s *Server) apiGateway(logger *slog.Logger) awsapi.Service {
+	v2 := apigatewayv2.New(apigatewayv2.Config{Region: s.cfg.Region, Domain: s.cfg.Domain, Endpoint: s.apiEndpoint}, s.apis, logger)
+	return awsapi.ByPath("/v2/", v2, apigateway.New(s.cfg.Region, s.usage, nil, logger))
+}
+
+// apiEndpoint is where an HTTP API answers.
+func (s *Server) apiEndpoint(id string) string { return s.host(id + ".execute-api") }
