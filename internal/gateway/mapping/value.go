@@ -4,8 +4,10 @@
 package mapping
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
@@ -257,4 +259,46 @@ func unescape(s string) string {
 		return u
 	}
 	return s
+}
+
+// JSON evaluates v as a JSON document with variables in it: within a string a value is escaped, elsewhere it is a document itself or becomes a string. A
+// lone variable is what it finds.
+func (v Value) JSON(in *Input) string {
+	if len(v.parts) == 1 {
+		s, _ := v.parts[0].get(in)
+		return s
+	}
+	var b []byte
+	quoted := false
+	for i := range v.parts {
+		p := &v.parts[i]
+		s, _ := p.get(in)
+		if p.kind == static {
+			for n := 0; n < len(s); n++ {
+				if quoted && s[n] == '\\' {
+					n++
+				} else if s[n] == '"' {
+					quoted = !quoted
+				}
+			}
+			b = append(b, s...)
+			continue
+		}
+		text, err := json.Marshal(s)
+		switch {
+		case err != nil:
+		case quoted:
+			b = append(b, text[1:len(text)-1]...)
+		case json.Valid([]byte(s)):
+			b = append(b, s...)
+		default:
+			b = append(b, text...)
+		}
+	}
+	return string(b)
+}
+
+// NeedsRequest tells whether v reads anything but stage variables.
+func (v Value) NeedsRequest() bool {
+	return slices.ContainsFunc(v.parts, func(p part) bool { return p.kind != static && p.kind != stageVariable })
 }
