@@ -21,6 +21,10 @@ type Invocation struct {
 	Source        string    // what triggered it: "api", "url", "http", "async", "queue"
 	LogTail       bool      // fill Result.LogTail
 	Fiber         Fiber     // that the call runs on; nil when it has a goroutine for itself
+
+	// Limit is how long the caller waits for the answer, or for the beginning of a streamed one; then Invoke ends with Timeout, and a function that runs goes on to
+	// its end. 0 is as long as it takes.
+	Limit time.Duration
 }
 
 // Exchange is a web request on its way to a function. A function that serves HTTP gets Request itself and answers on Response,

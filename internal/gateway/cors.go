@@ -2,27 +2,31 @@ package gateway
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
 )
 
-// cors sets the CORS headers of a function URL's answer and answers preflight requests itself; it reports whether it did.
-// The function's own CORS headers give way to these. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html#urls-cors
-func cors(w http.ResponseWriter, r *http.Request, c *hansom.CORS) bool {
+// cors sets the CORS headers of an answer at a function URL or an HTTP API, and answers preflight requests itself, with a status that has no body; it
+// reports whether it did. The function's own CORS headers give way to these.
+// https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html#urls-cors
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-cors.html
+func cors(w http.ResponseWriter, r *http.Request, c *hansom.CORS, status int) bool {
 	origin := r.Header.Get("Origin")
 	preflight := r.Method == http.MethodOptions && origin != "" && r.Header.Get("Access-Control-Request-Method") != ""
 	h := w.Header()
 	h.Add("Vary", "Origin")
 	if allowed := allowedOrigin(origin, c); allowed != "" {
 		h.Set("Access-Control-Allow-Origin", allowed)
-		if c.AllowCredentials != nil && *c.AllowCredentials {
+		credentials := c.AllowCredentials != nil && *c.AllowCredentials
+		if credentials {
 			h.Set("Access-Control-Allow-Credentials", "true")
 		}
 		if preflight {
-			set(h, "Access-Control-Allow-Methods", c.AllowMethods)
-			set(h, "Access-Control-Allow-Headers", c.AllowHeaders)
+			set(h, "Access-Control-Allow-Methods", asked(c.AllowMethods, r.Header["Access-Control-Request-Method"], credentials))
+			set(h, "Access-Control-Allow-Headers", asked(c.AllowHeaders, r.Header["Access-Control-Request-Headers"], credentials))
 			if c.MaxAge != nil && *c.MaxAge > 0 {
 				h.Set("Access-Control-Max-Age", strconv.Itoa(*c.MaxAge))
 			}
@@ -31,9 +35,17 @@ func cors(w http.ResponseWriter, r *http.Request, c *hansom.CORS) bool {
 		}
 	}
 	if preflight {
-		w.WriteHeader(http.StatusOK)
+		w.WriteHeader(status)
 	}
 	return preflight
+}
+
+// asked is what is allowed of a list. To requests with credentials a "*" is no wildcard (Fetch standard, 3.3.3): they get what they ask for.
+func asked(allowed, requested []string, credentials bool) []string {
+	if credentials && slices.Contains(allowed, "*") && len(requested) > 0 {
+		return requested
+	}
+	return allowed
 }
 
 func set(h http.Header, name string, values []string) {

@@ -15,34 +15,31 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
 // appendEvent appends the request as an event of payload format 2.0, with the id and the trace of inv. It reads the body: TooLarge when it is over 6 MB.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
 func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]byte, error) {
-	rawPath, rawQuery, _ := strings.Cut(r.RequestURI, "?")
-	now := time.Now().UTC()
-	ip, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		ip = r.RemoteAddr
-	}
-	scheme, port := "http", "80"
-	if r.TLS != nil {
-		scheme, port = "https", "443"
-	}
-	if _, p := splitPort(r.Host); p != "" {
-		port = p
-	}
+	b = append(b, `{"version":"2.0"`...)
+	return appendBody(appendRequest(b, r, c, inv), r)
+}
 
-	b = appendField(append(b, `{"version":"2.0"`...), "routeKey", c.routeKey)
+// appendRequest appends what of an event is there without the body.
+func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) []byte {
+	rawPath, rawQuery, _ := strings.Cut(c.uri, "?")
+	now := time.Now().UTC()
+	ip, scheme, port := origin(r)
+
+	b = appendField(b, "routeKey", c.routeKey)
 	b = appendField(b, "rawPath", rawPath)
 	b = appendField(b, "rawQueryString", rawQuery)
 	b = appendCookies(b, r.Header["Cookie"])
 	b = append(b, `,"headers":{`...)
 	b = appendString(append(b, `"host":`...), r.Host)
 	for name, values := range r.Header {
-		switch name {
-		case "Cookie", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Amzn-Trace-Id", "Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Te", "Trailer", "Proxy-Connection":
+		if name == "Cookie" || replaced(name) {
 			continue
 		}
 		b = appendLower(append(b, ','), name)
@@ -51,6 +48,15 @@ func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]
 	if r.ContentLength > 0 && r.Header["Content-Length"] == nil {
 		b = appendField(b, "content-length", strconv.FormatInt(r.ContentLength, 10))
 	}
+	if c.source != "url" && r.Header["Traceparent"] == nil {
+		const name = `,"traceparent":"`
+		n := len(b)
+		if b = hansom.AppendTraceParent(append(b, name...), inv.Trace); len(b) > n+len(name) {
+			b = append(b, '"')
+		} else {
+			b = b[:n]
+		}
+	}
 	b = appendField(b, "x-amzn-trace-id", inv.Trace)
 	b = appendField(b, "x-forwarded-for", ip)
 	b = appendField(b, "x-forwarded-port", port)
@@ -58,19 +64,18 @@ func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]
 	b = append(b, '}')
 	b = appendQuery(b, rawQuery)
 	if len(c.params) > 0 {
-		b = append(b, `,"pathParameters":{`...)
-		for i, p := range c.params {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = appendString(append(appendString(b, p.name), ':'), p.value)
-		}
-		b = append(b, '}')
+		b = appendParams(append(b, `,"pathParameters":`...), c.params)
+	}
+	if len(c.variables) > 0 {
+		b = appendMap(append(b, `,"stageVariables":`...), c.variables)
 	}
 
 	b = append(b, `,"requestContext":{`...)
 	b = appendString(append(b, `"accountId":`...), c.account)
 	b = appendField(b, "apiId", c.apiID)
+	if c.decision != nil && c.decision.Context != nil {
+		b = append(append(b, `,"authorizer":`...), c.decision.Context...)
+	}
 	if p := c.principal; p != nil {
 		b = appendString(append(b, `,"authorizer":{"iam":{"accessKey":`...), p.AccessKeyID)
 		b = appendField(b, "accountId", p.Project)
@@ -89,12 +94,64 @@ func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]
 	b = appendField(b, "userAgent", r.UserAgent())
 	b = appendField(append(b, '}'), "requestId", inv.ID)
 	b = appendField(b, "routeKey", c.routeKey)
-	b = appendField(b, "stage", "$default")
+	b = appendField(b, "stage", c.stage)
 	b = append(b, `,"time":"`...)
 	b = now.AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
 	b = append(b, `","timeEpoch":`...)
-	b = append(strconv.AppendInt(b, now.UnixMilli(), 10), '}')
-	return appendBody(b, r)
+	return append(strconv.AppendInt(b, now.UnixMilli(), 10), '}')
+}
+
+// origin is where a request came from and how: the client's address, the scheme, and the port that it asked.
+func origin(r *http.Request) (ip, scheme, port string) {
+	ip, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		ip = r.RemoteAddr
+	}
+	scheme, port = "http", "80"
+	if r.TLS != nil {
+		scheme, port = "https", "443"
+	}
+	if _, p := splitPort(r.Host); p != "" {
+		port = p
+	}
+	return ip, scheme, port
+}
+
+// replaced tells the headers that events do not have as they came: those of the connection, and those that are the gateway's.
+func replaced(name string) bool {
+	switch name {
+	case "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Amzn-Trace-Id", "Connection", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Te", "Trailer", "Proxy-Connection":
+		return true
+	}
+	return false
+}
+
+func appendParams(b []byte, params []route.Param) []byte {
+	b = append(b, '{')
+	for i := range params {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(appendString(b, params[i].Name), ':'), params[i].Value)
+	}
+	return append(b, '}')
+}
+
+// appendMap appends an object of strings; nil is null.
+func appendMap(b []byte, m map[string]string) []byte {
+	if m == nil {
+		return append(b, "null"...)
+	}
+	b = append(b, '{')
+	first := true
+	for name, value := range m {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = appendString(append(appendString(b, name), ':'), value)
+	}
+	return append(b, '}')
 }
 
 // appendBody appends the body, as text where its content type and its bytes are text, in base64 otherwise, and closes the event.
@@ -183,34 +240,49 @@ func appendCookies(b []byte, headers []string) []byte {
 	return b
 }
 
-// appendQuery appends queryStringParameters: decoded, the values of a repeated name joined with commas.
-func appendQuery(b []byte, raw string) []byte {
+// parameter is one of a query, with all its values in their order.
+type parameter struct {
+	name   string
+	value  string // the values, joined with commas
+	values []string
+}
+
+// query reads a query. list asks for the values one by one.
+func query(raw string, list bool) (all []parameter) {
 	if raw == "" {
-		return b
+		return nil
 	}
-	type entry struct{ name, value string }
-	var entries []entry
 	for pair := range strings.SplitSeq(raw, "&") {
 		if pair == "" {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
 		name, value = queryUnescape(name), queryUnescape(value)
-		if i := slices.IndexFunc(entries, func(e entry) bool { return e.name == name }); i >= 0 {
-			entries[i].value += "," + value
-			continue
+		i := slices.IndexFunc(all, func(p parameter) bool { return p.name == name })
+		if i < 0 {
+			all, i = append(all, parameter{name: name, value: value}), len(all)
+		} else if !list {
+			all[i].value += "," + value
 		}
-		entries = append(entries, entry{name, value})
+		if list {
+			all[i].values = append(all[i].values, value)
+		}
 	}
-	if len(entries) == 0 {
+	return all
+}
+
+// appendQuery appends queryStringParameters: decoded, the values of a repeated name joined with commas.
+func appendQuery(b []byte, raw string) []byte {
+	all := query(raw, false)
+	if len(all) == 0 {
 		return b
 	}
 	b = append(b, `,"queryStringParameters":{`...)
-	for i, e := range entries {
+	for i := range all {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(appendString(b, e.name), ':'), e.value)
+		b = appendString(append(appendString(b, all[i].name), ':'), all[i].value)
 	}
 	return append(b, '}')
 }
@@ -220,68 +292,4 @@ func queryUnescape(s string) string {
 		return u
 	}
 	return s
-}
-
-// appendField appends ,"name":"value"; name needs no escaping.
-func appendField(b []byte, name, value string) []byte {
-	b = append(append(append(b, `,"`...), name...), `":`...)
-	return appendString(b, value)
-}
-
-func appendJoined(b []byte, values []string) []byte {
-	if len(values) == 1 {
-		return appendString(b, values[0])
-	}
-	return appendString(b, strings.Join(values, ","))
-}
-
-// appendLower appends a header name in lower case as a JSON string; header names need no escaping.
-func appendLower(b []byte, name string) []byte {
-	b = append(b, '"')
-	for i := range len(name) {
-		c := name[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		b = append(b, c)
-	}
-	return append(b, '"')
-}
-
-// appendString appends s as a JSON string (RFC 8259 section 7); bytes that are no UTF-8 become U+FFFD.
-func appendString[T string | []byte](b []byte, s T) []byte {
-	b = append(b, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-			if r != utf8.RuneError || size != 1 {
-				i += size
-				continue
-			}
-		}
-		b = append(b, s[start:i]...)
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, '\\', 'n')
-		case c == '\r':
-			b = append(b, '\\', 'r')
-		case c == '\t':
-			b = append(b, '\\', 't')
-		case c < ' ':
-			b = append(b, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
-		default:
-			b = append(b, "\ufffd"...)
-		}
-		i++
-		start = i
-	}
-	return append(append(b, s[start:]...), '"')
 }

@@ -1,27 +1,36 @@
-// Package gateway is what the edge listener serves: function URLs and the HTTP routes of apps. It turns a request into an
-// event of payload format 2.0 and a function's result into a response, as AWS Lambda function URLs and API Gateway HTTP APIs do.
+// Package gateway is what the edge listener serves: function URLs, HTTP APIs and the routes and sites of apps. It finds the API, the stage and the route of
+// a request, asks whether it may go on, and has an integration answer it: functions with events of payload format 1.0 and 2.0, as AWS Lambda
+// function URLs and API Gateway HTTP APIs do, and what package integrate has.
 // A function that serves HTTP itself gets the request as it is, and its answer goes to the client as it comes.
 package gateway
 
 import (
-	"io"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/accesslog"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/authorize"
+	"github.com/hansomcloud/hansom/internal/gateway/integrate"
+	"github.com/hansomcloud/hansom/internal/gateway/throttle"
 )
 
 // Config of a Gateway.
 type Config struct {
 	Domain string // base domain D of public hosts
+	Region string // stands in ARNs
+	Now    func() time.Time
 }
 
 // DefaultConfig serves hosts below localhost.
-func DefaultConfig() Config { return Config{Domain: "localhost"} }
+func DefaultConfig() Config { return Config{Domain: "localhost", Region: hansom.DefaultRegion, Now: time.Now} }
 
 // URLs finds function URLs in memory.
 type URLs interface {
@@ -33,57 +42,110 @@ type Authenticator interface {
 	Authenticate(r *http.Request) (hansom.Principal, error)
 }
 
-// App is what answers at one app's hosts: Name.D and, for a project other than the default one, Name.Slug.D.
+// Authorizer says whether a request at a route goes on; authorize.Service is one.
+type Authorizer interface {
+	Authorize(ctx context.Context, q *authorize.Query) authorize.Decision
+}
+
+// Limits hold requests to rates; throttle.Limits are such.
+type Limits interface {
+	Take(key throttle.Key, rate float64, burst int) (after time.Duration, ok bool)
+}
+
+// Quotas count the requests of API keys; throttle.Quotas are such.
+type Quotas interface {
+	Take(plan *api.Plan, key string) (after time.Duration, ok bool)
+}
+
+// Sites finds static sites.
+type Sites interface {
+	// Site serves the live site of an app; nil when it has none.
+	Site(project, app string) http.Handler
+	// Preview serves a deployment of a site at its own host, a label below D; nil when there is none.
+	Preview(label string) http.Handler
+}
+
+// Deps are what a Gateway works with. Only the first three must be there: without an Authorizer, routes that ask for one answer 500, without Limits and Quotas there
+// are none, and without Logs no access logs.
+type Deps struct {
+	URLs       URLs
+	Auth       Authenticator // of function URLs
+	Invoker    hansom.Invoker
+	Authorizer Authorizer
+	Limits     Limits
+	Quotas     Quotas
+	Logs       accesslog.Sink
+	Sites      Sites
+	Integrate  integrate.Deps
+}
+
+// App is what answers at one app's hosts: Name.D and, for a project other than the default one, Name.Slug.D. Its routes are an API with one stage, "$default";
+// nil for an app without routes, which may have a site.
 type App struct {
 	Project, Slug, Name string
-	Routes              []hansom.Route
+	Live                *api.Live
 }
 
-// Gateway is the edge listener's handler.
+// Gateway is the edge listener's handler. It implements what follows an api.Service.
 type Gateway struct {
-	cfg    Config
-	urls   URLs
-	auth   Authenticator
-	invoke hansom.Invoker
-	log    *slog.Logger
-	apps   atomic.Pointer[map[string]*app] // by host without "."+Domain; "" is the bare domain
+	cfg  Config
+	deps Deps
+	log  *slog.Logger
+
+	changing sync.Mutex // one change at a time; what requests read is replaced
+	apps     atomic.Pointer[apps]
+	apis     atomic.Pointer[map[string]*served] // by ID
+	domains  atomic.Pointer[domains]
 }
 
-type app struct {
-	App
-	router router
+// apps are those that answer.
+type apps struct {
+	hosts map[string]*served // by host without "."+Domain; "" is the bare domain
+	names map[string]*served // by project/name
 }
 
-// New returns a gateway that knows no app yet.
-func New(cfg Config, urls URLs, auth Authenticator, invoker hansom.Invoker, log *slog.Logger) *Gateway {
-	g := &Gateway{cfg: cfg, urls: urls, auth: auth, invoke: invoker, log: log}
-	g.SetApps(nil)
+// New returns a gateway that knows no app and no API yet.
+func New(cfg Config, deps Deps, log *slog.Logger) *Gateway {
+	g := &Gateway{cfg: cfg, deps: deps, log: log}
+	if deps.Sites != nil {
+		g.deps.Integrate.Sites = deps.Sites
+	}
+	g.apps.Store(&apps{})
+	g.apis.Store(&map[string]*served{})
+	g.domains.Store(&domains{})
 	return g
 }
 
-// SetApps replaces the apps that answer; requests under way are not disturbed. An app with a route that does not parse is
-// left out and logged: the manifest refuses such routes.
-func (g *Gateway) SetApps(apps []App) {
-	hosts := map[string]*app{}
-	var bare []*app
-	for _, a := range apps {
-		r, err := newRouter(a.Routes)
-		if err != nil {
-			g.log.Error("app is not served", "app", a.Name, "project", a.Project, "error", err)
-			continue
+// SetApps replaces the apps that answer; requests under way are not disturbed. Those whose Live is the same as before are kept as they are.
+// An app with routes that do not parse is left out and logged: the manifest refuses such routes.
+func (g *Gateway) SetApps(list []App) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	before := g.apps.Load()
+	now := &apps{hosts: map[string]*served{}, names: map[string]*served{}}
+	var bare []*served
+	for _, a := range list {
+		name := a.Project + "/" + a.Name
+		s := before.names[name]
+		if s == nil || s.app != a {
+			var err error
+			if s, err = g.serveApp(a); err != nil {
+				g.log.Error("app is not served", "app", a.Name, "project", a.Project, "error", err)
+				continue
+			}
 		}
-		served := &app{a, r}
+		now.names[name] = s
 		if a.Project == hansom.DefaultProject {
-			hosts[a.Name] = served
-			bare = append(bare, served)
+			now.hosts[a.Name] = s
+			bare = append(bare, s)
 		} else {
-			hosts[a.Name+"."+a.Slug] = served
+			now.hosts[a.Name+"."+a.Slug] = s
 		}
 	}
 	if len(bare) == 1 {
-		hosts[""] = bare[0]
+		now.hosts[""] = bare[0]
 	}
-	g.apps.Store(&hosts)
+	g.apps.Store(now)
 }
 
 // label is the host of a request without its port and the base domain. An IP address stands for the bare domain.
@@ -93,8 +155,10 @@ func (g *Gateway) label(host string) (label, name string, ok bool) {
 	if name == g.cfg.Domain || isIP(name) {
 		return "", name, true
 	}
-	label, ok = strings.CutSuffix(name, "."+g.cfg.Domain)
-	return label, name, ok
+	if n := len(name) - len(g.cfg.Domain) - 1; n > 0 && name[n] == '.' && name[n+1:] == g.cfg.Domain {
+		return name[:n], name, true
+	}
+	return "", name, false
 }
 
 // splitPort cuts the port off a host; "" when it has none.
@@ -116,226 +180,94 @@ func isIP(name string) bool {
 	return (last == ']' || last >= '0' && last <= '9' || strings.IndexByte(name, ':') >= 0) && net.ParseIP(strings.Trim(name, "[]")) != nil
 }
 
-// ServeHTTP answers at a function URL's or an app's host and with 404 at any other.
+const (
+	urlSuffix = ".lambda-url"
+	apiSuffix = ".execute-api"
+)
+
+// ServeHTTP answers at a function URL, at the host of an API or an app, at a custom domain, at the preview of a site, and with 404 elsewhere.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	label, host, ok := g.label(r.Host)
-	if !ok {
-		refuse(w, http.StatusNotFound, "no app answers at "+host)
+	if ok {
+		if id, ok := strings.CutSuffix(label, urlSuffix); ok {
+			g.serveURL(w, r, id, host)
+			return
+		}
+		if id, ok := strings.CutSuffix(label, apiSuffix); ok {
+			g.serveAPI(w, r, id, host)
+			return
+		}
+		if a := g.apps.Load().hosts[label]; a != nil {
+			g.serveStage(w, r, place{api: a, stage: a.main, host: host, path: rawPath(r)})
+			return
+		}
+	}
+	if p, ok := g.domains.Load().find(g, host, rawPath(r)); ok {
+		g.serveStage(w, r, p)
 		return
 	}
-	if id, ok := strings.CutSuffix(label, ".lambda-url"); ok {
-		g.serveURL(w, r, id, host)
-		return
+	if ok && g.deps.Sites != nil {
+		if h := g.deps.Sites.Preview(label); h != nil {
+			detach(r)
+			h.ServeHTTP(w, r)
+			return
+		}
 	}
-	a := (*g.apps.Load())[label]
-	if a == nil {
-		refuse(w, http.StatusNotFound, "no app answers at "+host)
-		return
+	refuse(w, http.StatusNotFound, "no app answers at "+host)
+}
+
+// rawPath is the path of a request as it stands in the request line.
+func rawPath(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	return path
+}
+
+// detach gives a request a goroutine for itself: it is going to wait.
+func detach(r *http.Request) {
+	if f := hansom.FiberOf(r.Context()); f != nil {
+		f.Detach()
 	}
-	rawPath, _, _ := strings.Cut(r.RequestURI, "?")
-	route, params := a.router.match(r.Method, rawPath)
-	if route == nil {
+}
+
+// serveAPI answers at the host of an API: below /STAGE/ from that stage, elsewhere from $default.
+func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, id, host string) {
+	s := (*g.apis.Load())[id]
+	if s == nil || s.live.EndpointOff {
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	prefix, _, _ := strings.Cut(host, ".")
-	g.serve(w, r, &call{
-		project: a.Project, function: route.Function, source: "http", stream: true,
-		host: host, prefix: prefix, apiID: a.Name, account: a.Project, routeKey: route.key, params: params,
-	})
+	p := s.at(rawPath(r))
+	p.host = host
+	g.serveStage(w, r, p)
 }
 
 func (g *Gateway) serveURL(w http.ResponseWriter, r *http.Request, id, host string) {
-	u, ok := g.urls.URL(id)
+	u, ok := g.deps.URLs.URL(id)
 	if !ok {
 		refuse(w, http.StatusNotFound, "no function URL answers at "+host)
 		return
 	}
-	if u.CORS != nil && cors(w, r, u.CORS) {
+	if u.CORS != nil && cors(w, r, u.CORS, http.StatusOK) {
 		return
 	}
 	c := &call{
 		project: u.Project, function: u.Function, qualifier: u.Qualifier, source: "url", stream: u.InvokeMode == hansom.URLStreamed,
-		host: host, prefix: id, apiID: id, account: "anonymous", routeKey: "$default",
+		host: host, prefix: id, apiID: id, account: "anonymous", stage: api.DefaultStage, routeKey: api.DefaultRoute, uri: r.RequestURI,
 	}
 	if u.AuthType == hansom.URLAuthIAM {
-		if f := hansom.FiberOf(r.Context()); f != nil {
-			f.Detach() // keys are read from the database
-		}
-		p, err := g.auth.Authenticate(r)
+		detach(r) // keys are read from the database
+		p, err := g.deps.Auth.Authenticate(r)
 		if err != nil || p.Project != u.Project {
 			refuseURL(w, http.StatusForbidden, "Forbidden")
 			return
 		}
 		c.principal, c.account = &p, p.Project
 	}
-	g.serve(w, r, c)
-}
-
-// call is one request on its way to a function.
-type call struct {
-	project, function, qualifier, source string
-	stream                               bool // a streamed answer is passed on as it comes
-	host, prefix, apiID, account         string
-	routeKey                             string
-	params                               []param
-	principal                            *hansom.Principal // who signed, for AWS_IAM
-}
-
-const keptBuffer = 1 << 20 // larger buffers are left to the garbage collector
-
-var bodies = sync.Pool{New: func() any { return new([]byte) }}
-
-// exchange is the hansom.Exchange of one request. It keeps the memory of the event.
-type exchange struct {
-	hansom.Exchange
-	call  call
-	inv   *hansom.Invocation
-	event []byte
-	err   error // of Event
-}
-
-var exchanges = sync.Pool{New: func() any {
-	x := &exchange{}
-	x.Event = x.makeEvent
-	return x
-}}
-
-func (x *exchange) makeEvent() ([]byte, error) {
-	x.event, x.err = appendEvent(x.event[:0], x.Request, &x.call, x.inv)
-	return x.event, x.err
-}
-
-func (x *exchange) put() {
-	x.Request, x.Response, x.call, x.inv, x.err = nil, nil, call{}, nil, nil
-	if cap(x.event) <= keptBuffer {
-		exchanges.Put(x)
-	}
-}
-
-// refusal answers a request of which no event could be made.
-func (x *exchange) refusal() (int, string) {
-	switch {
-	case hansom.KindOf(x.err) == hansom.TooLarge:
-		return http.StatusRequestEntityTooLarge, "Request Entity Too Large"
-	case x.call.principal != nil && hansom.KindOf(x.err) != hansom.Internal:
-		return http.StatusForbidden, "Forbidden" // the body is not the one that was signed
-	}
-	return http.StatusBadRequest, "Bad Request"
-}
-
-// served completes the answer of a function that serves HTTP, which has answered itself unless something went wrong. An answer
-// that broke off ends the connection.
-func served(w http.ResponseWriter, c *call, result *hansom.Result, fail func(http.ResponseWriter, int, string)) {
-	switch failed := result.FunctionError != ""; {
-	case failed && result.Streamed:
-		panic(http.ErrAbortHandler)
-	case result.Streamed:
-	case failed && result.Completion.Status == hansom.StatusTimeout:
-		fail(w, http.StatusGatewayTimeout, "Endpoint request timed out")
-	case failed:
-		fail(w, http.StatusBadGateway, "Bad Gateway")
-	case c.principal != nil: // the client's body ended before the answer: it is not the one that was signed, or broke off
-		fail(w, http.StatusForbidden, "Forbidden")
-	default:
-		fail(w, http.StatusBadRequest, "Bad Request")
-	}
-}
-
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, c *call) {
-	fail := refuse
-	if c.source == "url" {
-		fail = refuseURL
-	}
-	inv := hansom.Invocation{Project: c.project, Function: c.function, Qualifier: c.qualifier, Source: c.source, Fiber: hansom.FiberOf(r.Context())}
-	if t := r.Header.Get("X-Amzn-Trace-Id"); strings.Contains(t, "Root=") {
-		inv.Trace = t
-	}
-	inv.Identify()
-	w.Header()["X-Amzn-Requestid"] = []string{inv.ID}
-
-	x := exchanges.Get().(*exchange)
-	defer x.put()
-	x.Request, x.Response, x.call, x.inv = r, w, *c, &inv
-	inv.HTTP = &x.Exchange
-	var sink hansom.Sink
-	var streamed *stream
-	if c.stream {
-		streamed = &stream{w: w}
-		sink = streamed
-	}
-	result, err := g.invoke.Invoke(r.Context(), &inv, sink)
-	if err == hansom.ErrHandOver {
-		panic(err)
-	}
-	if err != nil {
-		status, message := refusal(err)
-		if err == x.err {
-			status, message = x.refusal()
-		}
-		if status == http.StatusInternalServerError {
-			g.log.Error("invocation failed", "function", c.function, "request", inv.ID, "error", err)
-		}
-		fail(w, status, message)
-		return
-	}
-	defer result.Release()
-	if inv.HTTP != nil {
-		served(w, c, &result, fail)
-		return
-	}
-	switch {
-	case result.Streamed && streamed != nil:
-		if !streamed.end(result.FunctionError != "") {
-			functionFailed(w, c)
-		}
-	case result.FunctionError != "":
-		functionFailed(w, c)
-	case !writeResult(w, result.Payload):
-		functionFailed(w, c)
-	}
-}
-
-// refusal maps an invoker's error to a status and a message.
-func refusal(err error) (int, string) {
-	switch hansom.KindOf(err) {
-	case hansom.NotFound:
-		return http.StatusNotFound, "Not Found"
-	case hansom.Throttled:
-		return http.StatusTooManyRequests, "Rate Exceeded."
-	case hansom.TooLarge:
-		return http.StatusRequestEntityTooLarge, "Request Entity Too Large"
-	case hansom.Denied:
-		return http.StatusForbidden, "Forbidden"
-	case hansom.Conflict, hansom.Unavailable, hansom.Canceled:
-		return http.StatusServiceUnavailable, "Service Unavailable"
-	case hansom.Timeout:
-		return http.StatusGatewayTimeout, "Endpoint request timed out"
-	}
-	return http.StatusInternalServerError, "Internal Server Error"
-}
-
-// functionFailed answers for a function that failed or answered what is no response: 502 at a function URL, 500 at a route.
-func functionFailed(w http.ResponseWriter, c *call) {
-	if c.source == "url" {
+	if status, message := g.invoke(w, r, c); status == http.StatusBadGateway && message == failedMessage {
 		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusBadGateway)
-		_, _ = io.WriteString(w, "Internal Server Error")
-		return
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(message))
+	} else if status != 0 {
+		refuseURL(w, status, message)
 	}
-	refuse(w, http.StatusInternalServerError, "Internal Server Error")
-}
-
-// refuse answers as an HTTP API does, refuseURL as a function URL.
-func refuse(w http.ResponseWriter, status int, message string) { answer(w, status, "message", message) }
-func refuseURL(w http.ResponseWriter, status int, message string) {
-	answer(w, status, "Message", message)
-}
-
-func answer(w http.ResponseWriter, status int, key, message string) {
-	body := append([]byte(`{"`), key...)
-	body = appendString(append(body, `":`...), message)
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '}'))
 }

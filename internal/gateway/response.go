@@ -20,13 +20,16 @@ const (
 	writeTimeout = time.Minute // for one write of a streamed answer
 )
 
-// response is a function's answer: the members of {statusCode, headers, cookies, body, isBase64Encoded} as raw JSON.
+// response is a function's answer: the members of {statusCode, headers, cookies, multiValueHeaders, body, isBase64Encoded} as raw JSON.
 type response struct {
 	status  int // 0 when the answer has no statusCode
 	headers []byte
 	cookies []byte
 	body    []byte
 	base64  bool
+
+	multi []byte // multiValueHeaders, of payload format 1.0
+	cors  bool   // the gateway's CORS headers are the only ones
 }
 
 var typeJSON = []string{"application/json"} // without room to append
@@ -47,6 +50,8 @@ func (p *response) parse(result []byte) error {
 			p.headers = value
 		case "cookies":
 			p.cookies = value
+		case "multiValueHeaders":
+			p.multi = value
 		case "body":
 			p.body = value
 		case "isBase64Encoded":
@@ -62,16 +67,27 @@ func (p *response) setHeaders(h http.Header, contentType string) error {
 		err := scanObject(p.headers, func(key, value []byte) error {
 			name := http.CanonicalHeaderKey(string(key))
 			switch {
-			case hopByHop(name):
+			case hopByHop(name), p.foreign(h, name):
 				return nil
-			case strings.HasPrefix(name, "Access-Control-") && h[name] != nil:
-				return nil // the function URL's own CORS setting wins
 			case len(value) > 0 && value[0] == '[': // several values of one header
 				h.Del(name)
 				return scanArray(value, func(v []byte) error { return addHeader(h, name, v) })
 			}
 			h.Del(name)
 			return addHeader(h, name, value)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(p.multi) > 0 && p.multi[0] == '{' {
+		err := scanObject(p.multi, func(key, value []byte) error {
+			name := http.CanonicalHeaderKey(string(key))
+			if hopByHop(name) || p.foreign(h, name) || len(value) > 0 && value[0] == 'n' {
+				return nil
+			}
+			h.Del(name) // several values win over the one of headers
+			return scanArray(value, func(v []byte) error { return addHeader(h, name, v) })
 		})
 		if err != nil {
 			return err
@@ -86,6 +102,11 @@ func (p *response) setHeaders(h http.Header, contentType string) error {
 		h["Content-Type"] = []string{contentType}
 	}
 	return nil
+}
+
+// foreign tells a CORS header that gives way to the gateway's.
+func (p *response) foreign(h http.Header, name string) bool {
+	return strings.HasPrefix(name, "Access-Control-") && (p.cors || h[name] != nil)
 }
 
 func addHeader(h http.Header, name string, value []byte) error {
@@ -114,22 +135,31 @@ func hopByHop(name string) bool {
 }
 
 // writeResult answers with a function's buffered result, as payload format 2.0 infers it: an object with a statusCode is a
-// response, anything else is the body of a 200. It reports false, with nothing written, when the result is no response.
-func writeResult(w http.ResponseWriter, result []byte) bool {
+// response, anything else is the body of a 200. With payload format 1.0 nothing is inferred. It reports false, with nothing written, when the result is no response.
+// cors says that the function's CORS headers give way.
+func writeResult(w http.ResponseWriter, result []byte, payload1, cors bool) bool {
 	// A streaming function behind a buffered URL: the prelude comes first.
 	if i := preludeLength(result); i > 0 {
-		var p response
+		p := response{cors: cors}
 		if p.parse(result[:i]) != nil || p.setHeaders(w.Header(), "application/octet-stream") != nil {
 			return false
 		}
 		return write(w, max(p.status, 0), result[i+len(preludeEnd):])
 	}
 	trimmed := bytes.TrimLeft(result, " \t\r\n")
-	var p response
+	p := response{cors: cors}
 	if len(trimmed) > 0 && trimmed[0] == '{' {
 		if p.parse(trimmed) != nil {
 			return false
 		}
+	}
+	if payload1 {
+		p.cookies = nil // format 1.0 has none
+		if p.status == 0 {
+			return false
+		}
+	} else {
+		p.multi = nil
 	}
 	if p.status == 0 { // inferred
 		body := result
@@ -193,6 +223,7 @@ func write(w http.ResponseWriter, status int, body []byte) bool {
 // stream passes a streamed answer on as it comes. Its Write blocks while the client is slow, which holds the function back.
 type stream struct {
 	w       http.ResponseWriter
+	cors    bool   // the function's CORS headers give way
 	waiting bool   // for the end of the prelude
 	prelude []byte // what came of it
 	started bool   // the status line is out
@@ -208,7 +239,7 @@ func (s *stream) Start(status int, header http.Header) {
 	}
 	h := s.w.Header()
 	for name, values := range header {
-		if !hopByHop(name) {
+		if !hopByHop(name) && !(s.cors && strings.HasPrefix(name, "Access-Control-")) {
 			h[name] = values
 		}
 	}
@@ -236,7 +267,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			return n, nil
 		}
 		s.waiting = false
-		var head response
+		head := response{cors: s.cors}
 		if head.parse(s.prelude[:i]) != nil || head.setHeaders(s.w.Header(), "application/octet-stream") != nil || head.status != 0 && head.status < 200 {
 			s.broken = true
 			return n, nil

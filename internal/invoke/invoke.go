@@ -70,7 +70,8 @@ func New(cfg Config, functions Functions, runner Runner, recorder Recorder) (*Se
 // stays for a function that serves HTTP; for others it becomes the payload. A call over a concurrency limit is refused at once:
 // Throttled, with the Reason. Waiting for an instance counts as running. A web request on a fiber that is for a function that
 // serves HTTP ends with hansom.ErrHandOver. Of a trace header that came with the call it counts how often the function is in the chain
-// of invocations; the 17th time is refused as a loop: Invalid, with the code RecursiveInvocationException.
+// of invocations; the 17th time is refused as a loop: Invalid, with the code RecursiveInvocationException. A caller that waits no longer than inv.Limit
+// gets Timeout.
 func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	if len(inv.Payload) > s.cfg.MaxPayload {
 		return hansom.Result{}, s.tooLarge(inv)
@@ -106,6 +107,15 @@ func (s *Service) Invoke(ctx context.Context, inv *hansom.Invocation, sink hanso
 		}
 		inv.Trace = trace
 	}
+	if inv.Limit > 0 && target.Version.Timeout > inv.Limit {
+		return s.within(ctx, target, inv, sink)
+	}
+	return s.run(ctx, target, inv, sink)
+}
+
+// run gives a call to the pool, within the limits of concurrency.
+func (s *Service) run(ctx context.Context, target hansom.Target, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
+	name := function{inv.Project, target.Version.Function}
 	if target.Reserved >= 0 {
 		if !s.limits.enter(name, target.Reserved) {
 			return hansom.Result{}, s.throttle(name, ReasonReserved)

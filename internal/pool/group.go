@@ -148,6 +148,11 @@ func (p *Pool) acquire(ctx context.Context, v *hansom.Version, inv *hansom.Invoc
 				return nil, start, nil, err
 			}
 			inv.Detach()
+			if inv.Limit > 0 {
+				limited, cancel := context.WithTimeout(ctx, inv.Limit)
+				defer cancel()
+				ctx = limited
+			}
 			inst, f, err = p.await(ctx, g, w)
 			return inst, time.Now(), f, err
 		}

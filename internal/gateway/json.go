@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// appendField appends ,"name":"value"; name needs no escaping.
+func appendField(b []byte, name, value string) []byte {
+	b = append(append(append(b, `,"`...), name...), `":`...)
+	return appendString(b, value)
+}
+
+func appendJoined(b []byte, values []string) []byte {
+	if len(values) == 1 {
+		return appendString(b, values[0])
+	}
+	return appendString(b, strings.Join(values, ","))
+}
+
+// appendLower appends a header name in lower case as a JSON string; header names need no escaping.
+func appendLower(b []byte, name string) []byte {
+	b = append(b, '"')
+	for i := range len(name) {
+		c := name[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return append(b, '"')
+}
+
+// appendString appends s as a JSON string (RFC 8259 section 7); bytes that are no UTF-8 become U+FFFD.
+func appendString[T string | []byte](b []byte, s T) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
+			if r != utf8.RuneError || size != 1 {
+				i += size
+				continue
+			}
+		}
+		b = append(b, s[start:i]...)
+		switch {
+		case c == '"' || c == '\\':
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, '\\', 'n')
+		case c == '\r':
+			b = append(b, '\\', 'r')
+		case c == '\t':
+			b = append(b, '\\', 't')
+		case c < ' ':
+			b = append(b, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
+		default:
+			b = append(b, "\ufffd"...)
+		}
+		i++
+		start = i
+	}
+	return append(append(b, s[start:]...), '"')
+}

@@ -1,0 +1,315 @@
+package gateway
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/accesslog"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/integrate"
+	"github.com/hansomcloud/hansom/internal/gateway/mapping"
+	"github.com/hansomcloud/hansom/internal/gateway/route"
+)
+
+// served is an API as it answers. It is never changed.
+type served struct {
+	live   *api.Live
+	app    App // whose own API it is; zero for others
+	stages map[string]*stage
+	main   *stage // $default; nil without one
+}
+
+// own tells whether it is the API of an app.
+func (s *served) own() bool { return s.app.Name != "" }
+
+// stage is a stage as it answers.
+type stage struct {
+	live       *api.LiveStage
+	router     *route.Router
+	targets    []target // by the router's indexes
+	cors       *hansom.CORS
+	log        *accesslog.Log           // nil without
+	selections map[string]mapping.Value // what authorizers ask for, parsed
+}
+
+// target is a route with what answers there.
+type target struct {
+	route *api.Route
+	key   string
+	plain bool // it is a function that gets payload 2.0, and nothing comes before or behind it
+
+	project, function, qualifier string // of a function; "" of others
+	payload1                     bool   // it gets payload 1.0
+	limit                        time.Duration
+	integration                  integrate.Integration // of all else
+	subtype                      string
+	serves                       atomic.Bool // the function serves HTTP itself
+	broken                       error // why nothing can answer
+
+	request   *mapping.Request
+	responses map[int]*mapping.Response
+	plainText bool // answers must not come compressed: a mapping reads them
+
+	authorized bool
+	scope      string // of its throttle, as throttle.Key has it; "" without one
+	rate       float64
+	burst      int
+	clients    []api.Limit
+}
+
+// SetAPIs takes over the APIs that have changed, by ID; nil is one that is gone. Requests under way are not disturbed. Routes with an integration that cannot be
+// are logged, and answer 500.
+func (g *Gateway) SetAPIs(changed map[string]*api.Live) {
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	now := maps.Clone(*g.apis.Load())
+	for id, live := range changed {
+		if live == nil {
+			delete(now, id)
+			continue
+		}
+		s, err := g.compile(live, App{})
+		if err != nil {
+			g.log.Error("an API is not served", "api", id, "project", live.Project, "error", err)
+			delete(now, id)
+			continue
+		}
+		now[id] = s
+	}
+	g.apis.Store(&now)
+}
+
+func (g *Gateway) serveApp(a App) (*served, error) {
+	if a.Live == nil {
+		return &served{app: a, live: &api.Live{API: &api.API{Project: a.Project, ID: a.Name, Name: a.Name}}}, nil
+	}
+	return g.compile(a.Live, a)
+}
+
+func (g *Gateway) compile(live *api.Live, a App) (*served, error) {
+	s := &served{live: live, app: a, stages: make(map[string]*stage, len(live.Stages))}
+	for name, l := range live.Stages {
+		st, err := g.compileStage(s, l)
+		if err != nil {
+			return nil, err
+		}
+		s.stages[name] = st
+	}
+	s.main = s.stages[api.DefaultStage]
+	return s, nil
+}
+
+func (g *Gateway) compileStage(s *served, l *api.LiveStage) (*stage, error) {
+	st := &stage{live: l, cors: l.CORS, targets: make([]target, len(l.Routes)), selections: map[string]mapping.Value{}}
+	keys := make([]string, len(l.Routes))
+	for i := range l.Routes {
+		keys[i] = l.Routes[i].Key
+	}
+	var err error
+	if st.router, err = route.New(keys); err != nil {
+		return nil, err
+	}
+	if l.LogTarget != "" && g.deps.Logs != nil {
+		if st.log, err = accesslog.New(s.live.Project, s.live.ID, l.Name, l.LogTarget, l.LogFormat, g.deps.Logs); err != nil {
+			g.log.Error("a stage has no access log", "api", s.live.ID, "stage", l.Name, "error", err)
+		}
+	}
+	integrations := make(map[string]*api.Integration, len(l.Integrations))
+	for i := range l.Integrations {
+		integrations[l.Integrations[i].ID] = &l.Integrations[i]
+	}
+	for i := range l.Routes {
+		t := &st.targets[i]
+		t.route, t.key = &l.Routes[i], keys[i]
+		if t.broken = g.compileTarget(s, l, t, integrations[t.route.Integration]); t.broken != nil {
+			g.log.Error("a route cannot answer", "api", s.live.ID, "stage", l.Name, "route", t.key, "error", t.broken)
+		}
+		t.throttle(s.live, l)
+		t.authorized = t.route.KeyRequired || t.route.Authorization != "" && t.route.Authorization != "NONE"
+		t.plain = t.function != "" && t.broken == nil && !t.payload1 && t.request == nil && len(t.responses) == 0 && !t.authorized && t.scope == "" && len(t.clients) == 0 &&
+			st.cors == nil && st.log == nil
+	}
+	for i := range l.Authorizers {
+		for _, source := range l.Authorizers[i].Sources {
+			st.selections[source], _ = mapping.ParseValue(source)
+		}
+	}
+	selection := cmp.Or(s.live.KeySelection, "$request.header.x-api-key")
+	st.selections[selection], _ = mapping.ParseValue(selection)
+	return st, nil
+}
+
+// compileTarget prepares the integration of a route. Its error says why the route cannot answer.
+func (g *Gateway) compileTarget(s *served, l *api.LiveStage, t *target, i *api.Integration) (err error) {
+	if i == nil {
+		return hansom.Errorf(hansom.NotFound, "make route", "the route has no integration")
+	}
+	t.subtype = i.Subtype
+	if i.Subtype == "" {
+		if t.request, err = mapping.ParseRequest(i.Parameters); err != nil {
+			return err
+		}
+	}
+	for status, parameters := range i.Responses {
+		n, err := strconv.Atoi(status)
+		if err != nil {
+			return hansom.Errorf(hansom.Invalid, "make route", "%q is no status of a response", status)
+		}
+		m, err := mapping.ParseResponse(parameters)
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			if t.responses == nil {
+				t.responses = map[int]*mapping.Response{}
+			}
+			t.responses[n], t.plainText = m, t.plainText || m.NeedsBody()
+		}
+	}
+	if i.Type != api.AWSProxy || i.Subtype != "" {
+		t.integration, err = integrate.New(i, s.live.Project, l.Variables, g.deps.Integrate)
+		return err
+	}
+	uri, err := expand(i.URI, l.Variables)
+	if err != nil {
+		return err
+	}
+	project, name, qualifier, ok := api.FunctionOf(uri)
+	switch {
+	case !ok:
+		return hansom.Errorf(hansom.Invalid, "make route", "%.200q is no function's ARN", uri)
+	case project != s.live.Project:
+		return hansom.Errorf(hansom.Denied, "make route", "the function %s is another project's", uri)
+	}
+	t.project, t.function, t.qualifier, t.payload1 = project, name, qualifier, i.Payload == "1.0"
+	if !s.own() {
+		t.limit = cmp.Or(time.Duration(i.Timeout)*time.Millisecond, 30*time.Second)
+	}
+	return nil
+}
+
+// expand replaces the stage variables in a URI.
+func expand(uri string, variables map[string]string) (string, error) {
+	if !strings.Contains(uri, "${") {
+		return uri, nil
+	}
+	v, err := mapping.ParseValue(uri)
+	if err != nil {
+		return "", err
+	}
+	if v.NeedsRequest() {
+		return "", hansom.Errorf(hansom.Invalid, "make route", "the URI %.200q has other variables than ${stageVariables.NAME}", uri)
+	}
+	text, _ := v.Get(&mapping.Input{Stage: variables})
+	return text, nil
+}
+
+// throttle finds the limits of a route: its own settings in the stage, else those of the stage, which its routes share. One of rate and burst that is not
+// given is the account's, as AWS has it.
+func (t *target) throttle(live *api.Live, l *api.LiveStage) {
+	const accountRate, accountBurst = 10_000, 5_000
+	set := func(scope string, s api.Settings) {
+		if s.Rate == nil && s.Burst == nil {
+			return
+		}
+		t.scope, t.rate, t.burst = scope, accountRate, accountBurst
+		if s.Rate != nil {
+			t.rate = *s.Rate
+		}
+		if s.Burst != nil {
+			t.burst = *s.Burst
+		}
+	}
+	set("stage", l.Default)
+	set("route", l.Settings[t.key])
+	for _, limit := range live.Limits {
+		if limit.Route == "" || limit.Route == t.key {
+			t.clients = append(t.clients, limit)
+		}
+	}
+}
+
+// place is where a request arrived: a stage of an API, and the path below it.
+type place struct {
+	api    *served
+	stage  *stage // nil when there is none
+	host   string
+	path   string // as it stands in the request line, without the stage or the path of a mapping
+	mapped string // the path of the mapping of a custom domain
+}
+
+// at finds the stage of a path at the API's own host.
+func (s *served) at(path string) place {
+	if rest, ok := strings.CutPrefix(path, "/"); ok {
+		name, below, more := strings.Cut(rest, "/")
+		if st := s.stages[name]; st != nil && name != api.DefaultStage {
+			if below = "/"; more {
+				below = path[1+len(name):]
+			}
+			return place{api: s, stage: st, path: below}
+		}
+	}
+	return place{api: s, stage: s.main, path: path}
+}
+
+// domains are the custom ones.
+type domains struct{ exact, wild map[string]domain } // wild by what follows "*."
+
+type domain struct {
+	project  string
+	mappings []api.Mapping // the longest paths first
+}
+
+// SetDomains replaces the custom domains.
+func (g *Gateway) SetDomains(all []*api.Domain) {
+	d := &domains{exact: map[string]domain{}, wild: map[string]domain{}}
+	for _, of := range all {
+		one := domain{of.Project, slices.Clone(of.Mappings)}
+		slices.SortStableFunc(one.mappings, func(a, b api.Mapping) int { return len(b.Key) - len(a.Key) })
+		if rest, ok := strings.CutPrefix(of.Name, "*."); ok {
+			d.wild[rest] = one
+		} else {
+			d.exact[of.Name] = one
+		}
+	}
+	g.changing.Lock()
+	defer g.changing.Unlock()
+	g.domains.Store(d)
+}
+
+// find tells where a request for a custom domain goes: an exact name before one with "*.", the longest path of a mapping first. ok is false when no such domain is
+// there; without a mapping the place has no stage.
+func (d *domains) find(g *Gateway, host, path string) (p place, ok bool) {
+	of, ok := d.exact[host]
+	if !ok {
+		_, rest, _ := strings.Cut(host, ".")
+		if of, ok = d.wild[rest]; !ok {
+			return place{}, false
+		}
+	}
+	for _, m := range of.mappings {
+		below := path
+		if m.Key != "" {
+			if below, ok = strings.CutPrefix(path, "/"+m.Key); !ok || below != "" && below[0] != '/' {
+				continue
+			}
+			if below == "" {
+				below = "/"
+			}
+		}
+		s := (*g.apis.Load())[m.API]
+		if s == nil {
+			s = g.apps.Load().names[of.project+"/"+m.API]
+		}
+		if s != nil && s.live.Project == of.project {
+			return place{api: s, stage: s.stages[cmp.Or(m.Stage, api.DefaultStage)], host: host, path: below, mapped: m.Key}, true
+		}
+	}
+	return place{host: host, path: path}, true
+}
