@@ -15,23 +15,22 @@ import (
 type call struct {
 	project, function, qualifier, source string
 
-	stream               bool // a streamed answer is passed on as it comes
-	host, prefix         string
-	apiID, account       string
-	stage, routeKey      string
-	uri                  string // path and query of the event, as in a request line
-	params               []route.Param
-	variables            map[string]string // of the stage
-	principal            *hansom.Principal // who signed, for AWS_IAM of a function URL
-	decision             *authorize.Decision
-	limit                time.Duration // for the answer; 0 for none
-	id, trace            string        // "" where there is none yet
-	payload1             bool          // payload format 1.0
-	named                bool          // the answer has apigw-requestid
-	cors                 bool          // the function's own CORS headers give way
-	served               bool          // the function serves HTTP itself
-	duration             time.Duration
-	failed               string // why the function gave no answer
+	stream          bool // a streamed answer is passed on as it comes
+	host, prefix    string
+	apiID, account  string
+	stage, routeKey string
+	uri             string // path and query of the event, as in a request line
+	params          []route.Param
+	variables       map[string]string // of the stage
+	principal       *hansom.Principal // who signed, for AWS_IAM of a function URL
+	decision        *authorize.Decision
+	limit           time.Duration // for the answer; 0 for none
+	id, trace       string        // "" where there is none yet
+	payload1        bool          // payload format 1.0
+	named           bool          // the answer has apigw-requestid
+	served          bool          // the function serves HTTP itself
+	duration        time.Duration
+	failed          string // why the function gave no answer
 }
 
 const keptBuffer = 1 << 20 // larger buffers are left to the garbage collector
@@ -141,7 +140,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 	var sink hansom.Sink
 	var streamed *stream
 	if c.stream {
-		streamed = &stream{w: w, cors: c.cors}
+		streamed = &stream{w: w}
 		sink = streamed
 	}
 	result, err := g.deps.Invoker.Invoke(r.Context(), &inv, sink)
@@ -172,7 +171,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 		}
 	case result.FunctionError != "":
 		return functionFailed(c)
-	case !writeResult(w, result.Payload, c.payload1, c.cors):
+	case !writeResult(w, result.Payload, c.payload1):
 		return functionFailed(c)
 	}
 	return 0, ""

@@ -37,7 +37,9 @@ func appendRequest1(b []byte, r *http.Request, c *call, inv *hansom.Invocation) 
 	for _, list := range []bool{false, true} {
 		open, single := `,"headers":{`, func(name, value string) { b = appendField(b, name, value) }
 		if list {
-			open, single = `,"multiValueHeaders":{`, func(name, value string) { b = append(appendString(append(append(append(b, `,"`...), name...), `":[`...), value), ']') }
+			open, single = `,"multiValueHeaders":{`, func(name, value string) {
+				b = append(appendString(append(append(append(b, `,"`...), name...), `":[`...), value), ']')
+			}
 		}
 		b = append(b, open...)
 		start := len(b)

@@ -30,7 +30,9 @@ type Config struct {
 }
 
 // DefaultConfig serves hosts below localhost.
-func DefaultConfig() Config { return Config{Domain: "localhost", Region: hansom.DefaultRegion, Now: time.Now} }
+func DefaultConfig() Config {
+	return Config{Domain: "localhost", Region: hansom.DefaultRegion, Now: time.Now}
+}
 
 // URLs finds function URLs in memory.
 type URLs interface {
@@ -187,26 +189,19 @@ const (
 
 // ServeHTTP answers at a function URL, at the host of an API or an app, at a custom domain, at the preview of a site, and with 404 elsewhere.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	label, host, ok := g.label(r.Host)
-	if ok {
+	label, host, below := g.label(r.Host)
+	if below {
 		if id, ok := strings.CutSuffix(label, urlSuffix); ok {
 			g.serveURL(w, r, id, host)
 			return
 		}
-		if id, ok := strings.CutSuffix(label, apiSuffix); ok {
-			g.serveAPI(w, r, id, host)
-			return
-		}
-		if a := g.apps.Load().hosts[label]; a != nil {
-			g.serveStage(w, r, place{api: a, stage: a.main, host: host, path: rawPath(r)})
-			return
-		}
 	}
-	if p, ok := g.domains.Load().find(g, host, rawPath(r)); ok {
-		g.serveStage(w, r, p)
+	p, ok := g.place(label, host, below, rawPath(r))
+	if ok {
+		g.serveStage(w, r, &p)
 		return
 	}
-	if ok && g.deps.Sites != nil {
+	if below && g.deps.Sites != nil {
 		if h := g.deps.Sites.Preview(label); h != nil {
 			detach(r)
 			h.ServeHTTP(w, r)
@@ -214,6 +209,24 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	refuse(w, http.StatusNotFound, "no app answers at "+host)
+}
+
+// place finds what answers at a host, of which label is what stands below D: an API, below /STAGE/ that stage, else $default; an app; a custom domain. ok is false when
+// nothing does.
+func (g *Gateway) place(label, host string, below bool, path string) (p place, ok bool) {
+	if below {
+		if id, ok := strings.CutSuffix(label, apiSuffix); ok {
+			if s := (*g.apis.Load())[id]; s != nil && !s.live.EndpointOff {
+				p = s.at(path)
+			}
+			p.host = host
+			return p, true
+		}
+		if a := g.apps.Load().hosts[label]; a != nil {
+			return place{api: a, stage: a.main, host: host, path: path}, true
+		}
+	}
+	return g.domains.Load().find(g, host, path)
 }
 
 // rawPath is the path of a request as it stands in the request line.
@@ -227,18 +240,6 @@ func detach(r *http.Request) {
 	if f := hansom.FiberOf(r.Context()); f != nil {
 		f.Detach()
 	}
-}
-
-// serveAPI answers at the host of an API: below /STAGE/ from that stage, elsewhere from $default.
-func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, id, host string) {
-	s := (*g.apis.Load())[id]
-	if s == nil || s.live.EndpointOff {
-		refuse(w, http.StatusNotFound, "Not Found")
-		return
-	}
-	p := s.at(rawPath(r))
-	p.host = host
-	g.serveStage(w, r, p)
 }
 
 func (g *Gateway) serveURL(w http.ResponseWriter, r *http.Request, id, host string) {

@@ -27,9 +27,7 @@ type response struct {
 	cookies []byte
 	body    []byte
 	base64  bool
-
-	multi []byte // multiValueHeaders, of payload format 1.0
-	cors  bool   // the gateway's CORS headers are the only ones
+	multi   []byte // multiValueHeaders, of payload format 1.0
 }
 
 var typeJSON = []string{"application/json"} // without room to append
@@ -67,7 +65,7 @@ func (p *response) setHeaders(h http.Header, contentType string) error {
 		err := scanObject(p.headers, func(key, value []byte) error {
 			name := http.CanonicalHeaderKey(string(key))
 			switch {
-			case hopByHop(name), p.foreign(h, name):
+			case hopByHop(name), foreign(h, name):
 				return nil
 			case len(value) > 0 && value[0] == '[': // several values of one header
 				h.Del(name)
@@ -83,7 +81,7 @@ func (p *response) setHeaders(h http.Header, contentType string) error {
 	if len(p.multi) > 0 && p.multi[0] == '{' {
 		err := scanObject(p.multi, func(key, value []byte) error {
 			name := http.CanonicalHeaderKey(string(key))
-			if hopByHop(name) || p.foreign(h, name) || len(value) > 0 && value[0] == 'n' {
+			if hopByHop(name) || foreign(h, name) || len(value) > 0 && value[0] == 'n' {
 				return nil
 			}
 			h.Del(name) // several values win over the one of headers
@@ -104,9 +102,9 @@ func (p *response) setHeaders(h http.Header, contentType string) error {
 	return nil
 }
 
-// foreign tells a CORS header that gives way to the gateway's.
-func (p *response) foreign(h http.Header, name string) bool {
-	return strings.HasPrefix(name, "Access-Control-") && (p.cors || h[name] != nil)
+// foreign tells a CORS header that gives way to the function URL's own.
+func foreign(h http.Header, name string) bool {
+	return strings.HasPrefix(name, "Access-Control-") && h[name] != nil
 }
 
 func addHeader(h http.Header, name string, value []byte) error {
@@ -136,18 +134,17 @@ func hopByHop(name string) bool {
 
 // writeResult answers with a function's buffered result, as payload format 2.0 infers it: an object with a statusCode is a
 // response, anything else is the body of a 200. With payload format 1.0 nothing is inferred. It reports false, with nothing written, when the result is no response.
-// cors says that the function's CORS headers give way.
-func writeResult(w http.ResponseWriter, result []byte, payload1, cors bool) bool {
+func writeResult(w http.ResponseWriter, result []byte, payload1 bool) bool {
 	// A streaming function behind a buffered URL: the prelude comes first.
 	if i := preludeLength(result); i > 0 {
-		p := response{cors: cors}
+		var p response
 		if p.parse(result[:i]) != nil || p.setHeaders(w.Header(), "application/octet-stream") != nil {
 			return false
 		}
 		return write(w, max(p.status, 0), result[i+len(preludeEnd):])
 	}
 	trimmed := bytes.TrimLeft(result, " \t\r\n")
-	p := response{cors: cors}
+	var p response
 	if len(trimmed) > 0 && trimmed[0] == '{' {
 		if p.parse(trimmed) != nil {
 			return false
@@ -223,7 +220,6 @@ func write(w http.ResponseWriter, status int, body []byte) bool {
 // stream passes a streamed answer on as it comes. Its Write blocks while the client is slow, which holds the function back.
 type stream struct {
 	w       http.ResponseWriter
-	cors    bool   // the function's CORS headers give way
 	waiting bool   // for the end of the prelude
 	prelude []byte // what came of it
 	started bool   // the status line is out
@@ -239,7 +235,7 @@ func (s *stream) Start(status int, header http.Header) {
 	}
 	h := s.w.Header()
 	for name, values := range header {
-		if !hopByHop(name) && !(s.cors && strings.HasPrefix(name, "Access-Control-")) {
+		if !hopByHop(name) {
 			h[name] = values
 		}
 	}
@@ -267,7 +263,7 @@ func (s *stream) Write(p []byte) (int, error) {
 			return n, nil
 		}
 		s.waiting = false
-		head := response{cors: s.cors}
+		var head response
 		if head.parse(s.prelude[:i]) != nil || head.setHeaders(s.w.Header(), "application/octet-stream") != nil || head.status != 0 && head.status < 200 {
 			s.broken = true
 			return n, nil

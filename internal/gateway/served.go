@@ -50,7 +50,7 @@ type target struct {
 	integration                  integrate.Integration // of all else
 	subtype                      string
 	serves                       atomic.Bool // the function serves HTTP itself
-	broken                       error // why nothing can answer
+	broken                       error       // why nothing can answer
 
 	request   *mapping.Request
 	responses map[int]*mapping.Response
@@ -188,8 +188,8 @@ func (g *Gateway) compileTarget(s *served, l *api.LiveStage, t *target, i *api.I
 		return hansom.Errorf(hansom.Denied, "make route", "the function %s is another project's", uri)
 	}
 	t.project, t.function, t.qualifier, t.payload1 = project, name, qualifier, i.Payload == "1.0"
-	if !s.own() {
-		t.limit = cmp.Or(time.Duration(i.Timeout)*time.Millisecond, 30*time.Second)
+	if t.limit = time.Duration(i.Timeout) * time.Millisecond; t.limit == 0 && !s.own() {
+		t.limit = 30 * time.Second
 	}
 	return nil
 }

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,28 +22,29 @@ import (
 )
 
 // serveStage answers at a stage of an API. A route of which nothing is asked but that its function is called has a way of its own.
-func (g *Gateway) serveStage(w http.ResponseWriter, r *http.Request, p place) {
-	if p.stage == nil && (p.api == nil || !p.api.own()) {
-		refuse(w, http.StatusNotFound, "Not Found")
-		return
-	}
-	var t *target
-	var params []route.Param
-	if p.stage != nil {
-		i, found := p.stage.router.Match(r.Method, p.path)
-		if i >= 0 {
-			t, params = &p.stage.targets[i], found
-		}
-	}
+func (g *Gateway) serveStage(w http.ResponseWriter, r *http.Request, p *place) {
+	t, params := p.route(r.Method)
 	if t == nil || !t.plain {
 		g.visit(w, r, p, t, params)
 		return
 	}
-	c := t.call(&p, params)
+	c := t.call(p, params)
 	c.uri = r.RequestURI
 	if status, message := g.invoke(w, r, &c); status != 0 {
 		refuse(w, status, message)
 	}
+}
+
+// route finds the one that answers; nil for none.
+func (p *place) route(method string) (*target, []route.Param) {
+	if p.stage == nil {
+		return nil, nil
+	}
+	i, params := p.stage.router.Match(method, p.path)
+	if i < 0 {
+		return nil, nil
+	}
+	return &p.stage.targets[i], params
 }
 
 // call is what a function is called with.
@@ -49,7 +53,7 @@ func (t *target) call(p *place, params []route.Param) call {
 	return call{
 		project: t.project, function: t.function, qualifier: t.qualifier, source: "http", stream: true, host: p.host, prefix: prefix, apiID: p.api.live.ID,
 		account: p.api.live.Project, stage: p.stage.live.Name, routeKey: t.key, params: params, variables: p.stage.live.Variables, limit: t.limit, named: !p.api.own(),
-		cors: p.stage.cors != nil, payload1: t.payload1,
+		payload1: t.payload1,
 	}
 }
 
@@ -82,10 +86,14 @@ type visit struct {
 }
 
 // visit answers a request: preflights, the site of an app where no route fits, throttles, the authorizer, the usage plan, and then the integration.
-func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p place, t *target, params []route.Param) {
+func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p *place, t *target, params []route.Param) {
+	if p.stage == nil && (p.api == nil || !p.api.own()) {
+		refuse(w, http.StatusNotFound, "Not Found")
+		return
+	}
 	inv := hansom.Invocation{Trace: trace(r)}
 	inv.Identify()
-	v := &visit{place: p, g: g, r: r, w: w, t: t, params: params, id: inv.ID, trace: inv.Trace}
+	v := &visit{place: *p, g: g, r: r, w: w, t: t, params: params, id: inv.ID, trace: inv.Trace}
 	v.prefix, _, _ = strings.Cut(p.host, ".")
 	if t == nil && p.api.own() && v.toSite() {
 		return
@@ -94,9 +102,10 @@ func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p place, t *targ
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	if !p.api.own() {
-		w.Header()["Apigw-Requestid"] = []string{v.id}
+	if t != nil && t.serves.Load() && hansom.FiberOf(r.Context()) != nil {
+		panic(hansom.ErrHandOver) // now, and not when it has been counted
 	}
+	w.Header()["Apigw-Requestid"] = []string{v.id}
 	if p.stage.log != nil {
 		v.start = g.cfg.Now()
 		v.record = &recorder{ResponseWriter: w}
@@ -126,8 +135,33 @@ func (v *visit) toSite() bool {
 		return false
 	}
 	detach(v.r)
-	h.ServeHTTP(v.w, v.r)
+	h.ServeHTTP(v.w, v.below(v.r))
 	return true
+}
+
+// below is a request as a site sees it: without the path of a stage or a mapping.
+func (v *visit) below(r *http.Request) *http.Request {
+	if v.path == rawPath(r) {
+		return r
+	}
+	out := *r
+	return moved(&out, v.path)
+}
+
+// moved gives a request, which is the caller's, another path, as it stands in a request line.
+func moved(r *http.Request, path string) *http.Request {
+	u := *r.URL
+	r.URL, r.RequestURI = &u, path
+	u.RawPath = path
+	if plain, err := url.PathUnescape(path); err == nil {
+		u.Path = plain
+	} else {
+		u.Path = path
+	}
+	if u.RawQuery != "" {
+		r.RequestURI += "?" + u.RawQuery
+	}
+	return r
 }
 
 // refuse answers for the integration.
@@ -151,10 +185,6 @@ func (v *visit) throttled() bool {
 	t := v.t
 	if v.g.deps.Limits == nil || t.scope == "" && len(t.clients) == 0 {
 		return false
-	}
-	if t.serves.Load() && hansom.FiberOf(v.r.Context()) != nil {
-		v.again = true
-		panic(hansom.ErrHandOver) // now, and not when it was counted
 	}
 	key := throttle.Key{Scope: t.scope, API: v.api.live.ID, Stage: v.stage.live.Name}
 	if t.scope != "" {
@@ -256,16 +286,19 @@ func (v *visit) integrate() {
 		v.refuse(http.StatusInternalServerError, "Internal Server Error", nil)
 		return
 	}
-	r, path, w := v.r, "", v.w
 	if t.request.NeedsBody() && !v.whole() {
 		return
 	}
+	r, path, w := v.r, "", v.w
 	if t.request != nil {
 		r, path = t.request.Apply(v.input(), r)
 	}
 	var back *mapper
-	if len(t.responses) > 0 {
+	if len(t.responses) > 0 || v.stage.cors != nil {
 		back = &mapper{ResponseWriter: w, responses: t.responses, in: v.input()}
+		if v.stage.cors != nil {
+			back.cors = onlyCORS(w.Header())
+		}
 		w = back
 		if t.plainText {
 			if r == v.r {
@@ -295,14 +328,10 @@ func (v *visit) integrate() {
 func (v *visit) function(w http.ResponseWriter, r *http.Request, path string) (status int, message string) {
 	c := v.call()
 	if v.t.request != nil {
-		if path != "" {
-			r.RequestURI, v.called = path, true
-		} else {
+		if path == "" {
 			path = rawPath(v.r)
 		}
-		if c.uri = path; r.URL.RawQuery != "" {
-			c.uri += "?" + r.URL.RawQuery
-		}
+		c.uri = moved(r, path).RequestURI
 	}
 	defer func() {
 		v.again = c.served && status == 0 && hansom.FiberOf(r.Context()) != nil
@@ -325,7 +354,10 @@ func (v *visit) other(w http.ResponseWriter, r *http.Request, path string) (int,
 		return 0, ""
 	}
 	in := v.input()
-	c := integrate.Call{In: in, ID: v.id, Path: path, Trace: v.trace, TraceParent: v.traceParent(), CORS: v.stage.cors != nil}
+	c := integrate.Call{In: in, ID: v.id, Path: path, Trace: v.trace, TraceParent: v.traceParent()}
+	if t.subtype == api.SubtypeSite {
+		r = v.below(r)
+	}
 	err := t.integration.Serve(w, r, &c)
 	v.integration = c.Outcome
 	if err == nil {
@@ -432,16 +464,30 @@ func (v *visit) selection(expression string) (string, bool) {
 	return value.Get(v.input())
 }
 
-// mapper is the client's side of an integration whose answers are mapped.
+// mapper is the client's side of an integration whose answers are mapped, or have CORS headers that give way to the API's.
 type mapper struct {
 	http.ResponseWriter
 	responses map[int]*mapping.Response
 	in        *mapping.Input
+	cors      http.Header // the API's; nil when it has none
 
 	started bool
 	reads   *mapping.Response // the mapping that waits for the body
 	status  int
 	body    []byte
+}
+
+func isCORS(name string) bool { return strings.HasPrefix(name, "Access-Control-") }
+
+// onlyCORS are the CORS headers of h.
+func onlyCORS(h http.Header) http.Header {
+	only := http.Header{}
+	for name, values := range h {
+		if isCORS(name) {
+			only[name] = slices.Clone(values)
+		}
+	}
+	return only
 }
 
 // maxMapped is the most bytes of an answer that a mapping reads.
@@ -455,6 +501,15 @@ func (m *mapper) WriteHeader(status int) {
 		return
 	}
 	m.started = true
+	if m.cors != nil {
+		h := m.Header()
+		for name := range h {
+			if isCORS(name) {
+				delete(h, name)
+			}
+		}
+		maps.Copy(h, m.cors)
+	}
 	of := m.responses[status]
 	if of.NeedsBody() {
 		m.reads, m.status = of, status

@@ -27,13 +27,6 @@ func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) 
 	return nil
 }
 
-// followAPIs tells the gateway what is live, where it asks.
-func (s *Server) followAPIs() {
-	if f, ok := any(s.gateway).(api.Follower); ok {
-		s.apis.Follow(f)
-	}
-}
-
 // apiGateway is both versions of the API Gateway API, which share a name.
 func (s *Server) apiGateway(logger *slog.Logger) awsapi.Service {
 	v2 := apigatewayv2.New(apigatewayv2.Config{Region: s.cfg.Region, Domain: s.cfg.Domain, Endpoint: s.apiEndpoint}, s.apis, logger)

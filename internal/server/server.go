@@ -43,6 +43,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/integrate"
 	"github.com/hansomcloud/hansom/internal/gateway/usage"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/invoke"
@@ -99,6 +100,8 @@ type Server struct {
 	usage     *usage.Service
 	apps      *app.Service
 	gateway   *gateway.Gateway
+	own       ownAPIs // those of apps
+	servers   *integrate.Upstreams
 	logs      *telemetry.Logs
 	metrics   *telemetry.Metrics
 	requests  *telemetry.Requests
@@ -210,10 +213,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 
-	gatewayConfig := gateway.DefaultConfig()
-	gatewayConfig.Domain = cfg.Domain
-	s.gateway = gateway.New(gatewayConfig, s.functions, lambdaOnly{sessions{s.auth, s.functions}}, invoker, logger.With("component", "gateway"))
-	s.followAPIs()
+	if err := s.openGateway(invoker, logger); err != nil {
+		return nil, err
+	}
+	s.apis.Follow(s.gateway)
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
 	if s.driver.Name() != "linux" { // functions share the host's loopback
@@ -350,6 +353,9 @@ func (s *Server) close() {
 	}
 	for _, l := range s.loops {
 		l.Close()
+	}
+	if s.servers != nil {
+		s.servers.Close()
 	}
 	if s.driver != nil {
 		s.report("driver", s.driver.Close())
@@ -494,20 +500,6 @@ func (s *Server) references(ctx context.Context, refs *artifact.References) erro
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		return errors.Join(s.functions.References(ctx, tx, refs), s.layers.References(ctx, tx, refs), s.apps.References(ctx, tx, refs))
 	})
-}
-
-// publishApps tells the gateway which apps answer at which hosts.
-func (s *Server) publishApps() {
-	var apps []gateway.App
-	for _, p := range s.auth.Projects() {
-		for _, name := range s.apps.Apps(p.ID) {
-			routes, ok := s.apps.Routes(p.ID, name)
-			if ok {
-				apps = append(apps, gateway.App{Project: p.ID, Slug: p.Slug, Name: name, Routes: routes})
-			}
-		}
-	}
-	s.gateway.SetApps(apps)
 }
 
 // host is a public host with the bound edge port: name.D:port, or D:port when name is "".

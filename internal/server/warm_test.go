@@ -151,7 +151,7 @@ func startWarm(t testing.TB, concurrency int) net.Conn {
 		t.Fatal(err)
 	}
 	requests := telemetry.NewRequests()
-	g := gateway.New(gateway.DefaultConfig(), w, w, requests.Invoker(invocations), logger)
+	g := gateway.New(gateway.DefaultConfig(), gateway.Deps{URLs: w, Auth: w, Invoker: requests.Invoker(invocations)}, logger)
 	s := edge.New(httpServer(requests.Handler(g), logger), loops, logger)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

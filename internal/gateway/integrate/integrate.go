@@ -30,7 +30,6 @@ type Call struct {
 	Path        string // in place of that of the integration's URL, escaped; "" for none
 	Trace       string // X-Amzn-Trace-Id
 	TraceParent string // traceparent
-	CORS        bool   // the answer's own CORS headers give way
 	Outcome     Outcome
 }
 

@@ -281,11 +281,7 @@ func modify(res *http.Response) error {
 	}
 	x.call.Outcome.Status = res.StatusCode
 	x.call.Outcome.RequestID = cmp.Or(res.Header.Get("X-Amz-Request-Id"), res.Header.Get("X-Amzn-Requestid"))
-	for name := range res.Header {
-		if name == "Apigw-Requestid" || x.call.CORS && strings.HasPrefix(name, "Access-Control-") {
-			delete(res.Header, name)
-		}
-	}
+	delete(res.Header, "Apigw-Requestid")
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		x.answer.ReadCloser = res.Body
 		res.Body = &x.answer

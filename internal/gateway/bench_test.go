@@ -1,0 +1,132 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+)
+
+// manyAPIs are n of routes each: exact ones, some with parameters, and a greedy one.
+func manyAPIs(n, routes int) map[string]*api.Live {
+	all := map[string]*api.Live{}
+	for i := range n {
+		id := fmt.Sprintf("api%07d", i)
+		s := &api.Snapshot{Integrations: []api.Integration{function("f", "2.0")}}
+		for k := range routes {
+			key := fmt.Sprintf("GET /items%d/list", k)
+			switch k % 3 {
+			case 1:
+				key = fmt.Sprintf("GET /items%d/{id}", k)
+			case 2:
+				key = fmt.Sprintf("ANY /items%d/{id}/{rest+}", k)
+			}
+			s.Routes = append(s.Routes, api.Route{Key: key, Integration: "f"})
+		}
+		all[id] = &api.Live{API: &api.API{Project: hansom.DefaultProject, ID: id}, Stages: map[string]*api.LiveStage{"$default": {Stage: api.Stage{Name: "$default"}, Snapshot: s}}}
+	}
+	return all
+}
+
+// requests ask for all of the APIs and routes, or for many of them, in no order.
+func requests(b testing.TB, n, routes int) []*http.Request {
+	random := rand.New(rand.NewPCG(1, 2))
+	list := make([]*http.Request, 4096)
+	for i := range list {
+		k := random.IntN(routes)
+		path := fmt.Sprintf("/items%d/list", k)
+		if k%3 == 2 {
+			path += "/x"
+		}
+		list[i] = readRequest(b, fmt.Sprintf("GET %s HTTP/1.1\nHost: api%07d.execute-api.localhost\nUser-Agent: x", path, random.IntN(n)))
+	}
+	return list
+}
+
+var sizes = []struct{ apis, routes int }{{1, 1}, {1000, 50}}
+
+// BenchmarkRouting finds the API, the stage and the route of requests.
+func BenchmarkRouting(b *testing.B) {
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("%dx%d", size.apis, size.routes), func(b *testing.B) {
+			g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
+			g.SetAPIs(manyAPIs(size.apis, size.routes))
+			list := requests(b, size.apis, size.routes)
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				r := list[i%len(list)]
+				label, host, below := g.label(r.Host)
+				p, _ := g.place(label, host, below, rawPath(r))
+				if t, _ := p.route(r.Method); t == nil {
+					b.Fatal("no route")
+				}
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkServe answers requests, with a function that costs nothing.
+func BenchmarkServe(b *testing.B) {
+	result := []byte(`{"hello":"world"}`)
+	invoke := invokeFunc(func(context.Context, *hansom.Invocation, hansom.Sink) (hansom.Result, error) {
+		return hansom.NewResult(result, nil), nil
+	})
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("%dx%d", size.apis, size.routes), func(b *testing.B) {
+			g := New(DefaultConfig(), Deps{Invoker: invoke}, slog.New(slog.DiscardHandler))
+			g.SetAPIs(manyAPIs(size.apis, size.routes))
+			list := requests(b, size.apis, size.routes)
+			w := httptest.NewRecorder()
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				w.Body.Reset()
+				clear(w.Header())
+				g.ServeHTTP(w, list[i%len(list)])
+				i++
+			}
+			if w.Code != 200 {
+				b.Fatal(w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// BenchmarkChange is a change of one of many APIs.
+func BenchmarkChange(b *testing.B) {
+	g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
+	all := manyAPIs(1000, 50)
+	g.SetAPIs(all)
+	one := map[string]*api.Live{"api0000007": all["api0000007"]}
+	b.ReportAllocs()
+	for b.Loop() {
+		g.SetAPIs(one)
+	}
+}
+
+// A change leaves the other APIs as they are.
+func TestChange(t *testing.T) {
+	g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
+	all := manyAPIs(3, 3)
+	g.SetAPIs(all)
+	before := *g.apis.Load()
+	g.SetAPIs(map[string]*api.Live{"api0000001": nil, "api0000002": all["api0000002"]})
+	after := *g.apis.Load()
+	if before["api0000000"] != after["api0000000"] || before["api0000002"] == after["api0000002"] || len(after) != 2 || len(before) != 3 {
+		t.Errorf("%v became %v", before, after)
+	}
+	g.SetApps([]App{testApp("a", nil), testApp("b", nil)})
+	a := g.apps.Load().hosts["a"]
+	g.SetApps([]App{a.app, testApp("b", []hansom.Route{{Method: "GET", Path: "/", Function: "f"}})})
+	if g.apps.Load().hosts["a"] != a {
+		t.Error("an app that did not change was made again")
+	}
+}

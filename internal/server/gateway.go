@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/eventbus"
+	"github.com/hansomcloud/hansom/internal/gateway"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/integrate"
+	"github.com/hansomcloud/hansom/internal/gateway/throttle"
+	"github.com/hansomcloud/hansom/internal/queue"
+)
+
+// openGateway makes the handler of the edge listener. invoker runs functions.
+func (s *Server) openGateway(invoker hansom.Invoker, logger *slog.Logger) error {
+	limits, err := throttle.New(throttle.DefaultConfig())
+	if err != nil {
+		return err
+	}
+	s.servers = integrate.NewUpstreams(s.upstream, nil)
+	cfg := gateway.DefaultConfig()
+	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
+	s.gateway = gateway.New(cfg, gateway.Deps{
+		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Limits: limits, Logs: s.logs,
+		Integrate: integrate.Deps{Region: s.cfg.Region, Upstreams: s.servers, Queues: toQueues{s.queues}, Buses: toBuses{s.buses}},
+	}, logger.With("component", "gateway"))
+	return nil
+}
+
+// toQueues has integrations send messages.
+type toQueues struct{ queues *queue.Service }
+
+// SendMessage implements integrate.Queues.
+func (q toQueues) SendMessage(ctx context.Context, project, name string, m integrate.Message) (integrate.Sent, error) {
+	attributes := func(from map[string]integrate.Attribute) map[string]queue.Attribute {
+		to := make(map[string]queue.Attribute, len(from))
+		for name, a := range from {
+			to[name] = queue.Attribute{Type: a.Type, Text: a.Text, Bytes: a.Bytes}
+		}
+		return to
+	}
+	sent, err := q.queues.SendMessage(ctx, project, name, queue.SendInput{Body: m.Body, Delay: m.Delay, Attributes: attributes(m.Attributes), System: attributes(m.System),
+		Group: m.Group, Dedup: m.Dedup, Sender: "apigateway.amazonaws.com", Trace: m.Trace})
+	return integrate.Sent{ID: sent.ID, Body: sent.Body, Attributes: sent.Attributes, System: sent.System, Sequence: sent.Sequence}, err
+}
+
+// toBuses has integrations publish events.
+type toBuses struct{ buses *eventbus.Service }
+
+// PutEvent implements integrate.Buses.
+func (b toBuses) PutEvent(ctx context.Context, project string, e integrate.Event) (string, error) {
+	results, err := b.buses.Publish(ctx, project, []eventbus.Entry{{Bus: e.Bus, Source: e.Source, DetailType: e.DetailType, Detail: e.Detail, Resources: e.Resources, Time: e.Time, Trace: e.Trace}})
+	if err != nil {
+		return "", err
+	}
+	return results[0].ID, results[0].Err
+}
+
+// ownAPIs are the APIs of apps, by project/name. They are made anew only when the routes have changed, which the gateway goes by.
+type ownAPIs map[string]ownAPI
+
+type ownAPI struct {
+	routes []hansom.Route
+	live   *api.Live
+}
+
+// publishApps tells the gateway which apps answer at which hosts. Notices of changes call it one after the other.
+func (s *Server) publishApps() {
+	var apps []gateway.App
+	own := ownAPIs{}
+	for _, p := range s.auth.Projects() {
+		for _, name := range s.apps.Apps(p.ID) {
+			routes, ok := s.apps.Routes(p.ID, name)
+			if !ok {
+				continue
+			}
+			key := p.ID + "/" + name
+			o, known := s.own[key]
+			if !known || !slices.Equal(o.routes, routes) {
+				o = ownAPI{routes, api.OfRoutes(p.ID, s.cfg.Region, name, routes)}
+			}
+			own[key] = o
+			apps = append(apps, gateway.App{Project: p.ID, Slug: p.Slug, Name: name, Live: o.live})
+		}
+	}
+	s.own = own
+	s.gateway.SetApps(apps)
+}
