@@ -437,7 +437,7 @@ func TestProxyRefusals(t *testing.T) {
 	proxy := func(id, uri string) api.Integration {
 		return api.Integration{ID: id, Type: api.HTTPProxy, URI: uri, Timeout: 50}
 	}
-	w := newWorld(t, testLive([]api.Integration{proxy("slow", url+"/slow"), proxy("dead", "http://"+dead.Addr().String()), proxy("meta", "http://169.254.169.254/"), proxy("at", url+"/{proxy}")},
+	w := newWorld(t, testLive([]api.Integration{proxy("slow", url+"/slow"), proxy("dead", "http://"+dead.Addr().String()), proxy("meta", "http://169.254.169.254/"), {ID: "at", Type: api.HTTPProxy, URI: url + "/{proxy}"}},
 		[]api.Route{{Key: "GET /slow", Integration: "slow"}, {Key: "GET /dead", Integration: "dead"}, {Key: "GET /meta", Integration: "meta"}, {Key: "ANY /at/{proxy+}", Integration: "at"}}, nil))
 	base := w.listen(t)
 	for _, c := range []struct {

@@ -60,7 +60,7 @@ func newTest(invoke invokeFunc) *Gateway {
 		"stream": {ID: "stream", Project: hansom.DefaultProject, Function: "f", AuthType: hansom.URLAuthNone, InvokeMode: hansom.URLStreamed},
 		"cors": {ID: "cors", Project: hansom.DefaultProject, Function: "f", AuthType: hansom.URLAuthNone, InvokeMode: hansom.URLBuffered,
 			CORS: &hansom.CORS{AllowOrigins: []string{"https://a.example", "http://localhost:*"}, AllowMethods: []string{"GET", "PUT"}, AllowHeaders: []string{"x-a"}, AllowCredentials: &yes, MaxAge: &age}},
-	}, Auth: authFunc(auth), Invoker: invoke}, slog.New(slog.DiscardHandler))
+	}, Auth: authFunc(auth), Invoker: invoke, Authorizer: &world{}}, slog.New(slog.DiscardHandler))
 	g.SetApps([]App{testApp("guestbook", []hansom.Route{
 		{Method: "GET", Path: "/messages", Function: "list"},
 		{Method: "GET", Path: "/messages/latest", Function: "latest"},

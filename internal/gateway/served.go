@@ -15,6 +15,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/gateway/integrate"
 	"github.com/hansomcloud/hansom/internal/gateway/mapping"
 	"github.com/hansomcloud/hansom/internal/gateway/route"
+	"github.com/hansomcloud/hansom/internal/gateway/throttle"
 )
 
 // served is an API as it answers. It is never changed.
@@ -226,8 +227,8 @@ func (t *target) throttle(live *api.Live, l *api.LiveStage) {
 			t.burst = *s.Burst
 		}
 	}
-	set("stage", l.Default)
-	set("route", l.Settings[t.key])
+	set(throttle.Stage, l.Default)
+	set(throttle.Route, l.Settings[t.key])
 	for _, limit := range live.Limits {
 		if limit.Route == "" || limit.Route == t.key {
 			t.clients = append(t.clients, limit)

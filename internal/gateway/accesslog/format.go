@@ -62,8 +62,11 @@ func Parse(format string) (*Format, error) {
 		}
 		name := strings.TrimRight(s[:n], ".-")
 		named = named || name == "requestId" || name == "extendedRequestId"
+		if s = s[len(name):]; name == "" {
+			f.parts = append(f.parts, part{text: "$context."})
+			continue
+		}
 		f.parts = append(f.parts, part{variable: name})
-		s = s[len(name):]
 	}
 	if !named {
 		return nil, hansom.Errorf(hansom.Invalid, op, "an access log format must include $context.requestId or $context.extendedRequestId")
