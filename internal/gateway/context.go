@@ -66,9 +66,9 @@ func (v *visit) context(name string) (string, bool) {
 func (v *visit) variable(name string) string {
 	switch name {
 	case "accountId":
-		return v.api.live.Project
+		return v.api.project
 	case "apiId":
-		return v.api.live.ID
+		return v.api.id
 	case "requestId", "extendedRequestId":
 		return v.id
 	case "xrayTraceId":
@@ -86,7 +86,7 @@ func (v *visit) variable(name string) string {
 	case "protocol":
 		return v.r.Proto
 	case "stage":
-		return v.stage.live.Name
+		return v.stage.name
 	case "routeKey":
 		if v.t != nil {
 			return v.t.key

@@ -20,10 +20,12 @@ import (
 
 // served is an API as it answers. It is never changed.
 type served struct {
-	live   *api.Live
-	app    App // whose own API it is; zero for others
-	stages map[string]*stage
-	main   *stage // $default; nil without one
+	id, project string
+	main        *stage // $default; nil without one
+	named       []*stage
+	live        *api.Live
+	app         App // whose own API it is; zero for others
+	stages      map[string]*stage
 }
 
 // own tells whether it is the API of an app.
@@ -31,27 +33,30 @@ func (s *served) own() bool { return s.app.Name != "" }
 
 // stage is a stage as it answers.
 type stage struct {
-	live       *api.LiveStage
+	name       string
 	router     *route.Router
 	targets    []target // by the router's indexes
+	variables  map[string]string
+	live       *api.LiveStage
 	cors       *hansom.CORS
 	log        *accesslog.Log           // nil without
 	selections map[string]mapping.Value // what authorizers ask for, parsed
 }
 
-// target is a route with what answers there.
+// target is a route with what answers there. What each request needs comes first.
 type target struct {
-	route *api.Route
-	key   string
-	plain bool // it is a function that gets payload 2.0, and nothing comes before or behind it
+	plain    bool // it is a function that gets payload 2.0, and nothing comes before or behind it
+	payload1 bool // the function gets payload 1.0
+	key      string
 
 	project, function, qualifier string // of a function; "" of others
-	payload1                     bool   // it gets payload 1.0
 	limit                        time.Duration
-	integration                  integrate.Integration // of all else
-	subtype                      string
-	serves                       atomic.Bool // the function serves HTTP itself
-	broken                       error       // why nothing can answer
+
+	route       *api.Route
+	integration integrate.Integration // of all but functions
+	subtype     string
+	serves      atomic.Bool // the function serves HTTP itself
+	broken      error       // why nothing can answer
 
 	request   *mapping.Request
 	responses map[int]*mapping.Response
@@ -88,26 +93,28 @@ func (g *Gateway) SetAPIs(changed map[string]*api.Live) {
 
 func (g *Gateway) serveApp(a App) (*served, error) {
 	if a.Live == nil {
-		return &served{app: a, live: &api.Live{API: &api.API{Project: a.Project, ID: a.Name, Name: a.Name}}}, nil
+		return &served{id: a.Name, project: a.Project, app: a, live: &api.Live{API: &api.API{Project: a.Project, ID: a.Name, Name: a.Name}}}, nil
 	}
 	return g.compile(a.Live, a)
 }
 
 func (g *Gateway) compile(live *api.Live, a App) (*served, error) {
-	s := &served{live: live, app: a, stages: make(map[string]*stage, len(live.Stages))}
+	s := &served{id: live.ID, project: live.Project, live: live, app: a, stages: make(map[string]*stage, len(live.Stages))}
 	for name, l := range live.Stages {
 		st, err := g.compileStage(s, l)
 		if err != nil {
 			return nil, err
 		}
-		s.stages[name] = st
+		if s.stages[name] = st; name != api.DefaultStage {
+			s.named = append(s.named, st)
+		}
 	}
 	s.main = s.stages[api.DefaultStage]
 	return s, nil
 }
 
 func (g *Gateway) compileStage(s *served, l *api.LiveStage) (*stage, error) {
-	st := &stage{live: l, cors: l.CORS, targets: make([]target, len(l.Routes)), selections: map[string]mapping.Value{}}
+	st := &stage{name: l.Name, variables: l.Variables, live: l, cors: l.CORS, targets: make([]target, len(l.Routes)), selections: map[string]mapping.Value{}}
 	keys := make([]string, len(l.Routes))
 	for i := range l.Routes {
 		keys[i] = l.Routes[i].Key
@@ -247,12 +254,13 @@ type place struct {
 
 // at finds the stage of a path at the API's own host.
 func (s *served) at(path string) place {
-	if rest, ok := strings.CutPrefix(path, "/"); ok {
-		name, below, more := strings.Cut(rest, "/")
-		if st := s.stages[name]; st != nil && name != api.DefaultStage {
-			if below = "/"; more {
-				below = path[1+len(name):]
-			}
+	for _, st := range s.named {
+		below, ok := strings.CutPrefix(path[min(len(path), 1):], st.name)
+		switch {
+		case !ok || path[0] != '/':
+		case below == "":
+			return place{api: s, stage: st, path: "/"}
+		case below[0] == '/':
 			return place{api: s, stage: st, path: below}
 		}
 	}

@@ -51,8 +51,8 @@ func (p *place) route(method string) (*target, []route.Param) {
 func (t *target) call(p *place, params []route.Param) call {
 	prefix, _, _ := strings.Cut(p.host, ".")
 	return call{
-		project: t.project, function: t.function, qualifier: t.qualifier, source: "http", stream: true, host: p.host, prefix: prefix, apiID: p.api.live.ID,
-		account: p.api.live.Project, stage: p.stage.live.Name, routeKey: t.key, params: params, variables: p.stage.live.Variables, limit: t.limit, named: !p.api.own(),
+		project: t.project, function: t.function, qualifier: t.qualifier, source: "http", stream: true, host: p.host, prefix: prefix, apiID: p.api.id,
+		account: p.api.project, stage: p.stage.name, routeKey: t.key, params: params, variables: p.stage.variables, limit: t.limit, named: !p.api.own(),
 		payload1: t.payload1,
 	}
 }
@@ -130,7 +130,7 @@ func (v *visit) toSite() bool {
 	if v.g.deps.Sites == nil {
 		return false
 	}
-	h := v.g.deps.Sites.Site(v.api.live.Project, v.api.live.ID)
+	h := v.g.deps.Sites.Site(v.api.project, v.api.id)
 	if h == nil {
 		return false
 	}
@@ -186,7 +186,7 @@ func (v *visit) throttled() bool {
 	if v.g.deps.Limits == nil || t.scope == "" && len(t.clients) == 0 {
 		return false
 	}
-	key := throttle.Key{Scope: t.scope, API: v.api.live.ID, Stage: v.stage.live.Name}
+	key := throttle.Key{Scope: t.scope, API: v.api.id, Stage: v.stage.name}
 	if t.scope != "" {
 		if t.scope == throttle.Route {
 			key.Route = t.key
@@ -253,7 +253,7 @@ func (v *visit) planned(plan *api.Plan, key *api.Key) (after time.Duration, ok b
 	}
 	set(plan.Rate, plan.Burst)
 	for _, s := range plan.Stages {
-		if own, ok := s.Settings[v.t.key]; ok && s.API == v.api.live.ID && s.Stage == v.stage.live.Name {
+		if own, ok := s.Settings[v.t.key]; ok && s.API == v.api.id && s.Stage == v.stage.name {
 			set(own.Rate, own.Burst)
 			of = v.t.key
 		}
@@ -261,7 +261,7 @@ func (v *visit) planned(plan *api.Plan, key *api.Key) (after time.Duration, ok b
 	if v.g.deps.Limits != nil && (rate != often || burst != int(often)) {
 		k := throttle.Key{Scope: throttle.Plan, Route: of, Who: plan.ID + "/" + key.ID}
 		if of != "" {
-			k.API, k.Stage = v.api.live.ID, v.stage.live.Name
+			k.API, k.Stage = v.api.id, v.stage.name
 		}
 		if after, ok := v.g.deps.Limits.Take(k, rate, burst); !ok {
 			return after, false
@@ -366,7 +366,7 @@ func (v *visit) other(w http.ResponseWriter, r *http.Request, path string) (int,
 	if v.integration.Error == "" {
 		v.integration.Error = err.Error()
 	}
-	v.g.log.Debug("an integration did not answer", "api", v.api.live.ID, "route", t.key, "request", v.id, "error", err)
+	v.g.log.Debug("an integration did not answer", "api", v.api.id, "route", t.key, "request", v.id, "error", err)
 	if hansom.KindOf(err) == hansom.Invalid {
 		return http.StatusBadRequest, "Bad Request"
 	}
@@ -424,7 +424,7 @@ func (v *visit) bytes() []byte {
 // input is what mappings read of the request.
 func (v *visit) input() *mapping.Input {
 	if v.parsed == nil {
-		v.parsed = &mapping.Input{Request: v.r, Path: v.path, Param: v.param, Raw: v.raw, Body: v.bytes, Context: v.context, Stage: v.stage.live.Variables}
+		v.parsed = &mapping.Input{Request: v.r, Path: v.path, Param: v.param, Raw: v.raw, Body: v.bytes, Context: v.context, Stage: v.stage.variables}
 	}
 	return v.parsed
 }

@@ -1,10 +1,6 @@
 package route
 
-import (
-	"maps"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // Candidate is a route whose path fits a request.
 type Candidate struct {
@@ -27,17 +23,20 @@ type Explanation struct {
 func (r *Router) Explain(method, path string) Explanation {
 	e := Explanation{Method: method, Path: path, Index: -1}
 	if rest, ok := strings.CutPrefix(path, "/"); ok {
-		r.root.visit(rest, nil, func(n *node, raw []string) {
-			for _, m := range slices.Sorted(maps.Keys(n.routes)) {
-				e.add(r, n.routes[m], raw)
+		m := &match{router: r}
+		m.visit(0, rest, 0, func(n *node) {
+			for _, i := range n.methods {
+				if i >= 0 {
+					e.add(r, int(i), m)
+				}
 			}
 			if n.any >= 0 {
-				e.add(r, n.any, raw)
+				e.add(r, int(n.any), m)
 			}
 		})
 	}
 	if r.fallback >= 0 {
-		e.add(r, r.fallback, nil)
+		e.add(r, int(r.fallback), nil)
 	}
 	for i := range e.Candidates {
 		c := &e.Candidates[i]
@@ -65,8 +64,8 @@ func (r *Router) Explain(method, path string) Explanation {
 	return e
 }
 
-func (e *Explanation) add(r *Router, i int, raw []string) {
-	e.Candidates = append(e.Candidates, Candidate{Key: r.routes[i].key, Index: i, Params: r.params(i, raw)})
+func (e *Explanation) add(r *Router, i int, m *match) {
+	e.Candidates = append(e.Candidates, Candidate{Key: r.routes[i].key, Index: i, Params: r.params(i, m)})
 }
 
 // why says what made a route the chosen one.
@@ -85,23 +84,26 @@ func (r *Router) why(i int) string {
 	return "its method and its path are the request's"
 }
 
-// visit calls found for each node where the path ends, in the order in which match asks them.
-func (n *node) visit(path string, values []string, found func(*node, []string)) {
+// visit calls found for each node where the path ends, in the order in which from asks them.
+func (m *match) visit(at int32, path string, n int, found func(*node)) {
+	here := &m.router.nodes[at]
 	segment, rest, more := strings.Cut(path, "/")
-	step := func(c *node, values []string) {
+	step := func(at int32, n int) {
 		switch {
-		case c == nil:
+		case at < 0:
 		case more:
-			c.visit(rest, values, found)
+			m.visit(at, rest, n, found)
 		default:
-			found(c, values)
+			found(&m.router.nodes[at])
 		}
 	}
-	step(n.exact[unescape(segment)], values)
+	step(m.router.exact(here, unescape(segment)), n)
 	if segment != "" {
-		step(n.param, append(slices.Clip(values), segment))
+		m.set(n, segment)
+		step(here.param, n+1)
 	}
-	if n.greedy != nil && path != "" {
-		found(n.greedy, append(slices.Clip(values), path))
+	if here.greedy >= 0 && path != "" {
+		m.set(n, path)
+		found(&m.router.nodes[here.greedy])
 	}
 }

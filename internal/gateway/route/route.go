@@ -4,7 +4,9 @@
 package route
 
 import (
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
@@ -17,16 +19,18 @@ const (
 )
 
 // maxDepth is the most parameters that are kept without an allocation while a path is looked at.
-const maxDepth = 16
+const maxDepth = 8
 
 // Param is a parameter of a path. Raw is its value as it stands in the request line, Value the decoded one.
 type Param struct{ Name, Value, Raw string }
 
-// Router finds routes. It is never changed, and may be used by several goroutines.
+// Router finds routes. It is never changed, and may be used by several goroutines. What it looks at stands close together: with many of them, memory is what routing
+// waits for.
 type Router struct {
-	root     node
+	fallback int32 // of $default; -1 without one
+	nodes    []node
+	edges    []edge // a hash table for each node
 	routes   []pattern
-	fallback int // of $default; -1 without one
 }
 
 // pattern is one route.
@@ -36,96 +40,212 @@ type pattern struct {
 	names  []string
 }
 
+// node is a place in the tree of paths.
 type node struct {
-	exact  map[string]*node
-	param  *node
-	greedy *node
-	routes map[string]int // by method
-	any    int            // of ANY; -1 without one
+	table, mask   int32 // the exact segments that go on from here: edges[table:table+mask+1]; mask is -1 without any
+	param, greedy int32 // nodes; -1 for none
+	any           int32 // route of ANY; -1 for none
+	methods       [methods]int16
 }
+
+type edge struct {
+	segment string
+	child   int32 // 0 is no edge: that of the root would be one to itself
+}
+
+const methods = 7
+
+// method numbers the methods that routes have; -1 for others.
+func method(name string) int {
+	switch name {
+	case "GET":
+		return 0
+	case "HEAD":
+		return 1
+	case "POST":
+		return 2
+	case "PUT":
+		return 3
+	case "PATCH":
+		return 4
+	case "DELETE":
+		return 5
+	case "OPTIONS":
+		return 6
+	}
+	return -1
+}
+
+// maxRoutes is the most routes of a Router.
+const maxRoutes = 1<<15 - 1
 
 // New returns a router of routes by their keys: "GET /pets/{id}", "ANY /{proxy+}", "$default". Match answers with the index of a key.
 // Error: Invalid, for what is no key and for two that take the same requests.
 func New(keys []string) (*Router, error) {
-	r := &Router{root: node{any: -1}, fallback: -1}
-	for i, key := range keys {
-		method, path, err := Parse(key)
-		if err != nil {
+	if len(keys) > maxRoutes {
+		return nil, hansom.Errorf(hansom.Invalid, "make routes", "%d routes are more than %d", len(keys), maxRoutes)
+	}
+	b := builder{router: &Router{fallback: -1, routes: make([]pattern, 0, len(keys))}}
+	b.node()
+	all := strings.Join(keys, "\n")
+	for i := range keys {
+		key := all[:len(keys[i])]
+		all = strings.TrimPrefix(all[len(key):], "\n")
+		if err := b.add(int32(i), key); err != nil {
 			return nil, err
 		}
-		p := pattern{key: key, method: method}
-		if key == Default {
-			if r.fallback >= 0 {
-				return nil, twice(key, key)
-			}
-			r.fallback = i
-			r.routes = append(r.routes, p)
+	}
+	return b.finish(), nil
+}
+
+// builder makes a Router.
+type builder struct {
+	router *Router
+	exact  []map[string]int32 // by node
+}
+
+func (b *builder) node() int32 {
+	n := node{mask: -1, param: -1, greedy: -1, any: -1}
+	for i := range n.methods {
+		n.methods[i] = -1
+	}
+	b.router.nodes, b.exact = append(b.router.nodes, n), append(b.exact, nil)
+	return int32(len(b.router.nodes) - 1)
+}
+
+func (b *builder) add(i int32, key string) error {
+	r := b.router
+	name, path, err := Parse(key)
+	if err != nil {
+		return err
+	}
+	p := pattern{key: key, method: name}
+	if key == Default {
+		if r.fallback >= 0 {
+			return twice(key, key)
+		}
+		r.fallback = i
+		r.routes = append(r.routes, p)
+		return nil
+	}
+	at := int32(0)
+	for s := range strings.SplitSeq(path[1:], "/") {
+		param, kind := segment(s)
+		if kind != exact {
+			p.names = append(p.names, param)
+		}
+		at = b.child(at, s, kind)
+	}
+	n := &r.nodes[at]
+	was := n.any
+	if name == Any {
+		n.any = i
+	} else {
+		was, n.methods[method(name)] = int32(n.methods[method(name)]), int16(i)
+	}
+	if was >= 0 {
+		return twice(r.routes[was].key, key)
+	}
+	r.routes = append(r.routes, p)
+	return nil
+}
+
+// child is the node behind a segment.
+func (b *builder) child(at int32, s string, k kind) int32 {
+	switch n := &b.router.nodes[at]; k {
+	case param:
+		if n.param < 0 {
+			c := b.node()
+			b.router.nodes[at].param = c
+		}
+		return b.router.nodes[at].param
+	case greedy:
+		if n.greedy < 0 {
+			c := b.node()
+			b.router.nodes[at].greedy = c
+		}
+		return b.router.nodes[at].greedy
+	}
+	c, ok := b.exact[at][s]
+	if !ok {
+		c = b.node()
+		if b.exact[at] == nil {
+			b.exact[at] = map[string]int32{}
+		}
+		b.exact[at][s] = c
+	}
+	return c
+}
+
+// finish makes the hash tables, which are at most half full.
+func (b *builder) finish() *Router {
+	r := b.router
+	for i, segments := range b.exact {
+		if len(segments) == 0 {
 			continue
 		}
-		n := &r.root
-		for s := range strings.SplitSeq(path[1:], "/") {
-			name, kind := segment(s)
-			switch kind {
-			case exact:
-				if n.exact == nil {
-					n.exact = map[string]*node{}
+		size := 1
+		for size < 2*len(segments) && len(segments) > 1 {
+			size *= 2
+		}
+		n := &r.nodes[i]
+		n.table, n.mask = int32(len(r.edges)), int32(size-1)
+		r.edges = append(r.edges, make([]edge, size)...)
+		for _, s := range slices.Sorted(maps.Keys(segments)) {
+			for at := hash(s); ; at++ {
+				if e := &r.edges[n.table+int32(at)&n.mask]; e.child == 0 {
+					*e = edge{s, segments[s]}
+					break
 				}
-				n.exact[s] = child(n.exact[s])
-				n = n.exact[s]
-				continue
-			case greedy:
-				n.greedy = child(n.greedy)
-				n = n.greedy
-			default:
-				n.param = child(n.param)
-				n = n.param
 			}
-			p.names = append(p.names, name)
 		}
-		if other := n.of(method); other >= 0 {
-			return nil, twice(r.routes[other].key, key)
-		}
-		if method == Any {
-			n.any = i
-		} else {
-			if n.routes == nil {
-				n.routes = map[string]int{}
-			}
-			n.routes[method] = i
-		}
-		r.routes = append(r.routes, p)
 	}
-	return r, nil
+	r.nodes, r.edges = slices.Clip(r.nodes), slices.Clip(r.edges)
+	return r
+}
+
+// hash is FNV-1a.
+func hash(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h
+}
+
+// exact is the node behind an exact segment; -1 without one.
+func (r *Router) exact(n *node, segment string) int32 {
+	if n.mask < 0 {
+		return -1
+	}
+	if n.mask == 0 {
+		if e := &r.edges[n.table]; e.segment == segment {
+			return e.child
+		}
+		return -1
+	}
+	for at, tried := hash(segment), int32(0); tried <= n.mask; at, tried = at+1, tried+1 {
+		e := &r.edges[n.table+int32(at)&n.mask]
+		if e.child == 0 {
+			break
+		}
+		if e.segment == segment {
+			return e.child
+		}
+	}
+	return -1
 }
 
 func twice(a, b string) error {
 	return hansom.Errorf(hansom.Invalid, "make routes", "the routes %q and %q take the same requests", a, b)
 }
 
-func child(n *node) *node {
-	if n == nil {
-		n = &node{any: -1}
+// route is the one that answers a method, by its number; -1 without one.
+func (n *node) route(method int) int {
+	if method >= 0 && n.methods[method] >= 0 {
+		return int(n.methods[method])
 	}
-	return n
-}
-
-// of is the route of exactly a method; -1 without one.
-func (n *node) of(method string) int {
-	if method == Any {
-		return n.any
-	}
-	if i, ok := n.routes[method]; ok {
-		return i
-	}
-	return -1
-}
-
-// route is the one that answers a method; -1 without one.
-func (n *node) route(method string) int {
-	if i, ok := n.routes[method]; ok {
-		return i
-	}
-	return n.any
+	return int(n.any)
 }
 
 type kind uint8
@@ -200,55 +320,83 @@ func (r *Router) Key(i int) string { return r.routes[i].key }
 // Match returns the index of the route that answers, and the parameters in its path. The path is as it stands in the request line,
 // without its query; segments are compared decoded, so that an encoded slash stands in a segment. A parameter matches no empty segment, and a
 // slash at the end makes another path. i is -1 when there is no such route.
-func (r *Router) Match(method, path string) (i int, params []Param) {
+func (r *Router) Match(name, path string) (i int, params []Param) {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
-		return r.fallback, nil
+		return int(r.fallback), nil
 	}
-	var values [maxDepth]string
-	i, raw := r.root.match(method, rest, values[:0])
-	if i < 0 {
-		return r.fallback, nil
+	m := match{router: r, method: method(name)}
+	if i = m.from(0, rest, 0); i < 0 {
+		return int(r.fallback), nil
 	}
-	return i, r.params(i, raw)
+	return i, r.params(i, &m)
 }
 
-func (r *Router) params(i int, raw []string) []Param {
+// match is a look for a route: the parameters on the way to where it is.
+type match struct {
+	router *Router
+	method int
+	values [maxDepth]string
+	more   []string // behind values
+}
+
+// set notes the value of parameter number n.
+func (m *match) set(n int, value string) {
+	if n < maxDepth {
+		m.values[n] = value
+		return
+	}
+	m.more = append(m.more[:n-maxDepth], value)
+}
+
+func (m *match) value(n int) string {
+	if n < maxDepth {
+		return m.values[n]
+	}
+	return m.more[n-maxDepth]
+}
+
+func (r *Router) params(i int, m *match) []Param {
 	names := r.routes[i].names
 	if len(names) == 0 {
 		return nil
 	}
 	params := make([]Param, len(names))
 	for n, name := range names {
-		params[n] = Param{name, unescape(raw[n]), raw[n]}
+		raw := m.value(n)
+		params[n] = Param{name, unescape(raw), raw}
 	}
 	return params
 }
 
-func (n *node) match(method, path string, values []string) (int, []string) {
+// from looks for a route from a node on, which n parameters lead to.
+func (m *match) from(at int32, path string, n int) int {
+	here := &m.router.nodes[at]
 	segment, rest, more := strings.Cut(path, "/")
-	if c := n.exact[unescape(segment)]; c != nil {
-		if i, v := c.step(method, rest, more, values); i >= 0 {
-			return i, v
+	if c := m.router.exact(here, unescape(segment)); c >= 0 {
+		if i := m.step(c, rest, more, n); i >= 0 {
+			return i
 		}
 	}
-	if n.param != nil && segment != "" {
-		if i, v := n.param.step(method, rest, more, append(values, segment)); i >= 0 {
-			return i, v
+	if here.param >= 0 && segment != "" {
+		m.set(n, segment)
+		if i := m.step(here.param, rest, more, n+1); i >= 0 {
+			return i
 		}
 	}
-	if n.greedy != nil && path != "" {
-		return n.greedy.route(method), append(values, path)
+	if here.greedy >= 0 && path != "" {
+		m.set(n, path)
+		return m.router.nodes[here.greedy].route(m.method)
 	}
-	return -1, nil
+	return -1
 }
 
 // step goes on behind a segment.
-func (n *node) step(method, rest string, more bool, values []string) (int, []string) {
+func (m *match) step(at int32, rest string, more bool, n int) int {
 	if more {
-		return n.match(method, rest, values)
+		return m.from(at, rest, n)
 	}
-	return n.route(method), values
+	return m.router.nodes[at].route(m.method)
 }
 
 func unescape(s string) string {
