@@ -14,7 +14,7 @@ import (
 // openAPIs opens the HTTP APIs with their custom domains, and the API keys and usage plans for them. key is the server's.
 func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
 	cfg := api.DefaultConfig()
-	cfg.Region, cfg.Domain = s.cfg.Region, s.cfg.Domain
+	cfg.Region, cfg.Domain, cfg.Check = s.cfg.Region, s.cfg.Domain, s.checkIntegration
 	if s.apis, err = api.New(ctx, cfg, s.db, logger); err != nil {
 		return err
 	}
@@ -29,8 +29,8 @@ func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) 
 
 // apiGateway is both versions of the API Gateway API, which share a name.
 func (s *Server) apiGateway(logger *slog.Logger) awsapi.Service {
-	v2 := apigatewayv2.New(apigatewayv2.Config{Region: s.cfg.Region, Domain: s.cfg.Domain, Endpoint: s.apiEndpoint}, s.apis, logger)
-	return awsapi.ByPath("/v2/", v2, apigateway.New(s.cfg.Region, s.usage, nil, logger))
+	v2 := apigatewayv2.New(apigatewayv2.Config{Region: s.cfg.Region, Domain: s.cfg.Domain, Endpoint: s.apiEndpoint, Reset: s.authorize.Reset}, s.apis, logger)
+	return awsapi.ByPath("/v2/", v2, apigateway.New(s.cfg.Region, s.usage, usedQuotas{s.quotas}, logger))
 }
 
 // apiEndpoint is where an HTTP API answers.

@@ -4,30 +4,62 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/authorize"
 	"github.com/hansomcloud/hansom/internal/gateway/integrate"
 	"github.com/hansomcloud/hansom/internal/gateway/throttle"
 	"github.com/hansomcloud/hansom/internal/queue"
 )
 
 // openGateway makes the handler of the edge listener. invoker runs functions.
-func (s *Server) openGateway(invoker hansom.Invoker, logger *slog.Logger) error {
+func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger *slog.Logger) error {
 	limits, err := throttle.New(throttle.DefaultConfig())
 	if err != nil {
 		return err
 	}
+	if s.quotas, err = throttle.NewQuotas(ctx, throttle.DefaultQuotaConfig(), s.db, logger); err != nil {
+		return err
+	}
+	authorizers := authorize.DefaultConfig()
+	authorizers.Region = s.cfg.Region
+	s.authorize = authorize.New(authorizers, authorize.Deps{Dialer: s.upstream, Invoker: invoker, Auth: sessions{s.auth, s.functions}, Keys: s.usage}, logger)
 	s.servers = integrate.NewUpstreams(s.upstream, nil)
 	cfg := gateway.DefaultConfig()
 	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
 	s.gateway = gateway.New(cfg, gateway.Deps{
-		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Limits: limits, Logs: s.logs,
-		Integrate: integrate.Deps{Region: s.cfg.Region, Upstreams: s.servers, Queues: toQueues{s.queues}, Buses: toBuses{s.buses}},
+		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
+		Integrate: s.integrations(),
 	}, logger.With("component", "gateway"))
+	s.apis.Follow(s.gateway)
 	return nil
+}
+
+// integrations is what integrations other than functions work with.
+func (s *Server) integrations() integrate.Deps {
+	return integrate.Deps{Region: s.cfg.Region, Upstreams: s.servers, Queues: toQueues{s.queues}, Buses: toBuses{s.buses}}
+}
+
+// checkIntegration refuses what the gateway could not carry out.
+func (s *Server) checkIntegration(project string, i *api.Integration) error {
+	return integrate.Check(i, project, s.integrations())
+}
+
+// usedQuotas tells the API what was counted.
+type usedQuotas struct{ *throttle.Quotas }
+
+// Usage implements apigateway.Quotas.
+func (q usedQuotas) Usage(ctx context.Context, plan *api.Plan, key string, from, to time.Time) ([][2]int64, error) {
+	list, err := q.Quotas.Usage(ctx, plan, key, from, to)
+	days := make([][2]int64, len(list))
+	for i, u := range list {
+		days[i] = [2]int64{u.Used, u.Remaining}
+	}
+	return days, err
 }
 
 // toQueues has integrations send messages.

@@ -246,7 +246,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage, s.quotas}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
 	}, logger)
 	s.observe()
 	web := s.requests.Handler(s.gateway)

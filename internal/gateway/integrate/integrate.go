@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -156,6 +157,30 @@ func New(i *api.Integration, project string, stage map[string]string, deps Deps)
 		return &respond{values.values["Body"], contentType, status}, values.check(deps.Region, nil, "Body", "ContentType", "StatusCode")
 	}
 	return nil, hansom.Errorf(hansom.Unsupported, op, "integrations of subtype %s are not there", i.Subtype)
+}
+
+var stageVariable = regexp.MustCompile(`\$\{stageVariables\.[^}]*\}`)
+
+// Check refuses an integration that no stage could carry out: its mappings, and the parameters and the URI of what is no function. What a stage variable leads to is
+// not known here. Errors: Invalid, Unsupported.
+func Check(i *api.Integration, project string, deps Deps) error {
+	if i.Subtype == "" {
+		if err := mapping.Validate(i.Parameters, i.Responses); err != nil {
+			return err
+		}
+	} else if err := mapping.Validate(nil, i.Responses); err != nil {
+		return err
+	}
+	if i.Type == api.AWSProxy && i.Subtype == "" {
+		return nil
+	}
+	known := *i
+	known.URI = stageVariable.ReplaceAllString(i.URI, "x")
+	if i.Type == api.HTTPProxy && strings.HasPrefix(i.URI, "${stageVariables.") {
+		known.URI = "http://x/"
+	}
+	_, err := New(&known, project, nil, deps)
+	return err
 }
 
 func statusOf(text string, otherwise int) (int, error) {

@@ -260,6 +260,30 @@ func TestRefusedIntegrations(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	deps := Deps{Region: "us-east-1", Queues: nothing{}, Upstreams: NewUpstreams(upstream.New(upstream.DefaultConfig()), nil)}
+	function := "arn:aws:lambda:us-east-1:000000000000:function:f"
+	for _, c := range []struct {
+		i    api.Integration
+		says string // "" is fine
+	}{
+		{api.Integration{Type: api.AWSProxy, URI: function}, ""},
+		{api.Integration{Type: api.AWSProxy, URI: function, Parameters: map[string]string{"overwrite:header.x": "y"}}, ""},
+		{api.Integration{Type: api.AWSProxy, URI: function, Parameters: map[string]string{"overwrite:header.via": "y"}}, "reserved"},
+		{api.Integration{Type: api.HTTPProxy, URI: "http://h/{p}", Responses: map[string]map[string]string{"200": {"overwrite:path": "y"}}}, "no parameter of a response"},
+		{api.Integration{Type: api.HTTPProxy, URI: "${stageVariables.url}/x"}, ""},
+		{api.Integration{Type: api.HTTPProxy, URI: "https://${stageVariables.host}/${stageVariables.v}/{p+}"}, ""},
+		{api.Integration{Type: api.HTTPProxy, URI: "https://{p}/"}, "host"},
+		{api.Integration{Type: api.HTTPProxy, URI: "https://h/${request.path.p}"}, "only one"},
+		{api.Integration{Type: api.AWSProxy, Subtype: api.SubtypeSQS, Parameters: map[string]string{"QueueUrl": "u", "MessageBody": "$request.body"}}, ""},
+		{api.Integration{Type: api.AWSProxy, Subtype: api.SubtypeSQS, Parameters: map[string]string{"QueueUrl": "u", "MessageBody": "$response.body"}}, "not to be had"},
+	} {
+		if err := Check(&c.i, hansom.DefaultProject, deps); (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %v, want %q", c.i, err, c.says)
+		}
+	}
+}
+
 type nothing struct{}
 
 func (nothing) SendMessage(context.Context, string, string, Message) (Sent, error) {
