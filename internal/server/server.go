@@ -43,7 +43,9 @@ import (
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/gateway"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/authorize"
 	"github.com/hansomcloud/hansom/internal/gateway/integrate"
+	"github.com/hansomcloud/hansom/internal/gateway/throttle"
 	"github.com/hansomcloud/hansom/internal/gateway/usage"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/invoke"
@@ -102,6 +104,8 @@ type Server struct {
 	gateway   *gateway.Gateway
 	own       ownAPIs // those of apps
 	servers   *integrate.Upstreams
+	authorize *authorize.Service
+	quotas    *throttle.Quotas
 	logs      *telemetry.Logs
 	metrics   *telemetry.Metrics
 	requests  *telemetry.Requests
@@ -213,10 +217,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 
-	if err := s.openGateway(invoker, logger); err != nil {
+	if err := s.openGateway(ctx, invoker, logger); err != nil {
 		return nil, err
 	}
-	s.apis.Follow(s.gateway)
 	appConfig := app.DefaultConfig()
 	appConfig.Region = cfg.Region
 	if s.driver.Name() != "linux" { // functions share the host's loopback
@@ -302,6 +305,8 @@ func (s *Server) Run(ctx context.Context) error {
 	run("event buses", func() error { return s.buses.Run(beginning) })
 	run("schedules", func() error { return s.schedules.Run(beginning) })
 	run("archives", func() error { return s.archives.Run(beginning) })
+	run("authorizers", func() error { return s.authorize.Run(beginning) })
+	run("quotas", func() error { return s.quotas.Run(background) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
 	if s.blanks != nil {
