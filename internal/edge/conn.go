@@ -96,20 +96,18 @@ func (c *conn) next(deadline time.Time) error {
 	if !r.parse(string(b[c.r : end+2])) {
 		return errHandOver
 	}
-	body := end + 4
-	next := body + int(max(r.length, 0))
-	for c.w < next {
-		if err := c.fill(next-c.w, time.Time{}); err != nil {
-			return err
-		}
+	head := end + 4 - c.r
+	size := head + int(max(r.length, 0))
+	if err := c.rest(size); err != nil {
+		return err
 	}
-	b = *c.buf
+	b = (*c.buf)[c.r:][:size] // it may have moved
 	c.web = *c.blank
 	web := &c.web
 	web.Method, web.RequestURI, web.URL, web.Host, web.Header, web.Close = r.method, r.target, r.url, r.host, r.header, r.close
 	web.Body = http.NoBody
 	if r.length > 0 {
-		c.body.Reset(b[body:next])
+		c.body.Reset(b[head:])
 		web.ContentLength, web.Body = r.length, io.NopCloser(&c.body)
 	}
 	c.response.reset(r.method == http.MethodHead, r.close || c.server.stopping.Load())
@@ -117,12 +115,34 @@ func (c *conn) next(deadline time.Time) error {
 		return err
 	}
 	c.response.finish()
-	c.r = next
+	c.r += size
 	if c.response.close {
 		return io.EOF
 	}
 	return nil
 }
+
+// rest reads until size bytes are unread, the whole of a request.
+func (c *conn) rest(size int) error {
+	if c.w-c.r >= size {
+		return nil
+	}
+	start := time.Now()
+	for c.w-c.r < size {
+		had := c.w - c.r // the head is a part of it
+		switch err := c.fill(size-had, start.Add(c.server.pace.patience(int64(had), 0))); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			_ = c.write([]byte(tooSlow))
+			return err
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+// tooSlow answers a request whose body does not come.
+const tooSlow = "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: 29\r\nConnection: close\r\n\r\n{\"message\":\"Request Timeout\"}"
 
 // handle runs the handler.
 func (c *conn) handle(r *http.Request) (err error) {
@@ -249,7 +269,11 @@ func (c *conn) write(p []byte) error {
 		case err == nil:
 			continue
 		}
-		err = c.watch.WaitWrite(c.fiber, c.response.deadline)
+		deadline := c.response.deadline
+		if deadline.IsZero() {
+			deadline = after(c.server.pace.write)
+		}
+		err = c.watch.WaitWrite(c.fiber, deadline)
 		c.drained = false // a request may have come meanwhile
 		if err != nil {
 			return err

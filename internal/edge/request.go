@@ -160,7 +160,7 @@ func plainHost(s string) bool {
 			return false
 		}
 	}
-	return s != ""
+	return validHost(s)
 }
 
 func digits(s string) bool {

@@ -23,6 +23,7 @@ import (
 type Server struct {
 	http     *http.Server // has the handler and the limits, and serves what is not plain
 	loops    []*loop.Loop
+	pace     pace
 	logger   *slog.Logger
 	stopping atomic.Bool
 
@@ -35,7 +36,7 @@ type Server struct {
 
 // New returns a server for h on loops, which stay the caller's; without any, all is left to h.
 func New(h *http.Server, loops []*loop.Loop, logger *slog.Logger) *Server {
-	return &Server{http: h, loops: loops, logger: logger, conns: map[*conn]struct{}{}, empty: make(chan struct{})}
+	return &Server{http: h, loops: loops, pace: pace{}.usual(), logger: logger, conns: map[*conn]struct{}{}, empty: make(chan struct{})}
 }
 
 // Serve accepts connections until Shutdown or Close, then returns http.ErrServerClosed.
