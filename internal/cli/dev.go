@@ -31,10 +31,11 @@ func (c *program) devCommand() *cobra.Command {
 		Long: "Run a server on loopback with the app of a folder (default: this one), deploy again what changed whenever a file is\n" +
 			"saved, and print the functions' logs, until Ctrl-C ends it. Data is kept in ./.hansom. AWS clients sign with access\n" +
 			"key test, secret test.",
-		Example: "  hansom dev examples/hello\n  hansom dev examples/hello --edge 127.0.0.1:0 --api 127.0.0.1:0",
+		Example: "  hansom dev examples/hello\n  hansom dev examples/hello --edge 127.0.0.1:0 --api 127.0.0.1:0\n  hansom dev examples/hello --https",
 		Args:    command.AtMost(1),
 	}
 	config := configFlags(cmd, server.DevConfig())
+	https := cmd.Flags().Bool("https", false, "serve HTTPS too, at 127.0.0.1:8443, with certificates of an authority that is made for it")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		shown := cmp.Or(strings.Join(args, ""), ".")
 		dir, err := filepath.Abs(shown)
@@ -45,7 +46,7 @@ func (c *program) devCommand() *cobra.Command {
 		if _, err := manifest.Load(shown); err != nil && !errors.As(err, &faults) {
 			return manifestError(err)
 		}
-		cfg, err := config(c.Env, c.Environ)
+		cfg, err := config(c.Env, c.Environ, func(cfg *server.Config) { cfg.HTTPS = *https })
 		if err != nil {
 			return err
 		}
@@ -94,18 +95,7 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 	if err := d.watcher.folder(d.dir); err != nil {
 		return err
 	}
-	nats := srv.NATSAddr()
-	switch {
-	case d.JSON && nats != "":
-		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "nats": nats})
-	case d.JSON:
-		d.line(map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr()})
-	default:
-		d.Printf("api   http://%s  (access key test, secret test)\nedge  http://%s\n", srv.APIAddr(), srv.EdgeAddr())
-		if nats != "" {
-			d.Printf("nats  nats://%s\n", nats)
-		}
-	}
+	d.showAddresses(srv)
 	ctx, cancel := context.WithCancel(ctx)
 	followed := make(chan struct{})
 	go func() {
@@ -124,6 +114,38 @@ func (d *development) run(ctx context.Context, srv Server) (err error) {
 				break
 			}
 		}
+	}
+}
+
+func (d *development) showAddresses(srv Server) {
+	nats, edgeTLS, authority, made := srv.NATSAddr(), edgeTLSAddr(srv), "", false
+	if s, ok := srv.(secure); ok {
+		authority, made = s.Authority()
+	}
+	if d.JSON {
+		out := map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr()}
+		for name, value := range map[string]string{"nats": nats, "edgeTls": edgeTLS, "ca": authority} {
+			if value != "" {
+				out[name] = value
+			}
+		}
+		d.line(out)
+		return
+	}
+	d.Printf("api   http://%s  (access key test, secret test)\n", srv.APIAddr())
+	if edgeTLS != "" {
+		d.Printf("edge  https://%s and http://%s\n", edgeTLS, srv.EdgeAddr())
+	} else {
+		d.Printf("edge  http://%s\n", srv.EdgeAddr())
+	}
+	if nats != "" {
+		d.Printf("nats  nats://%s\n", nats)
+	}
+	switch {
+	case made:
+		d.Printf("ca    %s  is new: trust it once with\n      %s\n      or for one program, such as curl --cacert %s\n", authority, trust(authority), authority)
+	case authority != "":
+		d.Printf("ca    %s  (to trust it: %s)\n", authority, trust(authority))
 	}
 }
 

@@ -17,8 +17,9 @@ func (c *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run a server",
 		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
 			"a flag goes before a variable, a variable before the file.",
-		Example: "  hansom serve --data ./data --domain example.com",
-		Args:    command.Exactly(0),
+		Example: "  hansom serve --data ./data --domain example.com\n" +
+			"  hansom serve --domain example.com --tls-cert fullchain.pem --tls-key privkey.pem",
+		Args: command.Exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -35,13 +36,20 @@ func (c *program) serveCommand() *cobra.Command {
 				return err
 			}
 			context.AfterFunc(ctx, func() { _ = c.notifySystemd("STOPPING=1") }) // it asked for it, most likely
-			nats := srv.NATSAddr()
+			c.reloadOnHangup(ctx, srv)
+			nats, edgeTLS := srv.NATSAddr(), edgeTLSAddr(srv)
 			if c.JSON {
 				out := map[string]string{"edge": srv.EdgeAddr(), "api": srv.APIAddr(), "data": cfg.Data, "isolation": srv.Isolation()}
 				if nats != "" {
 					out["nats"] = nats
 				}
+				if edgeTLS != "" {
+					out["edgeTls"] = edgeTLS
+				}
 				return c.PrintJSON(out)
+			}
+			if edgeTLS != "" {
+				c.Printf("edge       https://%s\n", edgeTLS)
 			}
 			c.Printf("edge       http://%s\napi        http://%s\n", srv.EdgeAddr(), srv.APIAddr())
 			if nats != "" {
@@ -55,8 +63,8 @@ func (c *program) serveCommand() *cobra.Command {
 }
 
 // configFlags gives cmd a flag for each setting, and --config. The function it returns reads file, environment and flags, in
-// this order, over the defaults.
-func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string]string, environ []string) (server.Config, error) {
+// this order, over the defaults; changes come last.
+func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string]string, environ []string, changes ...func(*server.Config)) (server.Config, error) {
 	shown := defaults
 	for _, s := range shown.Settings() {
 		f := cmd.Flags().VarPF(s, s.Key, "", s.Usage)
@@ -65,7 +73,7 @@ func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string
 		}
 	}
 	file := cmd.Flags().String("config", "", "YAML file of settings (HANSOM_CONFIG)")
-	return func(env map[string]string, environ []string) (server.Config, error) {
+	return func(env map[string]string, environ []string, changes ...func(*server.Config)) (server.Config, error) {
 		cfg := defaults
 		path := *file
 		if path == "" {
@@ -80,6 +88,9 @@ func configFlags(cmd *cobra.Command, defaults server.Config) func(env map[string
 					return cfg, command.Usagef("--%s: %v", s.Key, err)
 				}
 			}
+		}
+		for _, change := range changes {
+			change(&cfg)
 		}
 		if err := cfg.Validate(); err != nil {
 			return cfg, command.UsageError{Err: err}

@@ -26,6 +26,7 @@ After=network-online.target
 [Service]
 Type=notify
 ExecStart=%s serve%s
+ExecReload=/bin/kill -HUP $MAINPID
 EnvironmentFile=-/etc/default/hansom
 StateDirectory=hansom
 StateDirectoryMode=0700
@@ -71,10 +72,8 @@ func (c *program) systemdCommand() *cobra.Command {
 		for _, s := range cfg.Settings() {
 			if cmd.Flags().Lookup(s.Key).Changed {
 				value := s.String()
-				if s.Key == "data" {
-					if value, err = filepath.Abs(value); err != nil {
-						return err
-					}
+				if value, err = absolute(s.Key, value); err != nil {
+					return err
 				}
 				flags.WriteString(" " + quoteUnit("--"+s.Key+"="+value))
 			}
@@ -90,6 +89,25 @@ func (c *program) systemdCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// absolute makes the files that a setting names independent of the working directory.
+func absolute(key, value string) (string, error) {
+	switch key {
+	case "data":
+		return filepath.Abs(value)
+	case "tls-cert", "tls-key":
+		files := strings.Split(value, ",")
+		for i, f := range files {
+			abs, err := filepath.Abs(f)
+			if err != nil {
+				return "", err
+			}
+			files[i] = abs
+		}
+		return strings.Join(files, ","), nil
+	}
+	return value, nil
 }
 
 // quoteUnit makes a word of ExecStart (systemd.service(5), "Command lines").

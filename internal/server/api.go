@@ -139,6 +139,9 @@ func (s *Server) writeAddresses() error {
 	if s.NATSAddr() != "" {
 		addresses["nats"] = s.NATSAddr()
 	}
+	if s.EdgeTLSAddr() != "" {
+		addresses["edgeTls"] = s.EdgeTLSAddr()
+	}
 	text, err := json.Marshal(addresses)
 	if err == nil {
 		temp := s.addressFile() + ".new"

@@ -22,7 +22,7 @@ func (s *Server) hostChecks() []hansomapi.Check {
 			Detail: s.APIAddr() + " can be reached from other machines, without TLS",
 			Fix:    "bind it to loopback with --api 127.0.0.1:4566, or to a private network behind a proxy that ends TLS"})
 	}
-	return checks
+	return append(checks, s.certificateCheck()...)
 }
 
 func (s *Server) diskCheck() hansomapi.Check {

@@ -26,16 +26,26 @@ import (
 // Config of a server. DefaultConfig gives the defaults; Settings lists every key.
 type Config struct {
 	Data string // data directory
-	Edge string // listen address of the public listener
+	Edge string // listen address of the public listener; unless it is set, :80 beside certificates
 	API  string // listen address of the AWS-shaped and management APIs
 	NATS string // listen address for clients of NATS; "" for none
 	// NATSURL is the NATS server that has the message log; "" for the one in the process.
 	NATSURL string
-	Domain  string // base domain of public hosts
-	Region  string // region in every ARN
-	DB      string // "" is SQLite in the data directory; postgres://... otherwise
-	Sync    string // "process" survives kill -9, "always" a power cut
-	Spare   int    // MB of the disk that stay free: below it nothing new is accepted
+	EdgeTLS string   // listen address of the public listener with TLS; "" is :443, of dev 127.0.0.1:8443, when there are certificates
+	TLSCert []string // PEM files of certificates
+	TLSKey  []string // PEM files of their keys, in the same order
+	HTTPS   bool     // certificates of an authority of its own; set by hansom dev --https, not a key
+	// HTTPSRedirect sends plain requests to HTTPS where there is TLS.
+	HTTPSRedirect  bool
+	HSTS           string   // Strict-Transport-Security header of answers over TLS; "off" for none
+	TrustedProxies []string // addresses and blocks of proxies that tell of their clients
+	Compress       bool     // answers, where clients accept it
+
+	Domain string // base domain of public hosts
+	Region string // region in every ARN
+	DB     string // "" is SQLite in the data directory; postgres://... otherwise
+	Sync   string // "process" survives kill -9, "always" a power cut
+	Spare  int    // MB of the disk that stay free: below it nothing new is accepted
 
 	Driver              string        // "auto", "linux" or "process"
 	InsecureNoIsolation bool          // let serve run without isolation
@@ -56,6 +66,8 @@ type Config struct {
 	Zygotes             bool          // fork functions where that is possible
 
 	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
+
+	edgeGiven bool // Edge is not the default
 }
 
 // DefaultConfig returns the defaults of hansom serve.
@@ -65,6 +77,8 @@ func DefaultConfig() Config {
 		Edge:        ":8080",
 		API:         "127.0.0.1:4566",
 		Domain:      "localhost",
+		Compress:    true,
+		HSTS:        "max-age=31536000",
 		Region:      hansom.DefaultRegion,
 		Sync:        "process",
 		Spare:       128,
@@ -82,6 +96,7 @@ func DefaultConfig() Config {
 		CodeGrace:   24 * time.Hour,
 		RunDir:      "/run/hansom",
 	}
+	c.HTTPSRedirect = true
 	if os.Geteuid() != 0 {
 		dir := os.Getenv("XDG_RUNTIME_DIR")
 		if dir == "" {
@@ -96,6 +111,7 @@ func DefaultConfig() Config {
 func DevConfig() Config {
 	c := DefaultConfig()
 	c.Data, c.Edge, c.Dev, c.LogLevel, c.Egress = ".hansom", "127.0.0.1:8080", true, "warn", hansom.EgressInternet
+	c.HTTPSRedirect, c.HSTS = false, "off" // for localhost, a browser would keep to it in every other project
 	return c
 }
 
@@ -110,7 +126,14 @@ type Setting struct {
 func (c *Config) Settings() []*Setting {
 	return []*Setting{
 		{"data", "data directory", &c.Data},
-		{"edge", "address of the public listener", &c.Edge},
+		{"edge", "address of the public listener", &choice{&c.Edge, &c.edgeGiven}},
+		{"edge-tls", "address of the public listener with TLS (default: :443 with certificates)", &c.EdgeTLS},
+		{"tls-cert", "PEM file of a certificate with its chain; several with commas between", &list{value: &c.TLSCert}},
+		{"tls-key", "PEM file of the certificate's key; several in the same order", &list{value: &c.TLSKey}},
+		{"https-redirect", "send plain requests to HTTPS, where there are certificates", &c.HTTPSRedirect},
+		{"hsts", "Strict-Transport-Security header of answers over TLS: off for none", &c.HSTS},
+		{"trusted-proxies", "addresses and blocks of proxies whose X-Forwarded and Forwarded headers count, with commas between", &list{value: &c.TrustedProxies}},
+		{"compress", "compress answers for clients that accept it", &c.Compress},
 		{"api", "address of the AWS-shaped and management APIs", &c.API},
 		{"nats", "address for clients of NATS, such as 127.0.0.1:4222 (default: none)", &c.NATS},
 		{"nats-url", "nats://USER:PASSWORD@HOST:PORT of a NATS server that has the message log (default: in the process)", &c.NATSURL},
@@ -139,6 +162,18 @@ func (c *Config) Settings() []*Setting {
 	}
 }
 
+// choice is a string of which is known whether it was set.
+type choice struct {
+	value *string
+	given *bool
+}
+
+// list is a setting with several values.
+type list struct {
+	value *[]string
+	set   bool
+}
+
 // Env is the setting's environment variable.
 func (s *Setting) Env() string {
 	return "HANSOM_" + strings.ToUpper(strings.ReplaceAll(s.Key, "-", "_"))
@@ -149,6 +184,13 @@ func (s *Setting) Set(v string) (err error) {
 	switch t := s.target.(type) {
 	case *string:
 		*t = v
+	case *choice:
+		*t.value, *t.given = v, true
+	case *list:
+		if !t.set { // a flag that is given again adds to what it was given first
+			*t.value, t.set = nil, true
+		}
+		*t.value = append(*t.value, strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' })...)
 	case *bool:
 		*t, err = strconv.ParseBool(v)
 	case *int:
@@ -166,6 +208,10 @@ func (s *Setting) String() string {
 	switch t := s.target.(type) {
 	case *string:
 		return *t
+	case *choice:
+		return *t.value
+	case *list:
+		return strings.Join(*t.value, ",")
 	case *bool:
 		return strconv.FormatBool(*t)
 	case *int:
@@ -216,7 +262,14 @@ func (c *Config) Load(path string, environ []string) error {
 			if !ok {
 				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s", path, manifest.Unknown(k, slices.Sorted(maps.Keys(settings))))
 			}
-			if err := s.Set(fmt.Sprint(file[k])); err != nil {
+			text := fmt.Sprint(file[k])
+			if values, ok := file[k].([]any); ok {
+				text = strings.Trim(text, "[]")
+				if _, ok := s.target.(*list); !ok {
+					return hansom.Errorf(hansom.Invalid, "read config", "%s: %s has %d values; it takes one", path, k, len(values))
+				}
+			}
+			if err := s.Set(text); err != nil {
 				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s: %w", path, k, err)
 			}
 		}
@@ -283,8 +336,11 @@ func (c *Config) Validate() error {
 	if p, err := netip.ParsePrefix(c.EgressRange); err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() > 24 {
 		return bad("egress-range %q is not a block of at least 256 IPv4 addresses such as 100.64.0.0/10", c.EgressRange)
 	}
-	for name, addr := range map[string]string{"edge": c.Edge, "api": c.API, "nats": c.NATS} {
-		if name == "nats" && addr == "" {
+	if err := c.checkTLS(); err != nil {
+		return bad("%w", err)
+	}
+	for name, addr := range map[string]string{"edge": c.Edge, "edge-tls": c.EdgeTLS, "api": c.API, "nats": c.NATS} {
+		if (name == "nats" || name == "edge-tls") && addr == "" {
 			continue
 		}
 		host, _, err := net.SplitHostPort(addr)

@@ -36,6 +36,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/bus/subject"
 	"github.com/hansomcloud/hansom/internal/db"
 	"github.com/hansomcloud/hansom/internal/edge"
+	"github.com/hansomcloud/hansom/internal/edge/certs"
 	"github.com/hansomcloud/hansom/internal/endpoint"
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/eventbus"
@@ -68,6 +69,11 @@ type Server struct {
 	ready  chan struct{}
 
 	edgeListener, apiListener net.Listener
+	edgeTLSListener           net.Listener     // nil without certificates
+	certificates              *certs.Files     // from files
+	authority                 *certs.Authority // or of our own
+	newAuthority              bool             // it was made by this server
+	edgeTLS                   *http.Server     // nil without certificates
 	edge                      *edge.Server
 	loops                     []*loop.Loop
 	linked                    atomic.Uint32 // links made, which take turns at the loops
@@ -134,7 +140,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if err := s.openData(); err != nil {
 		return nil, err
 	}
-	if s.edgeListener, err = listen("edge", cfg.Edge); err != nil {
+	if err := s.openEdge(logger); err != nil {
 		return nil, err
 	}
 	if s.apiListener, err = listen("api", cfg.API); err != nil {
@@ -252,9 +258,9 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage, s.quotas}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
 	}, logger)
 	s.observe()
-	web := s.requests.Handler(s.gateway)
-	s.edge = edge.New(httpServer(web, logger), s.loops, logger.With("component", "edge"))
-	s.inner = httpServer(web, logger)
+	if err := s.serveEdge(s.gateway, logger); err != nil {
+		return nil, err
+	}
 	s.api = edge.New(httpServer(s.apiHandler(management, lambdaAPI.Downloads(), aws), logger), s.loops, logger.With("component", "api"))
 	s.platform = httpServer(aws, logger)
 	return s, nil
@@ -313,6 +319,12 @@ func (s *Server) Run(ctx context.Context) error {
 		run("blanks", func() error { return s.blanks.Run(beginning) })
 	}
 	run("edge listener", func() error { return s.edge.Serve(s.edgeListener) })
+	if s.edgeTLS != nil {
+		run("edge listener with TLS", func() error { return s.edgeTLS.ServeTLS(s.edgeTLSListener, "", "") })
+	}
+	if s.certificates != nil {
+		run("certificates", func() error { return s.certificates.Run(background) })
+	}
 	run("api listener", func() error { return s.api.Serve(s.apiListener) })
 	close(s.ready)
 
@@ -327,7 +339,8 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	apiDone := make(chan error, 1)
 	go func() { apiDone <- s.api.Shutdown(drain) }()
-	err = errors.Join(err, s.edge.Shutdown(drain), s.pool.Drain(drain))
+	tlsDone := s.shutdownTLS(drain)
+	err = errors.Join(err, s.edge.Shutdown(drain), tlsDone(), s.pool.Drain(drain))
 	// Those who follow logs and requests hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
 	s.requests.Close()
 	s.buses.StopFollowing()
@@ -348,7 +361,7 @@ func (s *Server) close() {
 	if s.pool != nil {
 		s.report("pool", s.pool.Close())
 	}
-	for _, inside := range []*http.Server{s.platform, s.inner} {
+	for _, inside := range []*http.Server{s.platform, s.inner, s.edgeTLS} {
 		if inside != nil {
 			_ = inside.Close()
 		}
@@ -374,7 +387,7 @@ func (s *Server) close() {
 	if s.db != nil {
 		s.report("database", s.db.Close())
 	}
-	for _, l := range []net.Listener{s.edgeListener, s.apiListener} {
+	for _, l := range []net.Listener{s.edgeListener, s.edgeTLSListener, s.apiListener} {
 		if l != nil {
 			_ = l.Close()
 		}
@@ -505,18 +518,6 @@ func (s *Server) references(ctx context.Context, refs *artifact.References) erro
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		return errors.Join(s.functions.References(ctx, tx, refs), s.layers.References(ctx, tx, refs), s.apps.References(ctx, tx, refs))
 	})
-}
-
-// host is a public host with the bound edge port: name.D:port, or D:port when name is "".
-func (s *Server) host(name string) string {
-	host := s.cfg.Domain
-	if name != "" {
-		host = name + "." + host
-	}
-	if _, port, err := net.SplitHostPort(s.EdgeAddr()); err == nil && port != "80" {
-		host = net.JoinHostPort(host, port)
-	}
-	return "http://" + host
 }
 
 func (s *Server) functionURL(id string) string { return s.host(id+".lambda-url") + "/" }

@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/edge"
 	"github.com/hansomcloud/hansom/internal/frame"
 	"github.com/hansomcloud/hansom/internal/gateway"
+	"github.com/hansomcloud/hansom/internal/gateway/compress"
 	"github.com/hansomcloud/hansom/internal/invoke"
 	"github.com/hansomcloud/hansom/internal/loop"
 	"github.com/hansomcloud/hansom/internal/pool"
@@ -152,7 +153,7 @@ func startWarm(t testing.TB, concurrency int) net.Conn {
 	}
 	requests := telemetry.NewRequests()
 	g := gateway.New(gateway.DefaultConfig(), gateway.Deps{URLs: w, Auth: w, Invoker: requests.Invoker(invocations)}, logger)
-	s := edge.New(httpServer(requests.Handler(g), logger), loops, logger)
+	s := edge.New(httpServer(&edge.Front{Next: requests.Handler(compress.Handler(g))}, logger), loops, logger)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
