@@ -159,6 +159,9 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	if l := inst.sandbox.Listener(EdgePort); l != nil {
 		p.start(func() { p.deps.Edge(l) })
 	}
+	if l := inst.sandbox.Listener(EdgeTLSPort); l != nil {
+		p.start(func() { p.deps.EdgeTLS(l) })
+	}
 	if namer, ok := inst.sandbox.(sandbox.Namer); ok && spec.Names {
 		packets, l := namer.Names()
 		egress := hansom.EgressPlatform // of this instance: the project's may be another by now
@@ -329,6 +332,14 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 	if egress != hansom.EgressNone && p.deps.Edge != nil {
 		spec.Listen = append(spec.Listen, sandbox.Listen{Port: EdgePort})
 	}
+	base := slices.Concat(ownEnvironment, rt.Env)
+	if egress != hansom.EgressNone && p.deps.EdgeTLS != nil {
+		spec.Listen = append(spec.Listen, sandbox.Listen{Port: EdgeTLSPort})
+		if p.deps.Trust != "" {
+			spec.Binds = append(spec.Binds, sandbox.Bind{Source: p.deps.Trust, Target: trustRoot})
+			base = append(base, trustEnvironment...)
+		}
+	}
 	paths := func(s string) string { return s }
 	if r, ok := p.deps.Driver.(sandbox.Relocator); ok {
 		paths = func(s string) string {
@@ -341,13 +352,13 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 			return strings.Join(parts, ":")
 		}
 	}
-	spec.Env = environment(v, rt, id, creds, phase, now, paths)
+	spec.Env = environment(v, rt, base, id, creds, phase, now, paths)
 	if opt := paths(runtimes.OptRoot); opt != runtimes.OptRoot {
 		spec.Env = append(spec.Env, "HANSOM_OPT="+opt) // the Python bootstrap takes it out of what the function sees
 	}
 	in := &sandbox.Init{Handler: v.Handler, TaskRoot: paths(runtimes.TaskRoot), Env: spec.Env, Ready: v.Ready, Slots: v.Slots()}
 	if rt.Late(v.Environment) {
-		spec.Boot = &sandbox.Boot{Env: slices.Concat(ownEnvironment, rt.Env, []string{runtimes.Blank}), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
+		spec.Boot = &sandbox.Boot{Env: append(slices.Clone(base), runtimes.Blank), Late: []string{runtimes.TaskRoot, runtimes.OptRoot}}
 	}
 	if v.Environment[runtimes.Wrapper] != "" { // what the wrapper has made of the environment counts, _HANDLER included
 		in.Handler, in.Env = "", nil
@@ -357,6 +368,14 @@ func (p *Pool) spec(v *hansom.Version, rt *runtimes.Runtime, command []string, c
 
 // ownEnvironment is what every function has, unless it says otherwise.
 var ownEnvironment = []string{"LANG=en_US.UTF-8", "TZ=:UTC", "PATH=/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"}
+
+// trustRoot is where functions have Deps.Trust, and trustEnvironment tells their programs.
+const trustRoot = "/var/hansom/tls"
+
+var trustEnvironment = []string{
+	"NODE_EXTRA_CA_CERTS=" + trustRoot + "/ca.pem", "SSL_CERT_FILE=" + trustRoot + "/all.pem",
+	"REQUESTS_CA_BUNDLE=" + trustRoot + "/all.pem", "AWS_CA_BUNDLE=" + trustRoot + "/all.pem", "CURL_CA_BUNDLE=" + trustRoot + "/all.pem",
+}
 
 // Expect prepares for a start of v, where the driver can.
 func (p *Pool) Expect(v *hansom.Version) {
@@ -373,11 +392,11 @@ func (p *Pool) Expect(v *hansom.Version) {
 	}
 }
 
-// environment is Lambda's (developer guide, "Defined runtime environment variables"). paths maps what is a path or a list of
+// environment is Lambda's (developer guide, "Defined runtime environment variables"), over base. paths maps what is a path or a list of
 // paths. The function's own variables replace all but the reserved ones, which the API refuses.
-func environment(v *hansom.Version, rt *runtimes.Runtime, id string, creds hansom.Credentials, phase initPhase, now time.Time, paths func(string) string) []string {
+func environment(v *hansom.Version, rt *runtimes.Runtime, base []string, id string, creds hansom.Credentials, phase initPhase, now time.Time, paths func(string) string) []string {
 	env := map[string]string{}
-	for _, e := range slices.Concat(ownEnvironment, rt.Env) {
+	for _, e := range base {
 		name, value, _ := strings.Cut(e, "=")
 		env[name] = value
 	}

@@ -15,6 +15,7 @@ const (
 	RuntimePort  = 9001 // Lambda Runtime API; only for runtimes that do not speak frames
 	PlatformPort = 4566 // the platform's AWS-shaped APIs
 	EdgePort     = 80   // what the edge listener serves
+	EdgeTLSPort  = 443  // the same over TLS
 	HTTPPort     = 8080 // where functions that serve HTTP listen, $PORT
 )
 
@@ -85,7 +86,7 @@ type Blanks interface {
 	Fit(free, budget int64)
 }
 
-// Deps are what the pool works with. All but Egress, Platform, Edge, Names and Blanks are needed.
+// Deps are what the pool works with. All but Egress, Platform, Edge, EdgeTLS, Trust, Names and Blanks are needed.
 type Deps struct {
 	Driver      sandbox.Driver
 	Runtimes    Runtimes
@@ -110,6 +111,13 @@ type Deps struct {
 
 	// Edge serves the hosts under the base domain on l, in the same way. nil: there is no listener.
 	Edge func(l net.Listener)
+
+	// EdgeTLS is Edge over TLS. nil: there is no listener.
+	EdgeTLS func(l net.Listener)
+
+	// Trust is a folder of the host with what functions need to trust that listener: ca.pem, the platform's authority, and all.pem,
+	// which has those of the host as well. "": it is trusted anyway.
+	Trust string
 
 	// Names answers look-ups of a function with this egress until both are closed, when the sandbox ends. nil: nothing does.
 	Names func(packets net.PacketConn, l net.Listener, egress string)

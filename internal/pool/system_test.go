@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +94,7 @@ func TestLoggingEnvironment(t *testing.T) {
 		v.Logging = c.logging
 		r := newRecorder()
 		var got []string
-		for _, e := range environment(v, &r.runtime, "i", hansom.Credentials{}, onDemand, time.Now(), func(s string) string { return s }) {
+		for _, e := range environment(v, &r.runtime, slices.Concat(ownEnvironment, r.runtime.Env), "i", hansom.Credentials{}, onDemand, time.Now(), func(s string) string { return s }) {
 			if strings.HasPrefix(e, "AWS_LAMBDA_LOG_") && !strings.HasPrefix(e, "AWS_LAMBDA_LOG_STREAM") {
 				got = append(got, e)
 			}

@@ -11,6 +11,7 @@ import (
 func (s *Server) poolDeps(logger *slog.Logger) pool.Deps {
 	deps := pool.Deps{Runtimes: s.runtimes, Code: s.functions, Credentials: s.auth, Logs: s.logs, Recorder: s.metrics, Link: s.link,
 		Egress: s.projectEgress, Platform: s.servePlatform, Edge: s.innerEdge(), Names: s.resolver(logger).Serve}
+	deps.EdgeTLS, deps.Trust = s.innerEdgeTLS()
 	if d, ok := s.driver.(blank.Driver); ok && s.cfg.Blanks != 0 {
 		config := blank.DefaultConfig()
 		config.Most = s.cfg.Blanks

@@ -263,10 +263,10 @@ func (c *Config) Load(path string, environ []string) error {
 				return hansom.Errorf(hansom.Invalid, "read config", "%s: %s", path, manifest.Unknown(k, slices.Sorted(maps.Keys(settings))))
 			}
 			text := fmt.Sprint(file[k])
-			if values, ok := file[k].([]any); ok {
+			if several, ok := file[k].([]any); ok {
 				text = strings.Trim(text, "[]")
 				if _, ok := s.target.(*list); !ok {
-					return hansom.Errorf(hansom.Invalid, "read config", "%s: %s has %d values; it takes one", path, k, len(values))
+					return hansom.Errorf(hansom.Invalid, "read config", "%s: %s has %d values; it takes one", path, k, len(several))
 				}
 			}
 			if err := s.Set(text); err != nil {

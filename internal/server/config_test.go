@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +63,14 @@ func TestValidate(t *testing.T) {
 		"region":     {func(c *Config) { c.Region = "Mars" }, "not a region name"},
 		"db":         {func(c *Config) { c.DB = "mysql://x" }, "not a postgres:// URL"},
 		"domain":     {func(c *Config) { c.Domain = "http://x" }, "not a host name"},
+		"pairs":      {func(c *Config) { c.TLSCert, c.TLSKey = []string{"a", "b"}, []string{"a"} }, "tls-cert names 2 files and tls-key 1"},
+		"no pair":    {func(c *Config) { c.EdgeTLS = ":443" }, "there is no certificate"},
+		"both":       {func(c *Config) { c.HTTPS, c.TLSCert, c.TLSKey = true, []string{"a"}, []string{"a"} }, "leave out"},
+		"edge-tls":   {func(c *Config) { c.HTTPS, c.EdgeTLS = true, "443" }, "is not an address"},
+		"public tls": {func(c *Config) { *c = DevConfig(); c.HTTPS, c.EdgeTLS = true, ":443" }, "loopback alone"},
+		"hsts":       {func(c *Config) { c.HSTS = "max-age=1; includeSubDomains; preload" }, ""},
+		"bad hsts":   {func(c *Config) { c.HSTS = "1 year\r\nX: y" }, "hsts is"},
+		"proxies":    {func(c *Config) { c.TrustedProxies = []string{"10.0.0.0/8", "nginx"} }, `"nginx" is no address`},
 	} {
 		cfg := DefaultConfig()
 		c.change(&cfg)
@@ -69,6 +78,63 @@ func TestValidate(t *testing.T) {
 		if (c.err == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: error %v, want %q", name, err, c.err)
 		}
+	}
+}
+
+// With certificates the web's usual ports are the default; what is set stays.
+func TestListenAddresses(t *testing.T) {
+	for _, c := range []struct {
+		dev           bool
+		env           []string
+		https         bool
+		plain, secure string
+	}{
+		{false, nil, false, ":8080", ""},
+		{false, []string{"HANSOM_TLS_CERT=a", "HANSOM_TLS_KEY=b"}, false, ":80", ":443"},
+		{false, []string{"HANSOM_TLS_CERT=a", "HANSOM_TLS_KEY=b", "HANSOM_EDGE=:8080", "HANSOM_EDGE_TLS=:8443"}, false, ":8080", ":8443"},
+		{true, nil, false, "127.0.0.1:8080", ""},
+		{true, nil, true, "127.0.0.1:8080", "127.0.0.1:8443"},
+	} {
+		cfg := DefaultConfig()
+		if c.dev {
+			cfg = DevConfig()
+		}
+		if err := cfg.Load("", c.env); err != nil {
+			t.Fatal(err)
+		}
+		cfg.HTTPS = c.https
+		if plain, secure := cfg.listenAddresses(); plain != c.plain || secure != c.secure {
+			t.Errorf("%+v: %q and %q", c, plain, secure)
+		}
+	}
+}
+
+// A list is written with commas, as a list in the file, or as a flag that is given again; each source replaces the one before.
+func TestLists(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("trusted-proxies: [10.0.0.0/8, \"::1\"]\ntls-cert: a.pem\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	if err := cfg.Load(file, []string{"HANSOM_TLS_CERT=b.pem, c.pem"}); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(cfg.TrustedProxies, cfg.TLSCert) != "[10.0.0.0/8 ::1] [b.pem c.pem]" {
+		t.Errorf("%q %q", cfg.TrustedProxies, cfg.TLSCert)
+	}
+	for _, s := range cfg.Settings() {
+		if s.Key == "tls-cert" {
+			_, _ = s.Set("d.pem"), s.Set("e.pem")
+		}
+	}
+	if fmt.Sprint(cfg.TLSCert) != "[d.pem e.pem]" {
+		t.Errorf("%q", cfg.TLSCert)
+	}
+	if err := os.WriteFile(file, []byte("edge: [a, b]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Load(file, nil); err == nil || !strings.Contains(err.Error(), "edge has 2 values") {
+		t.Error(err)
 	}
 }
 

@@ -78,7 +78,7 @@ type Server struct {
 	loops                     []*loop.Loop
 	linked                    atomic.Uint32 // links made, which take turns at the loops
 	api                       *edge.Server
-	platform, inner           *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
+	platform, inner, innerTLS *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
 
 	lock      *os.File
 	db        *db.DB
@@ -361,7 +361,7 @@ func (s *Server) close() {
 	if s.pool != nil {
 		s.report("pool", s.pool.Close())
 	}
-	for _, inside := range []*http.Server{s.platform, s.inner, s.edgeTLS} {
+	for _, inside := range []*http.Server{s.platform, s.inner, s.innerTLS, s.edgeTLS} {
 		if inside != nil {
 			_ = inside.Close()
 		}

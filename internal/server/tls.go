@@ -80,11 +80,29 @@ func (s *Server) openEdge(logger *slog.Logger) (err error) {
 		}
 		s.certificates, err = certs.Open(pairs, time.Now, logger)
 	}
+	if err == nil && s.authority != nil {
+		err = s.authority.Publish(s.trustDir())
+	}
 	if err != nil || secure == "" {
 		return err
 	}
 	s.edgeTLSListener, err = listen("edge-tls", secure)
 	return err
+}
+
+// trustDir holds what functions need to trust our own authority.
+func (s *Server) trustDir() string { return filepath.Join(s.cfg.Data, "tls", "trust") }
+
+// innerEdgeTLS is innerEdge over TLS, where the public has that too, and the folder with what functions need to trust it; "" when
+// they do so anyway.
+func (s *Server) innerEdgeTLS() (serve func(net.Listener), trust string) {
+	if s.driver.Name() != "linux" || s.edgeTLSListener == nil {
+		return nil, ""
+	}
+	if s.authority != nil {
+		trust = s.trustDir()
+	}
+	return func(l net.Listener) { _ = s.innerTLS.ServeTLS(l, "", "") }, trust
 }
 
 // serveEdge makes what serves web to the public, and to functions.
@@ -105,15 +123,14 @@ func (s *Server) serveEdge(web http.Handler, logger *slog.Logger) error {
 			front.HSTS = s.cfg.HSTS
 		}
 		s.edgeTLS = httpServer(front, logger)
-		s.edgeTLS.TLSConfig = certs.Config(s.source())
-		s.edgeTLS.HTTP2 = &http.HTTP2Config{
-			MaxConcurrentStreams: 128,
-			SendPingTimeout:      30 * time.Second, // of silence, after which a client has to show that it is there
-			WriteByteTimeout:     time.Minute,
-		}
+		edge.Secure(s.edgeTLS, certs.Config(s.source()))
 	}
 	s.edge = edge.New(httpServer(front, logger), s.loops, logger.With("component", "edge"))
 	s.inner = httpServer(&edge.Front{Next: inner}, logger) // functions are no proxies
+	if s.edgeTLS != nil {
+		s.innerTLS = httpServer(&edge.Front{Next: inner}, logger)
+		edge.Secure(s.innerTLS, certs.Config(s.source()))
+	}
 	return nil
 }
 

@@ -142,6 +142,36 @@ func (a *Authority) make(keyFile string) (err error) {
 	return write(a.File, "CERTIFICATE", der, 0o644)
 }
 
+// systemBundles are where systems keep the authorities that they trust, in one file.
+var systemBundles = []string{
+	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem",
+}
+
+// Publish writes into dir, which others may read, ca.pem, the authority's certificate, and all.pem, which has the authorities that
+// this system trusts beside it.
+func (a *Authority) Publish(dir string) error {
+	failed := func(err error) error {
+		return hansom.Errorf(hansom.Internal, "publish certificate authority", "%w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return failed(err)
+	}
+	own := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	all := slices.Clone(own)
+	for _, name := range systemBundles {
+		if text, err := os.ReadFile(name); err == nil {
+			all = append(all, text...)
+			break
+		}
+	}
+	for name, text := range map[string][]byte{"ca.pem": own, "all.pem": all} {
+		if err := replace(filepath.Join(dir, name), text, 0o644); err != nil {
+			return failed(err)
+		}
+	}
+	return nil
+}
+
 // domains are those that the authority is good for, each with all names below it.
 func (a *Authority) domains() []string {
 	if a.domain == "localhost" {
@@ -234,13 +264,18 @@ func (a *Authority) leaf(name string) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.leafKey, Leaf: parsed}, nil
 }
 
-// write writes a PEM file in one go: whoever reads it sees all or nothing.
+// write writes a PEM file.
 func write(name, kind string, der []byte, mode os.FileMode) error {
+	return replace(name, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+}
+
+// replace writes a file in one go: whoever reads it sees all or nothing.
+func replace(name string, text []byte, mode os.FileMode) error {
 	temp := name + ".new"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := os.WriteFile(temp, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode); err != nil {
+	if err := os.WriteFile(temp, text, mode); err != nil {
 		return err
 	}
 	return os.Rename(temp, name)
