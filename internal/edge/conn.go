@@ -135,7 +135,7 @@ func (c *conn) rest(size int) error {
 			_ = c.write([]byte(tooSlow))
 			return err
 		case err != nil:
-			return err
+			return broken(err)
 		}
 	}
 	return nil
@@ -187,13 +187,34 @@ func (c *conn) head(deadline time.Time) (end int, err error) {
 		if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
 			return c.r + i, nil
 		}
-		if b[0] < 'A' || b[0] > 'Z' || len(b) >= maxHead {
+		if b[0] < 'A' || b[0] > 'Z' || len(b) >= maxHead || bareFeed(b) {
 			return 0, errHandOver
 		}
 		if err := c.fill(1, deadline); err != nil {
-			return 0, err
+			return 0, broken(err)
 		}
 	}
+}
+
+// bareFeed says that b has a line feed without a carriage return before it: its end may be another one than two of both.
+func bareFeed(b []byte) bool {
+	for i := 0; ; i++ {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			return false
+		}
+		if i += n; i == 0 || b[i-1] != '\r' {
+			return true
+		}
+	}
+}
+
+// broken leaves a request that breaks off to net/http, which answers the client that has only ended its own side.
+func broken(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errHandOver
+	}
+	return err
 }
 
 // fill reads something, with room for n more bytes.

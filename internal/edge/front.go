@@ -74,11 +74,18 @@ func (f *Front) guard(w http.ResponseWriter, r *http.Request) {
 	if r.TLS != nil {
 		hsts = f.HSTS
 	}
+	r = shallow(r)
 	f.Proxies.forward(r)
 	dropNamed(r.Header)
 	g := newGuard(w, r, hsts, f.pace.usual())
 	f.serve(g, r)
 	g.end()
+}
+
+// shallow is a request of our own: net/http looks at the body of its own one once more.
+func shallow(r *http.Request) *http.Request {
+	own := *r
+	return &own
 }
 
 // check says how a request is refused, 0 for not at all, and turns an absolute target into one with a path alone.

@@ -43,10 +43,12 @@ type guard struct {
 	hsts    string
 	pace    pace
 
-	mu      sync.Mutex
-	body    paced
-	begun   bool // the answer has: what still comes of the body is a conversation, which may be slow
-	foreign bool // the handler sets read deadlines itself
+	mu     sync.Mutex
+	body   paced
+	begun  bool // the answer has
+	duplex bool // a body may go on beside the answer: that is a conversation, which may be slow
+	fixed  bool // read deadlines are the handler's, or one has passed
+	http1  bool
 }
 
 // paced is the body of a request.
@@ -59,7 +61,7 @@ type paced struct {
 }
 
 func newGuard(w http.ResponseWriter, r *http.Request, hsts string, p pace) *guard {
-	g := &guard{ResponseWriter: w, control: http.NewResponseController(w), hsts: hsts, pace: p}
+	g := &guard{ResponseWriter: w, control: http.NewResponseController(w), hsts: hsts, pace: p, http1: r.ProtoMajor == 1, duplex: r.ProtoMajor > 1}
 	g.endless() // the last request on the connection has left a deadline
 	if r.Body != nil && r.Body != http.NoBody {
 		g.body = paced{ReadCloser: r.Body, guard: g}
@@ -76,30 +78,49 @@ func (b *paced) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.got += int64(n)
 	b.waited += time.Since(start)
-	g.readDeadline(time.Time{}) // over HTTP/2 it counts between reads too, and over HTTP/1.1 for the next request's first byte
+	if errors.Is(err, os.ErrDeadlineExceeded) && g.fix() { // net/http does not wait for the rest either
+		err = hansom.Errorf(hansom.Timeout, "read body", "the body came too slowly: at least %d bytes/s are needed", bodyRate)
+	} else {
+		g.readDeadline(time.Time{}) // over HTTP/2 it counts between reads too, and over HTTP/1.1 for the next request's first byte
+	}
 	if err != nil {
+		g.mu.Lock()
 		b.over = true
-		if errors.Is(err, os.ErrDeadlineExceeded) && !g.foreign {
-			err = hansom.Errorf(hansom.Timeout, "read body", "the body came too slowly: at least %d bytes/s are needed", bodyRate)
-		}
+		g.mu.Unlock()
 	}
 	return n, err
 }
 
+// readDeadline is for the body's reader.
 func (g *guard) readDeadline(t time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.begun && !g.foreign {
+	if !g.fixed && !(g.begun && g.duplex) {
 		_ = g.control.SetReadDeadline(t)
 	}
 }
 
-// SetReadDeadline is for http.ResponseController.
-func (g *guard) SetReadDeadline(t time.Time) error {
+// fix leaves the read deadline as it is. It reports false when the handler has set it.
+func (g *guard) fix() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.foreign = true
+	ours := !g.fixed
+	g.fixed = true
+	return ours
+}
+
+// SetReadDeadline is for http.ResponseController.
+func (g *guard) SetReadDeadline(t time.Time) error {
+	g.fix()
 	return g.control.SetReadDeadline(t)
+}
+
+// EnableFullDuplex is for http.ResponseController.
+func (g *guard) EnableFullDuplex() error {
+	g.mu.Lock()
+	g.duplex = true
+	g.mu.Unlock()
+	return g.control.EnableFullDuplex()
 }
 
 // begin notes that the answer begins.
@@ -112,7 +133,7 @@ func (g *guard) begin() {
 	if g.hsts != "" && g.Header()["Strict-Transport-Security"] == nil {
 		g.Header()["Strict-Transport-Security"] = []string{g.hsts}
 	}
-	if g.body.ReadCloser != nil && !g.foreign {
+	if g.duplex && g.body.ReadCloser != nil && !g.fixed {
 		_ = g.control.SetReadDeadline(time.Time{})
 	}
 	g.begun = true
@@ -173,24 +194,34 @@ func (g *guard) ReadFrom(src io.Reader) (n int64, err error) {
 
 // patient gives a write its time; the function that it returns is for its end.
 func (g *guard) patient() func() {
-	_ = g.control.SetWriteDeadline(time.Now().Add(g.pace.write))
+	now := time.Now()
+	if g.left(now.Add(g.pace.left)) {
+		now = now.Add(g.pace.left)
+	}
+	_ = g.control.SetWriteDeadline(now.Add(g.pace.write))
 	return g.endless
 }
 
 // endless lets nothing be written for as long as that takes: over HTTP/2 a deadline resets the stream, whether something is written or not.
-func (g *guard) endless() { _ = g.control.SetWriteDeadline(time.Time{}) }
-
-// end leaves the rest to net/http, which writes what is buffered and may read what is left of the body.
-func (g *guard) end() {
-	_ = g.control.SetWriteDeadline(time.Now().Add(g.pace.write))
-	if g.body.ReadCloser != nil && !g.body.over {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if !g.foreign {
-			_ = g.control.SetReadDeadline(time.Now().Add(g.pace.left))
-		}
-	}
+func (g *guard) endless() {
+	_ = g.control.SetWriteDeadline(time.Time{})
+	g.left(time.Time{})
 }
+
+// left is for what the handler has left of a body, which net/http reads over HTTP/1.1 before it writes the head of the answer. It reports
+// whether there may be something.
+func (g *guard) left(deadline time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.http1 || g.duplex || g.body.ReadCloser == nil || g.body.over || g.fixed {
+		return false
+	}
+	_ = g.control.SetReadDeadline(deadline)
+	return true
+}
+
+// end leaves the rest to net/http, which writes what is buffered.
+func (g *guard) end() { g.patient() }
 
 // Unwrap is for http.ResponseController.
 func (g *guard) Unwrap() http.ResponseWriter { return g.ResponseWriter }
