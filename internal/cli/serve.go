@@ -17,8 +17,7 @@ func (c *program) serveCommand() *cobra.Command {
 		Use: "serve", Short: "Run a server",
 		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
 			"a flag goes before a variable, a variable before the file.",
-		Example: "  hansom serve --data ./data --domain example.com\n" +
-			"  hansom serve --domain example.com --tls-cert fullchain.pem --tls-key privkey.pem",
+		Example: "  hansom serve --data ./data --domain example.com",
 		Args: command.Exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())
