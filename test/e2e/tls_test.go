@@ -33,8 +33,8 @@ import (
 const tellRequest = `exports.handler = async (e) => ({statusCode: 200, headers: {'content-type': 'application/json'},
   body: JSON.stringify({headers: e.headers, http: e.requestContext.http, pad: 'x'.repeat(Number(e.rawPath.slice(1)) || 0)})});`
 
-// told is what tellRequest answers.
-type told struct {
+// toldOf is what tellRequest answers.
+type toldOf struct {
 	Headers map[string]string
 	HTTP    struct{ SourceIP, Protocol string }
 	Pad     string
@@ -95,7 +95,7 @@ func TestHTTPSForDevelopment(t *testing.T) {
 		for flag, version := range map[string]string{"--http2": "2", "--http1.1": "1.1"} {
 			out, err := run(flag, "--cacert", authority, "-w", "\n%{http_version}", url+"/5000")
 			body, got, _ := strings.Cut(out, "\n")
-			var seen told
+			var seen toldOf
 			if json.Unmarshal([]byte(body), &seen) != nil || err != nil || got != version {
 				t.Fatalf("%s: %s %v", flag, out, err)
 			}
@@ -134,7 +134,7 @@ func TestHTTPSForDevelopment(t *testing.T) {
 		if err != nil {
 			t.Fatal(res.Header, err)
 		}
-		var seen told
+		var seen toldOf
 		if err := json.NewDecoder(z).Decode(&seen); err != nil || len(seen.Pad) != 5000 || seen.Headers["x-forwarded-proto"] != "http" {
 			t.Errorf("%+v %v", seen, err)
 		}
@@ -214,7 +214,7 @@ func TestHTTPSWithCertificates(t *testing.T) {
 		t.Errorf("%s to %q", res.Status, res.Header.Get("Location"))
 	}
 
-	from := func(proxy string) told { // a proxy that ends TLS itself
+	from := func(proxy string) toldOf { // a proxy that ends TLS itself
 		t.Helper()
 		dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(proxy)}}
 		conn, err := dialer.DialContext(t.Context(), "tcp", s.EdgeAddr())
@@ -228,7 +228,7 @@ func TestHTTPSWithCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer res.Body.Close()
-		var seen told
+		var seen toldOf
 		if res.StatusCode == 200 {
 			if err := json.NewDecoder(res.Body).Decode(&seen); err != nil {
 				t.Fatal(err)
