@@ -59,8 +59,18 @@ func TestRotation(t *testing.T) {
 		w.set(keysAt, keySet("p256"))
 		expect(t, "a removed key that is remembered", verify(v, old), "")
 		time.Sleep(v.cfg.Refresh)
-		expect(t, "a removed key", verify(v, old), noKey)
 		expect(t, "the key that stays", verify(v, next), "")
+		expect(t, "a removed key", verify(v, old), noKey)
+		stays := &fiber{}
+		if _, err := v.Verify(hansom.WithFiber(context.Background(), stays), next, want); err != nil || stays.detached {
+			t.Errorf("a token of the key that stays is not remembered: %v", err)
+		}
+
+		time.Sleep(v.cfg.Refresh)
+		expect(t, "another token of it", verify(v, long(t, "p256")), "")
+		if _, err := v.Verify(hansom.WithFiber(context.Background(), stays), next, want); err != nil || stays.detached {
+			t.Errorf("a token is forgotten when the same keys come again: %v", err)
+		}
 
 		// Another key under the same id is another key.
 		w.set(keysAt, strings.ReplaceAll(keySet("ed", "rsa-other"), "rsa-other", "p256"))
