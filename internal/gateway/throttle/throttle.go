@@ -90,9 +90,9 @@ func (l *Limits) Take(key Key, rate float64, burst int) (after time.Duration, ok
 		b = s.add(key, now, l.cfg.Clients/shards)
 	}
 	full := max(b.full, now)
-	// A nanosecond is for what floats round off: whoever waits as long as was said is let through.
+	// Less than a nanosecond is nothing: whoever waits as long as was said is let through.
 	if wait := full - now - float64(burst-1)*every; wait >= 1 {
-		return time.Duration(min(wait, float64(24*time.Hour))) + 1, false
+		return time.Duration(min(wait, float64(24*time.Hour))), false
 	}
 	b.full = full + every
 	return 0, true

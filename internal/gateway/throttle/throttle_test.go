@@ -45,7 +45,7 @@ func TestBucket(t *testing.T) {
 		for range 5 {
 			take(true)
 		}
-		if after := take(false); after < 100*time.Millisecond || after > 100*time.Millisecond+2 {
+		if after := take(false); after < 100*time.Millisecond-1 || after > 100*time.Millisecond {
 			t.Errorf("the next is let through after %s", after)
 		}
 		time.Sleep(50 * time.Millisecond)
