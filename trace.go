@@ -8,6 +8,12 @@ import (
 // AppendTraceParent appends the traceparent header (W3C Trace Context) of a trace as X-Amzn-Trace-Id has it; nothing when that has no
 // root that can be one.
 func AppendTraceParent(b []byte, trace string) []byte {
+	const made = len("Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0") // as Identify makes them
+	if len(trace) == made && trace[:7] == "Root=1-" && trace[15] == '-' && trace[40:48] == ";Parent=" && trace[64:] == ";Sampled=0" &&
+		isHex(trace[7:15]) && isHex(trace[16:40]) && isHex(trace[48:64]) {
+		b = append(append(append(b, "00-"...), trace[7:15]...), trace[16:40]...)
+		return append(append(append(b, '-'), trace[48:64]...), "-00"...)
+	}
 	root := traceField(trace, "Root=")
 	if len(root) != 35 || root[:2] != "1-" || root[10] != '-' || !isHex(root[2:10]) || !isHex(root[11:]) {
 		return b
@@ -40,7 +46,10 @@ func TraceOf(traceparent string) string {
 }
 
 func traceField(trace, name string) string {
-	_, v, ok := strings.Cut(trace, name)
+	v, ok := strings.CutPrefix(trace, name)
+	if !ok {
+		_, v, ok = strings.Cut(trace, name)
+	}
 	if !ok {
 		return ""
 	}
@@ -50,10 +59,16 @@ func traceField(trace, name string) string {
 
 // isHex tells whether s has only lower-case hexadecimal digits.
 func isHex(s string) bool {
+	ok := true
 	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
+		ok = ok && hexadecimal[s[i]]
 	}
-	return true
+	return ok
 }
+
+var hexadecimal = func() (t [256]bool) {
+	for _, c := range hexDigits {
+		t[c] = true
+	}
+	return t
+}()

@@ -107,6 +107,7 @@ type exchange struct {
 	proxy  *proxy
 	call   *Call
 	url    *url.URL
+	header http.Header // of the answer to the client
 	cancel context.CancelCauseFunc
 	err    error // there is no answer
 	body   *limited
@@ -129,7 +130,7 @@ func (p *proxy) Serve(w http.ResponseWriter, r *http.Request, c *Call) error {
 	if r.ContentLength > MaxBody {
 		return tooLarge()
 	}
-	x := &exchange{proxy: p, call: c, url: to}
+	x := &exchange{proxy: p, call: c, url: to, header: w.Header()}
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel(nil)
 	x.cancel = cancel
@@ -282,6 +283,9 @@ func modify(res *http.Response) error {
 	x.call.Outcome.Status = res.StatusCode
 	x.call.Outcome.RequestID = cmp.Or(res.Header.Get("X-Amz-Request-Id"), res.Header.Get("X-Amzn-Requestid"))
 	delete(res.Header, "Apigw-Requestid")
+	if res.Header["Content-Type"] == nil {
+		x.header["Content-Type"] = nil // it is not to be guessed
+	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		x.answer.ReadCloser = res.Body
 		res.Body = &x.answer

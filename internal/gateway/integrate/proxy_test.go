@@ -107,7 +107,9 @@ func TestHeaders(t *testing.T) {
 		w.Header().Set("X-Hop", "1")
 		w.Header().Set("X-Amz-Request-Id", "theirs")
 		w.Header()["Set-Cookie"] = []string{"a=1", "b=2"}
+		w.Header()["Content-Type"] = nil
 		w.WriteHeader(203)
+		fmt.Fprint(w, "<html>")
 	}))
 	defer server.Close()
 	w, c, err := ask(t, upstreams(t), server.URL+"/x", "GET", "/", nil, func(r *http.Request) {
@@ -129,6 +131,9 @@ func TestHeaders(t *testing.T) {
 	}
 	if host != strings.TrimPrefix(server.URL, "http://") {
 		t.Errorf("Host %q", host)
+	}
+	if v, ok := w.Result().Header["Content-Type"]; ok && v != nil {
+		t.Errorf("Content-Type was guessed: %q", v)
 	}
 	if w.Code != 203 || w.Header().Get("X-Hop") != "" || len(w.Header()["Set-Cookie"]) != 2 || c.Outcome != (Outcome{Status: 203, RequestID: "theirs"}) {
 		t.Errorf("%d %v %+v", w.Code, w.Header(), c.Outcome)
