@@ -643,3 +643,58 @@ func TestSites(t *testing.T) {
 		}
 	}
 }
+
+// fiber is one that nobody waits on.
+type fiber struct{ detached bool }
+
+func (f *fiber) Detach() { f.detached = true }
+
+// A function that serves HTTP itself has its requests come again over net/http, which count once.
+func TestHandOver(t *testing.T) {
+	slow, one := 0.001, 2
+	live := testLive([]api.Integration{function("f", "2.0")}, []api.Route{{Key: "GET /a", Integration: "f"}}, func(s *api.LiveStage) {
+		s.Default = api.Settings{Rate: &slow, Burst: &one}
+		s.LogTarget, s.LogFormat = "arn:aws:logs:us-east-1:000000000000:log-group:l", "$context.requestId $context.status"
+	})
+	w := newWorld(t, live)
+	w.deps.Invoker = servesHTTP{}
+	ask := func(on bool) (code int, over bool) {
+		r := readRequest(t, "GET /a HTTP/1.1\nHost: "+apiHost)
+		if on {
+			r = r.WithContext(hansom.WithFiber(r.Context(), &fiber{}))
+		}
+		defer func() {
+			if e := recover(); e != nil {
+				over = e == hansom.ErrHandOver
+			}
+		}()
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		return rec.Code, false
+	}
+	if _, over := ask(true); !over || len(w.logs) != 0 { // nobody knew: it was counted
+		t.Errorf("handed over %v, %d lines", over, len(w.logs))
+	}
+	if code, _ := ask(false); code != 202 || len(w.logs) != 1 {
+		t.Errorf("%d, %v", code, w.logs)
+	}
+	for range 3 {
+		if _, over := ask(true); !over {
+			t.Error("not handed over")
+		}
+	}
+	if code, _ := ask(false); code != 429 || len(w.logs) != 2 {
+		t.Errorf("%d, %v", code, w.logs)
+	}
+}
+
+// servesHTTP is an invoker of a function that does.
+type servesHTTP struct{}
+
+func (servesHTTP) Invoke(_ context.Context, inv *hansom.Invocation, _ hansom.Sink) (hansom.Result, error) {
+	if inv.Fiber != nil {
+		return hansom.Result{}, hansom.ErrHandOver
+	}
+	inv.HTTP.Response.WriteHeader(202)
+	return hansom.Result{Streamed: true}, nil
+}
