@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,10 +54,11 @@ func (s *Store) Pause() (resume func()) {
 	return sync.OnceFunc(s.collecting.RUnlock)
 }
 
-// References are the packages that something needs, be it a version, a layer or a deployment.
+// References are the packages and uploads that something needs, be it a version, a layer or a deployment.
 type References struct {
-	packages map[string]bool // by blob key
-	dirs     map[string]bool // by name
+	packages map[string]bool    // by blob key
+	dirs     map[string]bool    // by name
+	uploads  map[[2]string]bool // project and digest
 }
 
 // Package marks a package that is needed.
@@ -79,9 +81,9 @@ func (r *References) Layers(layers []hansom.Layer) {
 
 // Collected says what a collection removed.
 type Collected struct {
-	Packages    int
+	Packages    int // and files of sites
 	Directories int
-	Bytes       int64 // of packages
+	Bytes       int64 // of packages and files
 }
 
 // Totals are what all collections since the start removed: packages, and their bytes.
@@ -91,7 +93,7 @@ func (s *Store) Totals() (packages, bytes int64) { return s.packages.Load(), s.b
 const marksFile = ".unreferenced"
 
 var (
-	packagePattern = regexp.MustCompile(`^\d{12}/code/[0-9a-f]{64}\.zip$`)
+	packagePattern = regexp.MustCompile(`^\d{12}/(code/[0-9a-f]{64}\.zip|site/[0-9a-f]{64}(\.json|\.br|\.gz)?)$`)
 	dirPattern     = regexp.MustCompile(`^(` + merged + `)?[0-9a-f]{64}$`)
 )
 
@@ -135,8 +137,11 @@ func (s *Store) Collect(ctx context.Context, refs func(context.Context, *Referen
 	}
 	defer s.collecting.Unlock()
 	now := s.cfg.Now()
-	r := References{packages: map[string]bool{}, dirs: map[string]bool{}}
+	r := References{packages: map[string]bool{}, dirs: map[string]bool{}, uploads: map[[2]string]bool{}}
 	if err := refs(ctx, &r); err != nil {
+		return Collected{}, err
+	}
+	if err := r.files(ctx, s); err != nil {
 		return Collected{}, err
 	}
 	old, err := s.readMarks()
@@ -168,22 +173,33 @@ func (s *Store) Collect(ctx context.Context, refs func(context.Context, *Referen
 		return true, nil
 	}
 	var c Collected
-	var found []blob.Info
+	found := map[string][]blob.Info{} // by owner
 	for info, err := range s.blobs.List(ctx, "") {
 		if err != nil {
 			return c, err
 		}
-		if packagePattern.MatchString(info.Key) && !r.packages[info.Key] && due(info.Key, info.Modified) {
-			found = append(found, info)
+		if key := owner(info.Key); packagePattern.MatchString(info.Key) && !r.packages[key] {
+			found[key] = append(found[key], info)
 		}
 	}
 	var errs []error
-	for _, info := range found {
-		removed, err := remove(info.Key, func() error { return s.blobs.Delete(ctx, info.Key) })
+	for key, infos := range found {
+		newest := slices.MaxFunc(infos, func(a, b blob.Info) int { return a.Modified.Compare(b.Modified) })
+		if !due(key, newest.Modified) {
+			continue
+		}
+		removed, err := remove(key, func() (err error) {
+			for _, info := range infos {
+				err = errors.Join(err, s.blobs.Delete(ctx, info.Key))
+			}
+			return err
+		})
 		errs = append(errs, err)
 		if removed {
 			c.Packages++
-			c.Bytes += info.Size
+			for _, info := range infos {
+				c.Bytes += info.Size
+			}
 		}
 	}
 	entries, err := os.ReadDir(s.cfg.Dir)

@@ -6,11 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"hash"
 	"io"
 	"net/http"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/artifact"
 )
 
 func digestOf(r *http.Request) (string, error) {
@@ -41,7 +41,7 @@ func (h *Handler) putArtifact(r *http.Request, p hansom.Principal) (any, error) 
 	if r.ContentLength > hansom.MaxUnpacked {
 		return nil, tooLarge()
 	}
-	size, err := h.Artifacts.Upload(r.Context(), p.Project, digest, &verifier{r: r.Body, sum: sha256.New(), want: digest})
+	size, err := h.Artifacts.Upload(r.Context(), p.Project, digest, artifact.Verify(r.Body, digest, hansom.MaxUnpacked))
 	if err != nil {
 		return nil, err
 	}
@@ -50,31 +50,6 @@ func (h *Handler) putArtifact(r *http.Request, p hansom.Principal) (any, error) 
 
 func tooLarge() error {
 	return hansom.Errorf(hansom.TooLarge, "put artifact", "an artifact has at most %d MB", hansom.MaxUnpacked>>20)
-}
-
-// verifier passes a body on and fails at its end unless it has the digest that was announced.
-type verifier struct {
-	r    io.Reader
-	sum  hash.Hash
-	want string
-	n    int64
-}
-
-func (v *verifier) Read(p []byte) (int, error) {
-	n, err := v.r.Read(p)
-	v.sum.Write(p[:n])
-	v.n += int64(n)
-	switch {
-	case v.n > hansom.MaxUnpacked:
-		return n, tooLarge()
-	case errors.Is(err, io.EOF):
-		if got := hex.EncodeToString(v.sum.Sum(nil)); got != v.want {
-			return n, hansom.Errorf(hansom.Invalid, "put artifact", "the body's SHA-256 is %s, not the one in the path; send it again", got)
-		}
-	case err != nil && hansom.KindOf(err) == hansom.Internal:
-		return n, hansom.Errorf(hansom.Canceled, "put artifact", "the body broke off: %w", err)
-	}
-	return n, err
 }
 
 // strict decodes JSON that has no unknown keys and nothing after it.
