@@ -59,7 +59,7 @@ func (c *conn) run(f *loop.Fiber) {
 	ctx, cancel := context.WithCancel(hansom.WithFiber(context.Background(), f))
 	defer cancel()
 	c.blank = (&http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: c.remote}).WithContext(ctx)
-	c.response.write = c.write
+	c.response.write, c.response.sendFile = c.write, c.sendFile
 	var err error
 	c.watch, err = f.Loop().Watch(c.fd, func() { // a client that has gone does not wait for an instance
 		c.ended.Store(true)

@@ -16,8 +16,9 @@ const (
 
 // response is the http.ResponseWriter of one request.
 type response struct {
-	write    func([]byte) error // to the client
-	deadline time.Time          // of writes; zero for none
+	write    func([]byte) error                   // to the client
+	sendFile func(f file, n int64) (int64, error) // the same of n bytes of a file; nil where that is not there
+	deadline time.Time                            // of writes; zero for none
 	header   http.Header
 	status   int
 	head     bool // the request is a HEAD: no body is sent
