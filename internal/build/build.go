@@ -58,6 +58,7 @@ type Builder struct {
 	pips  map[string]pip    // by Python version
 	open  []io.Closer       // zips of the cache, during a build
 	done  map[string]*built // by function key
+	site  site
 }
 
 // built is a function as it was built last.
@@ -112,9 +113,12 @@ func (b *Builder) Set(functions []Function) {
 	b.done = done
 }
 
-// Sources are the files and folders that the functions are made of.
+// Sources are the files and folders that the functions and the site are made of.
 func (b *Builder) Sources() []string {
 	var out []string
+	if b.site.dir != "" {
+		out = append(out, b.site.dir)
+	}
 	for _, f := range b.done {
 		out = append(out, f.sources...)
 	}
@@ -122,9 +126,9 @@ func (b *Builder) Sources() []string {
 	return slices.Compact(out)
 }
 
-// Changed marks the functions to which a path that changed belongs and says whether there are any.
+// Changed marks the functions to which a path that changed belongs and says whether there are any, or whether it is of the site.
 func (b *Builder) Changed(path string) bool {
-	found := false
+	found := b.siteChanged(path)
 	for _, f := range b.done {
 		if filepath.Base(path) == ignoreFile {
 			f.stale, found = true, true

@@ -31,6 +31,7 @@ type Manifest struct {
 	Name      string
 	Functions []Function // in the order of the file
 	Queues    map[string]ResolvedQueue
+	Site      *Site // nil without
 }
 
 // Function is one entry of functions.

@@ -59,6 +59,9 @@ func TestGood(t *testing.T) {
 		for _, f := range m.Functions {
 			digests[f.Key] = strings.Repeat("a", 64)
 		}
+		if m.Site != nil {
+			m.Site.SHA256, m.Site.Files, m.Site.Bytes = strings.Repeat("b", 64), 2, 30
+		}
 		r, err := m.Resolve(digests)
 		if err != nil {
 			t.Fatal(err)
@@ -117,7 +120,9 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ in, want string }{
 		"not JSON":      {`{`, "not valid JSON"},
-		"unknown field": {`{"name":"a","site":{}}`, `unknown field "site"`},
+		"unknown field": {`{"name":"a","database":{}}`, `unknown field "database"`},
+		"site":          {`{"name":"a","site":{"sha256":"x","files":1}}`, "site: sha256"},
+		"empty site":    {`{"name":"a","site":{"sha256":"` + strings.Repeat("a", 64) + `"}}`, "no site"},
 		"trailing":      {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,`+digest) + "{}", "followed by something else"},
 		"no functions":  {`{"name":"a"}`, "functions is empty"},
 		"name":          {`{"name":"../a","functions":{}}`, "must be 1 to 40"},
@@ -194,6 +199,9 @@ func FuzzParse(f *testing.F) {
 		digests := map[string]string{}
 		for _, fn := range m.Functions {
 			digests[fn.Key] = strings.Repeat("0", 64)
+		}
+		if m.Site != nil {
+			m.Site.SHA256, m.Site.Files = strings.Repeat("0", 64), 1
 		}
 		if _, err := m.Resolve(digests); err != nil {
 			t.Errorf("accepted, but does not resolve: %v", err)

@@ -22,8 +22,8 @@ import (
 
 // Keys that exist, and those whose feature comes later and which are refused by name.
 var (
-	topKeys      = []string{"name", "functions", "queues"}
-	topLater     = []string{"site", "database", "buckets", "auth"}
+	topKeys      = []string{"name", "functions", "queues", "site"}
+	topLater     = []string{"database", "buckets", "auth"}
 	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "nats", "async", "on", "schedule"}
 	functionLate = []string{"permissions"}
 )
@@ -129,7 +129,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 	if !ok {
 		return nil
 	}
-	var functions, queues ast.Node
+	var functions, queues, site ast.Node
 	for _, e := range entries {
 		switch e.name {
 		case "name":
@@ -140,6 +140,8 @@ func (p *reader) manifest(data []byte) *Manifest {
 			functions = e.value
 		case "queues":
 			queues = e.value
+		case "site":
+			site = e.value
 		}
 	}
 	if len(p.errs) > 0 && functions == nil {
@@ -148,12 +150,17 @@ func (p *reader) manifest(data []byte) *Manifest {
 	if !has(entries, "name") {
 		p.failAt(nil, "name is missing: the app needs one, such as name: guestbook")
 	}
-	if functions == nil {
+	switch {
+	case functions != nil:
+		p.functions(m, functions)
+	case site == nil:
 		p.failAt(nil, "functions is missing: an app needs at least one")
 		return nil
 	}
-	p.functions(m, functions)
 	p.queues(m, queues)
+	if site != nil {
+		p.site(m, site)
+	}
 	return m
 }
 

@@ -19,6 +19,7 @@ type Resolved struct {
 	Name      string                      `json:"name"`
 	Functions map[string]ResolvedFunction `json:"functions"`        // by key
 	Queues    map[string]ResolvedQueue    `json:"queues,omitempty"` // by key
+	Site      *ResolvedSite               `json:"site,omitempty"`   // nil without
 }
 
 // ResolvedFunction is one function of an app, ready to be deployed.
@@ -42,7 +43,7 @@ type ResolvedFunction struct {
 	Schedule    []ResolvedSchedule `json:"schedule,omitempty"` // when it is called
 }
 
-// Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips.
+// Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips. That of the site is in it already.
 func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}, Queues: m.Queues}
 	for _, f := range m.Functions {
@@ -55,6 +56,9 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 			Timeout: int(f.Timeout / time.Second), Concurrency: f.Concurrency, Provisioned: f.Provisioned, Ready: f.Ready, Egress: f.Egress, Environment: f.Environment, HTTP: f.HTTP,
 			Layers: f.Layers, Queue: f.Queue, NATS: f.NATS, Async: f.Async, On: f.On, Schedule: f.Schedule,
 		}
+	}
+	if m.Site != nil {
+		r.Site = &m.Site.ResolvedSite
 	}
 	return r, r.Validate()
 }
@@ -99,8 +103,13 @@ func (r *Resolved) validate() error {
 	if err := checkName(r.Name); err != nil {
 		return err
 	}
-	if len(r.Functions) == 0 {
+	if len(r.Functions) == 0 && r.Site == nil {
 		return errors.New("functions is empty: an app needs at least one")
+	}
+	if r.Site != nil {
+		if err := r.Site.validate(); err != nil {
+			return err
+		}
 	}
 	routes := routeSet{}
 	for _, key := range r.Keys() {
