@@ -98,6 +98,7 @@ type Deps struct {
 	Mappings    Triggers[hansom.Mapping]
 	Rules       Triggers[hansom.Rule]
 	Schedules   Triggers[hansom.Schedule]
+	Sites       Sites
 	Announce    hansom.Announce // App Deployed, App Removed
 }
 
@@ -157,9 +158,14 @@ func (s *Service) Apply(ctx context.Context, project, actor string, r *manifest.
 	return s.apply(ctx, project, actor, &Deployment{Manifest: r})
 }
 
-// prepare unpacks the code that a plan needs, before the transaction: it takes long.
+// prepare readies the code and the site that a plan needs, before the transaction: it takes long.
 func (s *Service) prepare(ctx context.Context, project string, plan Plan, r *manifest.Resolved) error {
 	for _, c := range plan.Changes {
+		if c.Kind == KindSite && c.Action != Unchanged && r.Site != nil {
+			if err := s.Sites.Prepare(ctx, project, r.Site.SHA256); err != nil {
+				return err
+			}
+		}
 		if f, ok := r.Functions[c.key]; ok && c.Kind == KindFunction && c.Action != Unchanged {
 			if _, err := s.Functions.Prepare(ctx, project, f.CodeSHA256); err != nil {
 				return err

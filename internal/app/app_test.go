@@ -209,7 +209,7 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules(), f.announce}, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules(), sites{f}, f.announce}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,10 @@ const (
 	KindRule     = "rule"
 	KindSchedule = "schedule"
 	KindRoute    = "route"
+	KindSite     = "site"
 )
 
-// Plan is what a manifest changes: functions, queues, mappings, rules and schedules by name, then routes by path.
+// Plan is what a manifest changes: functions, queues, mappings, rules and schedules by name, then routes by path, then the site.
 type Plan struct {
 	App        string   `json:"app"`
 	Deployment int64    `json:"deployment,omitempty"` // the current one after Apply; 0 in a plan alone
@@ -67,6 +68,7 @@ func (s *Service) plan(ctx context.Context, q db.Querier, project string, curren
 	}
 	queues := keysOf(have.queues)
 	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next)}
+	s.countFiles(ctx, project, &p, current, next)
 	if err := s.checkQueues(ctx, q, project, queues, &p, next); err != nil {
 		return Plan{}, err
 	}
@@ -149,7 +151,7 @@ func (s *Service) states(project string, r *manifest.Resolved) resources {
 	return out
 }
 
-// compare lists functions, queues and triggers by name, then routes by path. have is what is there; it is used up.
+// compare lists functions, queues and triggers by name, then routes by path, then the site. have is what is there; it is used up.
 func (s *Service) compare(project string, have resources, current, next *manifest.Resolved) []Change {
 	var out []Change
 	for _, key := range next.Keys() {
@@ -171,6 +173,7 @@ func (s *Service) compare(project string, have resources, current, next *manifes
 	out = append(out, s.planQueues(have.queues, next)...)
 	out = append(out, s.planTriggers(have.triggers, s.wantedTriggers(project, next))...)
 	out = append(out, planRoutes(current, next)...)
+	out = append(out, s.planSite(project, current, next)...)
 	slices.SortStableFunc(out, compareChanges)
 	return out
 }

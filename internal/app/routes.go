@@ -12,6 +12,8 @@ import (
 type view struct {
 	apps   map[string][]string       // project -> names, sorted
 	routes map[string][]hansom.Route // project/app
+	sites  map[string]*hansom.Site   // the same; nil for none
+	latest map[string]int64          // the same: number of the current deployment
 }
 
 // Routes of an app, from memory; ok is false when there is no such app. The slice must not be changed.
@@ -28,10 +30,12 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := &view{apps: map[string][]string{}, routes: map[string][]hansom.Route{}}
+	v := &view{apps: map[string][]string{}, routes: map[string][]hansom.Route{}, sites: map[string]*hansom.Site{}, latest: map[string]int64{}}
 	for _, a := range apps {
 		v.apps[a.Project] = append(v.apps[a.Project], a.Name)
-		v.routes[a.Project+"/"+a.Name] = slices.Clip(a.Manifest.Routes())
+		key := a.Project + "/" + a.Name
+		v.routes[key] = slices.Clip(a.Manifest.Routes())
+		v.sites[key], v.latest[key] = siteOf(a.Project, a.Deployment, a.Updated, a.Manifest), a.Deployment
 	}
 	s.view.Store(v)
 	return nil

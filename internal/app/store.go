@@ -100,7 +100,7 @@ func history(ctx context.Context, q db.Querier, project, name string) ([]Deploym
 	return out, nil
 }
 
-// References marks the packages and layers of all kept deployments.
+// References marks the packages, layers and sites of all kept deployments.
 func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.References) error {
 	const op = "list deployments"
 	rows, err := q.QueryContext(ctx, `SELECT project, manifest, layers FROM app_deployment`)
@@ -120,6 +120,9 @@ func (s *Service) References(ctx context.Context, q db.Querier, refs *artifact.R
 		}
 		for _, f := range r.Functions {
 			refs.Package(project, f.CodeSHA256)
+		}
+		if r.Site != nil {
+			refs.Site(project, r.Site.SHA256)
 		}
 		for i := range list {
 			refs.Layers(list[i : i+1])
