@@ -18,6 +18,8 @@ type appSummary struct {
 	URL        string    `json:"url"`
 	Functions  int       `json:"functions"`
 	Routes     int       `json:"routes"`
+
+	Site *siteSummary `json:"site,omitempty"`
 }
 
 type deployment struct {
@@ -26,10 +28,11 @@ type deployment struct {
 	Created  time.Time    `json:"created"`
 	Restored int64        `json:"restored,omitempty"`
 	Changes  []app.Change `json:"changes,omitempty"`
+	Preview  string       `json:"preview,omitempty"` // address of its site
 }
 
 func (h *Handler) summary(a *app.App) appSummary {
-	return appSummary{a.Name, a.Deployment, a.Created, a.Updated, h.AppURL(a.Project, a.Name), len(a.Manifest.Functions), len(a.Manifest.Routes())}
+	return appSummary{a.Name, a.Deployment, a.Created, a.Updated, h.AppURL(a.Project, a.Name), len(a.Manifest.Functions), len(a.Manifest.Routes()), h.siteOf(a)}
 }
 
 func (h *Handler) listApps(r *http.Request, p hansom.Principal) (any, error) {
@@ -59,7 +62,10 @@ func (h *Handler) getApp(r *http.Request, p hansom.Principal) (any, error) {
 		Deployments []deployment       `json:"deployments"`
 	}{h.summary(&a), a.Manifest, []deployment{}}
 	for _, d := range past {
-		out.Deployments = append(out.Deployments, deployment{d.Number, d.Actor, d.Created, d.Restored, d.Changes})
+		out.Deployments = append(out.Deployments, deployment{d.Number, d.Actor, d.Created, d.Restored, d.Changes, ""})
+		if d.Manifest != nil && d.Manifest.Site != nil {
+			out.Deployments[len(out.Deployments)-1].Preview = h.PreviewURL(p.Project, a.Name, d.Number)
+		}
 	}
 	return out, nil
 }
@@ -120,8 +126,9 @@ func planOnly(r *http.Request) (bool, error) {
 func (h *Handler) planned(p hansom.Principal, plan app.Plan) any {
 	return struct {
 		app.Plan
-		URL string `json:"url"`
-	}{plan, h.AppURL(p.Project, plan.App)}
+		URL     string `json:"url"`
+		Preview string `json:"preview,omitempty"` // of the site as this deployment has it
+	}{plan, h.AppURL(p.Project, plan.App), h.preview(p.Project, &plan)}
 }
 
 func (h *Handler) deleteApp(r *http.Request, p hansom.Principal) (any, error) {

@@ -117,6 +117,9 @@ type Deps struct {
 	// AppURL and FunctionURL are the public addresses of an app and of a function URL's id.
 	AppURL      func(project, app string) string
 	FunctionURL func(id string) string
+	// PreviewURL is the public address of a deployment of an app's site.
+	PreviewURL  func(project, app string, number int64) string
+	Sites       Sites
 	Provisioned Provisioned
 	Queues      Queues
 	Consumers   Consumers
@@ -191,6 +194,9 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"POST apps/{app}/rollback":         h.rollback,
 		"HEAD artifacts/{sha256}":          h.headArtifact,
 		"PUT artifacts/{sha256}":           h.putArtifact,
+		"PUT sites/{sha256}":               h.putSite,
+		"POST sites/{sha256}/files":        h.putSiteFiles,
+		"PUT sites/{sha256}/files/{file}":  h.putSiteFile,
 		"GET functions":                    h.listFunctions,
 		"GET functions/{function}":         h.getFunction,
 		"GET queues":                       h.listQueues,
