@@ -203,7 +203,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if below && g.deps.Sites != nil {
 		if h := g.deps.Sites.Preview(label); h != nil {
-			detach(r)
 			h.ServeHTTP(w, r)
 			return
 		}

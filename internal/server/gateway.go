@@ -32,7 +32,7 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 	cfg := gateway.DefaultConfig()
 	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
 	s.gateway = gateway.New(cfg, gateway.Deps{
-		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
+		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
 		Integrate: s.integrations(),
 	}, logger.With("component", "gateway"))
 	s.apis.Follow(s.gateway)
@@ -101,6 +101,7 @@ type ownAPI struct {
 
 // publishApps tells the gateway which apps answer at which hosts. Notices of changes call it one after the other.
 func (s *Server) publishApps() {
+	s.publishSites()
 	var apps []gateway.App
 	own := ownAPIs{}
 	for _, p := range s.auth.Projects() {

@@ -58,6 +58,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/runtimes"
 	"github.com/hansomcloud/hansom/internal/sandbox"
 	"github.com/hansomcloud/hansom/internal/schedule"
+	"github.com/hansomcloud/hansom/internal/site"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 	"github.com/hansomcloud/hansom/internal/upstream"
 )
@@ -107,6 +108,7 @@ type Server struct {
 	apis      *api.Service
 	usage     *usage.Service
 	apps      *app.Service
+	sites     *site.Service
 	gateway   *gateway.Gateway
 	own       ownAPIs // those of apps
 	servers   *integrate.Upstreams
@@ -223,6 +225,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 
+	s.openSites(logger)
 	if err := s.openGateway(ctx, invoker, logger); err != nil {
 		return nil, err
 	}
@@ -231,9 +234,10 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules, Announce: s.buses.Announce}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules, Sites: s.sites, Announce: s.buses.Announce}, logger); err != nil {
 		return nil, err
 	}
+	s.sites.SetDeployments(s.apps)
 	s.publishApps()
 	s.db.Subscribe(s.changed) // after the subscriptions of app and function, which renew what this reads
 
@@ -254,7 +258,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	})
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
-		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, FunctionURL: s.functionURL,
+		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, PreviewURL: s.previewURL, Sites: s.sites, FunctionURL: s.functionURL,
 		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage, s.quotas}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
 	}, logger)
 	s.observe()
