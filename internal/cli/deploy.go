@@ -24,7 +24,7 @@ import (
 func (c *program) deployCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deploy [DIR]", Short: "Deploy the app of a folder; what is there already is left alone",
-		Long: "Build the app of a folder (default: this one), upload the code that the server lacks, and make the server's app\n" +
+		Long: "Build the app of a folder (default: this one), upload the code and the files of its site that the server lacks, and make the server's app\n" +
 			"what " + manifest.FileName + " says, all or nothing.",
 		Example: "  hansom deploy examples/hello",
 		Args:    command.AtMost(1),
@@ -46,7 +46,7 @@ func (c *program) deployCommand() *cobra.Command {
 				return c.PrintJSON(result)
 			}
 			c.printChanges(result)
-			c.Printf("%s\n", result.URL)
+			c.printAddresses(result)
 			return c.warn(functions)
 		},
 	}
@@ -58,7 +58,9 @@ type deployer struct {
 	dir      string
 	client   *client.Client
 	progress func(format string, args ...any)
+	note     func(format string, args ...any)
 	has      map[string]bool // digests the server is known to have
+	site     *siteUpload     // of the last resolve; nil without a site
 }
 
 // prepare checks the manifest of the folder in args before it connects.
@@ -97,7 +99,7 @@ func (c *program) newDeployer(ctx context.Context, cl *client.Client, dir string
 	if err != nil {
 		return nil, err
 	}
-	return &deployer{Builder: b, dir: dir, client: cl, progress: c.Progress, has: map[string]bool{}}, nil
+	return &deployer{Builder: b, dir: dir, client: cl, progress: c.Progress, note: c.Note, has: map[string]bool{}}, nil
 }
 
 // resolve builds the app.
@@ -107,8 +109,12 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 		return nil, nil, manifestError(err)
 	}
 	d.Set(buildFunctions(m))
+	d.SetSite(siteFolder(m))
 	artifacts, err := d.Build(ctx, d.progress)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := d.listSite(ctx, m); err != nil {
 		return nil, nil, err
 	}
 	digests := map[string]string{}
@@ -130,6 +136,9 @@ func buildFunctions(m *manifest.Manifest) []build.Function {
 
 func (d *deployer) plan(ctx context.Context) (*client.Plan, error) {
 	r, _, err := d.resolve(ctx)
+	if err == nil {
+		_, err = d.putList(ctx) // so that the server can tell how many files change
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +154,9 @@ func (d *deployer) deploy(ctx context.Context) (*client.Plan, error) {
 		if err := d.upload(ctx, key, artifacts[key]); err != nil {
 			return nil, err
 		}
+	}
+	if err := d.uploadSite(ctx); err != nil {
+		return nil, err
 	}
 	d.progress("deploying %s", r.Name)
 	defer d.progress("")

@@ -155,6 +155,7 @@ func (d *development) redeploy(ctx context.Context) {
 	if err == nil {
 		d.manifest = m
 		d.deployer.Set(buildFunctions(m))
+		d.deployer.SetSite(siteFolder(m))
 		err = d.watch()
 	}
 	if err != nil {
@@ -252,6 +253,9 @@ func (d *development) show(result *client.Plan, took time.Duration) {
 				routes = append(routes, c.Name)
 			}
 			continue
+		}
+		if c.Kind == "site" && c.Action != "delete" {
+			routes = append(routes, "SITE /")
 		}
 		if c.Action != "unchanged" {
 			changes[c.Action] = append(changes[c.Action], c.Name)

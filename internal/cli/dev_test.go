@@ -115,6 +115,14 @@ func TestDev(t *testing.T) {
 	write(t, dir, map[string]string{"hansom.yaml": manifest})
 	out.expect(t, "delete hello-other")
 
+	write(t, dir, map[string]string{"public/index.html": "1", "hansom.yaml": manifest + "site: ./public\n"})
+	out.expect(t, "create site")
+	out.expect(t, "SITE    http://hello.localhost:8080/\n")
+	write(t, dir, map[string]string{"public/index.html": "2"})
+	out.expect(t, "update site")
+	write(t, dir, map[string]string{"public/new/a.txt": "1"})
+	out.expect(t, "update site")
+
 	// A file that belongs to no function changes nothing, the next one does.
 	write(t, dir, map[string]string{"README.md": "hello"})
 	if err := os.Rename(filepath.Join(dir, "api", "index.mjs"), filepath.Join(dir, "api", "index.js")); err != nil {

@@ -34,6 +34,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/provision"
 	"github.com/hansomcloud/hansom/internal/queue"
 	"github.com/hansomcloud/hansom/internal/schedule"
+	"github.com/hansomcloud/hansom/internal/site"
 	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
@@ -112,8 +113,10 @@ func newTestServer(t host, dir string) *testServer {
 	must(err)
 	schedules, err := schedule.New(ctx, schedule.DefaultConfig(), d, everything{}, logger)
 	must(err)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings, Rules: buses, Schedules: schedules}, logger)
+	sites := site.New(site.DefaultConfig(), artifacts, logger)
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings, Rules: buses, Schedules: schedules, Sites: sites}, logger)
 	must(err)
+	sites.SetDeployments(s.apps)
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)
 	t.Cleanup(func() { must(s.logs.Close()) })
@@ -136,7 +139,11 @@ func newTestServer(t host, dir string) *testServer {
 		Backup: func(ctx context.Context, w io.Writer, logs bool) error {
 			return backup.Write(ctx, w, backup.Source{Dir: dir, DB: d, Version: "dev", Region: "us-east-1", Logs: logs, Now: time.Now()})
 		},
-		AppURL:      func(project, app string) string { return "http://" + app + ".localhost:8080/" },
+		AppURL: func(project, app string) string { return "http://" + app + ".localhost:8080/" },
+		PreviewURL: func(project, app string, number int64) string {
+			return "http://" + site.PreviewLabel(app, number) + ".localhost:8080/"
+		},
+		Sites:       sites,
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
 		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Schedules: schedules, Region: "us-east-1",

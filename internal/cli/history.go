@@ -94,7 +94,7 @@ func (c *program) rollbackCommand() *cobra.Command {
 		}
 		c.printChanges(plan)
 		if !dryRun {
-			c.Printf("%s\n", plan.URL)
+			c.printAddresses(plan)
 		}
 		return c.warn(functions)
 	}

@@ -55,6 +55,7 @@ func (c *program) lsCommand() *cobra.Command {
 					rows = append(rows, []string{a.Name, strconv.FormatInt(a.Deployment, 10), terminal.Ago(a.Updated), a.URL})
 				}
 				c.Out.Table([]string{"APP", "DEPLOYMENT", "UPDATED", "URL"}, rows)
+				c.printSites(apps)
 			}
 			if len(functions) > 0 {
 				if len(apps) > 0 {

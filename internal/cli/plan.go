@@ -9,7 +9,8 @@ import (
 func (c *program) planCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what deploy would change",
-		Long:    "Build the app of a folder (default: this one) and show what deploying it would change. Nothing is uploaded.",
+		Long: "Build the app of a folder (default: this one) and show what deploying it would change. Nothing is\n" +
+			"uploaded but the list of the files of its site.",
 		Example: "  hansom plan examples/hello",
 		Args:    command.AtMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

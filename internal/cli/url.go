@@ -13,6 +13,7 @@ import (
 func (c *program) urlCommand() *cobra.Command {
 	var create, remove bool
 	var authType string
+	var deployment int64
 	cmd := &cobra.Command{
 		Use: "url NAME", Short: "Print the address of an app or of a function",
 		Long: "Print the address of an app, or the function URL of a function. --create gives a function a URL, or changes the\n" +
@@ -22,10 +23,14 @@ func (c *program) urlCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&create, "create", false, "give the function a URL")
 	cmd.Flags().BoolVar(&remove, "rm", false, "remove the function's URL")
+	cmd.Flags().Int64Var(&deployment, "deployment", 0, "the address of the site of an app as this deployment has it")
 	cmd.Flags().StringVar(&authType, "auth", "AWS_IAM", "with --create: NONE or AWS_IAM")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if create && remove {
 			return command.Usagef("--create and --rm do not go together")
+		}
+		if (create || remove) && cmd.Flags().Changed("deployment") {
+			return command.Usagef("--deployment goes with an app, --create and --rm with a function")
 		}
 		if authType != "NONE" && authType != "AWS_IAM" {
 			return command.Usagef("--auth is NONE or AWS_IAM, not %q", authType)
@@ -38,6 +43,9 @@ func (c *program) urlCommand() *cobra.Command {
 			return err
 		}
 		name := args[0]
+		if cmd.Flags().Changed("deployment") {
+			return c.printPreview(cmd.Context(), cl, name, deployment)
+		}
 		if !create && !remove {
 			app, err := cl.App(cmd.Context(), name)
 			if err == nil {

@@ -17,6 +17,14 @@ type App struct {
 	URL        string    `json:"url"`
 	Functions  int       `json:"functions"`
 	Routes     int       `json:"routes"`
+	Site       *Site     `json:"site,omitempty"`
+}
+
+// Site is the static files of an app.
+type Site struct {
+	Files   int    `json:"files"`
+	Bytes   int64  `json:"bytes"`
+	Preview string `json:"preview"` // address of the current deployment
 }
 
 // Plan is the answer of the deployment door.
@@ -25,6 +33,7 @@ type Plan struct {
 	Deployment int64    `json:"deployment"` // 0 in a plan alone
 	Changes    []Change `json:"changes"`
 	URL        string   `json:"url"`
+	Preview    string   `json:"preview,omitempty"` // address of the site as this deployment has it
 }
 
 // Change of one resource.
@@ -53,6 +62,7 @@ type Deployment struct {
 	Created  time.Time `json:"created"`
 	Restored int64     `json:"restored,omitempty"` // the deployment that a rollback went back to
 	Changes  []Change  `json:"changes,omitempty"`  // against the deployment before
+	Preview  string    `json:"preview,omitempty"`  // address of its site
 }
 
 // Function is one entry of the functions list.
