@@ -50,6 +50,7 @@ func parts() []part {
 		{"p8", "P8: accepting events", (*bench).acceptEvents},
 		{"queues", "queues: send, receive, delete", (*bench).queues},
 		{"patterns", "event patterns: rules found", (*bench).eventPatterns},
+		{"p9", "P9: static files", (*bench).staticFiles},
 		{"p10", "P10: start of the binary", (*bench).startUp},
 		{"noisy", "noisy neighbour", (*bench).noisyNeighbour},
 	}
