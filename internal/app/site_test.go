@@ -129,7 +129,7 @@ func TestSiteReferences(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+		now := time.Now().Add(time.Hour) // blobs have the time of the clock
 		cfg := artifact.DefaultConfig(t.TempDir())
 		cfg.Now = func() time.Time { return now }
 		store, err := artifact.New(cfg, blobs, nil)

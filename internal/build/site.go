@@ -113,11 +113,11 @@ func (b *Builder) siteFile(e entry) (string, error) {
 	}
 	file, err := filepath.EvalSymlinks(e.file)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", e.name, err)
 	}
 	info, err := os.Stat(file)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%s: %w", e.name, err)
 	}
 	if !info.Mode().IsRegular() || !strings.HasPrefix(file, root+string(filepath.Separator)) {
 		return "", fmt.Errorf("%s is a link to %s, which is not a file of the site; copy the file in its place", e.name, file)

@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/build"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/site"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
 )
@@ -60,7 +61,7 @@ type deployer struct {
 	progress func(format string, args ...any)
 	note     func(format string, args ...any)
 	has      map[string]bool // digests the server is known to have
-	site     *siteUpload     // of the last resolve; nil without a site
+	site     *site.Upload    // of the last resolve; nil without a site
 }
 
 // prepare checks the manifest of the folder in args before it connects.
@@ -109,7 +110,7 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 		return nil, nil, manifestError(err)
 	}
 	d.Set(buildFunctions(m))
-	d.SetSite(siteFolder(m))
+	d.SetSite(site.Folder(m))
 	artifacts, err := d.Build(ctx, d.progress)
 	if err != nil {
 		return nil, nil, err
@@ -137,7 +138,7 @@ func buildFunctions(m *manifest.Manifest) []build.Function {
 func (d *deployer) plan(ctx context.Context) (*client.Plan, error) {
 	r, _, err := d.resolve(ctx)
 	if err == nil {
-		_, err = d.putList(ctx) // so that the server can tell how many files change
+		err = d.offerSite(ctx)
 	}
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/command"
+	"github.com/hansomcloud/hansom/internal/cli/site"
 	"github.com/hansomcloud/hansom/internal/cli/stream"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
@@ -155,7 +156,7 @@ func (d *development) redeploy(ctx context.Context) {
 	if err == nil {
 		d.manifest = m
 		d.deployer.Set(buildFunctions(m))
-		d.deployer.SetSite(siteFolder(m))
+		d.deployer.SetSite(site.Folder(m))
 		err = d.watch()
 	}
 	if err != nil {

@@ -66,7 +66,7 @@ func (d *deployer) diff(ctx context.Context) (app string, out []difference, err 
 	if err != nil {
 		return "", nil, err
 	}
-	if _, err := d.putList(ctx); err != nil {
+	if err := d.offerSite(ctx); err != nil {
 		return "", nil, err
 	}
 	plan, err := d.client.Plan(ctx, r)
