@@ -290,16 +290,21 @@ func (c *conn) write(p []byte) error {
 		case err == nil:
 			continue
 		}
-		deadline := c.response.deadline
-		if deadline.IsZero() {
-			deadline = after(c.server.pace.write)
-		}
-		err = c.watch.WaitWrite(c.fiber, deadline)
-		c.drained = false // a request may have come meanwhile
-		if err != nil {
+		if err := c.writable(); err != nil {
 			return err
 		}
 	}
+}
+
+// writable waits until the client takes more.
+func (c *conn) writable() error {
+	deadline := c.response.deadline
+	if deadline.IsZero() {
+		deadline = after(c.server.pace.write)
+	}
+	err := c.watch.WaitWrite(c.fiber, deadline)
+	c.drained = false // a request may have come meanwhile
+	return err
 }
 
 // take makes a connection of its own of nc, out of the reach of Go's poller, which would wake for all that comes. nc is closed.

@@ -47,8 +47,8 @@ type file interface {
 // source is the file that r reads, and how much of it at most; nil when it reads none.
 func source(r io.Reader) (f file, n int64) {
 	n = 1<<63 - 1
-	if l, ok := r.(*io.LimitedReader); ok {
-		r, n = l.R, l.N
+	for l, ok := r.(*io.LimitedReader); ok; l, ok = r.(*io.LimitedReader) {
+		r, n = l.R, min(n, l.N)
 	}
 	f, ok := r.(file)
 	if !ok {
@@ -83,9 +83,7 @@ func (c *conn) sendFile(f file, n int64) (sent int64, err error) {
 		case failed != syscall.EAGAIN:
 			return sent, failed
 		default:
-			err := c.watch.WaitWrite(c.fiber, c.response.deadline)
-			c.drained = false // a request may have come meanwhile
-			if err != nil {
+			if err := c.writable(); err != nil {
 				return sent, err
 			}
 		}
