@@ -527,7 +527,7 @@ func TestProxyStream(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	w := newWorld(t, testLive([]api.Integration{{ID: "p", Type: api.HTTPProxy, URI: url + "/{proxy}", Timeout: 50}}, []api.Route{{Key: "GET /{proxy+}", Integration: "p"}}, nil))
+	w := newWorld(t, testLive([]api.Integration{{ID: "p", Type: api.HTTPProxy, URI: url + "/{proxy}", Timeout: 500}}, []api.Route{{Key: "GET /{proxy+}", Integration: "p"}}, nil))
 	base := w.listen(t)
 	for _, path := range []string{"/all", "/break", "/wait"} {
 		ctx, cancel := context.WithCancel(context.Background())
