@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -697,4 +698,69 @@ func (servesHTTP) Invoke(_ context.Context, inv *hansom.Invocation, _ hansom.Sin
 	}
 	inv.HTTP.Response.WriteHeader(202)
 	return hansom.Result{Streamed: true}, nil
+}
+
+// No request fails while an API changes, and each sees the one or the other.
+func TestChangeUnderLoad(t *testing.T) {
+	fixed := func(text string) *api.Live {
+		return testLive([]api.Integration{{ID: "r", Type: api.AWSProxy, Subtype: api.SubtypeFixed, Parameters: map[string]string{"Body": text}}}, []api.Route{{Key: "GET /a", Integration: "r"}}, nil)
+	}
+	w := newWorld(t, fixed("0"))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				rec := httptest.NewRecorder()
+				w.ServeHTTP(rec, readRequest(t, "GET /a HTTP/1.1\nHost: "+apiHost))
+				if n, err := strconv.Atoi(rec.Body.String()); rec.Code != 200 || err != nil || n > 200 {
+					t.Errorf("%d %s", rec.Code, rec.Body)
+					return
+				}
+			}
+		})
+	}
+	for i := range 200 {
+		want := strconv.Itoa(i)
+		w.SetAPIs(map[string]*api.Live{"abc123": fixed(want), "other": nil})
+		w.SetApps([]App{testApp("a", nil)})
+		w.SetDomains([]*api.Domain{{Project: hansom.DefaultProject, Name: "a.example"}})
+		if rec := w.ask(t, "GET /a"); rec.Body.String() != want {
+			t.Fatalf("a change to %s is not there: %s", want, rec.Body)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// A body that is not the one that was signed is refused by all kinds of integrations.
+func TestSignedBody(t *testing.T) {
+	url := server(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	live := testLive([]api.Integration{function("f", "2.0"), {ID: "p", Type: api.HTTPProxy, URI: url}, {ID: "q", Type: api.AWSProxy, Subtype: api.SubtypeFixed, Parameters: map[string]string{"Body": "x"}}},
+		[]api.Route{{Key: "POST /f", Integration: "f", Authorization: "AWS_IAM"}, {Key: "POST /p", Integration: "p", Authorization: "AWS_IAM"}, {Key: "POST /q", Integration: "q", Authorization: "AWS_IAM"}}, nil)
+	w := newWorld(t, live)
+	w.deps.Authorizer = signedFunc(func(q *authorize.Query) authorize.Decision {
+		q.Request.Body = io.NopCloser(badBody{})
+		return authorize.Decision{Principal: &hansom.Principal{}, Value: func(string) string { return "" }}
+	})
+	for _, path := range []string{"/f", "/p", "/q"} {
+		if rec := w.ask(t, "POST "+path+"\n\nbody"); rec.Code != 403 || rec.Body.String() != `{"message":"Forbidden"}` {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+}
+
+type signedFunc func(q *authorize.Query) authorize.Decision
+
+func (f signedFunc) Authorize(_ context.Context, q *authorize.Query) authorize.Decision { return f(q) }
+
+type badBody struct{}
+
+func (badBody) Read([]byte) (int, error) {
+	return 0, hansom.Errorf(hansom.Unauthenticated, "authenticate", "not the body that was signed")
 }

@@ -33,6 +33,11 @@ type call struct {
 	failed          string // why the function gave no answer
 }
 
+// signed says that the request was, body and all.
+func (c *call) signed() bool {
+	return c.principal != nil || c.decision != nil && c.decision.Principal != nil
+}
+
 const keptBuffer = 1 << 20 // larger buffers are left to the garbage collector
 
 var bodies = sync.Pool{New: func() any { return new([]byte) }}
@@ -73,7 +78,7 @@ func (x *exchange) refusal() (int, string) {
 	switch {
 	case hansom.KindOf(x.err) == hansom.TooLarge:
 		return http.StatusRequestEntityTooLarge, "Request Entity Too Large"
-	case x.call.principal != nil && hansom.KindOf(x.err) != hansom.Internal:
+	case x.call.signed() && hansom.KindOf(x.err) != hansom.Internal:
 		return http.StatusForbidden, "Forbidden" // the body is not the one that was signed
 	}
 	return http.StatusBadRequest, "Bad Request"
@@ -91,7 +96,7 @@ func answered(c *call, result *hansom.Result) (int, string) {
 		return http.StatusGatewayTimeout, "Endpoint request timed out"
 	case failed:
 		return http.StatusBadGateway, "Bad Gateway"
-	case c.principal != nil: // the client's body ended before the answer: it is not the one that was signed, or broke off
+	case c.signed(): // the client's body ended before the answer: it is not the one that was signed, or broke off
 		return http.StatusForbidden, "Forbidden"
 	}
 	return http.StatusBadRequest, "Bad Request"

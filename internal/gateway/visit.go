@@ -367,8 +367,11 @@ func (v *visit) other(w http.ResponseWriter, r *http.Request, path string) (int,
 		v.integration.Error = err.Error()
 	}
 	v.g.log.Debug("an integration did not answer", "api", v.api.id, "route", t.key, "request", v.id, "error", err)
-	if hansom.KindOf(err) == hansom.Invalid {
+	switch hansom.KindOf(err) {
+	case hansom.Invalid:
 		return http.StatusBadRequest, "Bad Request"
+	case hansom.Unauthenticated:
+		return http.StatusForbidden, "Forbidden"
 	}
 	return refusal(err)
 }
@@ -387,9 +390,12 @@ func (v *visit) whole() bool {
 	if v.readErr == nil {
 		return true
 	}
-	if hansom.KindOf(v.readErr) == hansom.TooLarge {
+	switch hansom.KindOf(v.readErr) {
+	case hansom.TooLarge:
 		v.refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large", nil)
-	} else {
+	case hansom.Unauthenticated: // it is not the body that was signed
+		v.refuse(http.StatusForbidden, "Forbidden", nil)
+	default:
 		v.refuse(http.StatusBadRequest, "Bad Request", nil)
 	}
 	return false

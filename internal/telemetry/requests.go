@@ -24,7 +24,7 @@ type Request struct {
 	Host      string    `json:"host,omitempty"`
 	Path      string    `json:"path,omitempty"`
 	Status    int       `json:"status,omitempty"` // of the HTTP response; 0 when it was no HTTP request
-	Outcome   string    `json:"outcome"`          // "ok", "error", "timeout", "out of memory", "crash"; "refused" when no function ran
+	Outcome   string    `json:"outcome"`          // "ok", "error", "timeout", "out of memory", "crash"; "refused" when nothing answered but the gateway, or a function was not called
 	Reason    string    `json:"reason,omitempty"` // why it was refused
 	Duration  float64   `json:"durationMs"`       // as the caller saw it
 	Billed    int64     `json:"billedMs,omitempty"`
@@ -123,14 +123,19 @@ func (q *Requests) Handler(next http.Handler) http.Handler {
 		told := &telling{Request: Request{Source: "edge", Method: r.Method, Host: r.Host, Path: r.URL.EscapedPath(), Outcome: "refused"}}
 		start := time.Now()
 		status := &statusWriter{ResponseWriter: w}
+		returned := false
 		defer func() {
-			if told.again {
+			if told.again || !returned && status.code == 0 && hansom.FiberOf(r.Context()) != nil { // hansom.ErrHandOver
 				return
 			}
 			told.Status = cmp.Or(status.code, http.StatusOK)
+			if told.ID == "" && told.Status < 400 {
+				told.Outcome = "ok" // what is no function has answered
+			}
 			q.tell(&told.Request, start)
 		}()
 		next.ServeHTTP(status, r.WithContext(context.WithValue(r.Context(), requestKey{}, told)))
+		returned = true
 	})
 }
 

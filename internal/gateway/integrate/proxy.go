@@ -120,7 +120,7 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 
 var errTimeout = hansom.Errorf(hansom.Timeout, opForward, "the server of the integration did not answer in time")
 
-// Serve implements Integration. The timeout ends with the header of the answer, which then takes as long as it takes. An answer that breaks off ends the
+// Serve implements Integration. Unauthenticated is an error of a body that was signed, and comes as it is. The timeout ends with the header of the answer, which then takes as long as it takes. An answer that breaks off ends the
 // client's connection.
 func (p *proxy) Serve(w http.ResponseWriter, r *http.Request, c *Call) error {
 	to, err := p.target.url(c, r.URL.RawQuery)
@@ -161,6 +161,9 @@ func (x *exchange) keep(r *http.Request) error {
 	if r.ContentLength > 0 && r.ContentLength <= keptBody {
 		b := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(r.Body, b); err != nil {
+			if hansom.KindOf(err) == hansom.Unauthenticated {
+				return err // it is not the body that was signed
+			}
 			return hansom.Errorf(hansom.Invalid, opForward, "the body of the request broke off: %w", err)
 		}
 		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
@@ -186,6 +189,8 @@ func (x *exchange) failed(ctx context.Context, err error) error {
 		return errTimeout
 	case ctx.Err() != nil:
 		return hansom.Errorf(hansom.Canceled, opForward, "the client went away before the server of the integration answered")
+	case errors.As(err, &e) && e.Kind == hansom.Unauthenticated: // the body is not the one that was signed
+		return err
 	case errors.As(err, &e) && e.Kind == hansom.Denied:
 		return hansom.Errorf(hansom.Unavailable, opForward, "%s", e.Message)
 	}
