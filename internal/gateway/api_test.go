@@ -412,7 +412,7 @@ func TestProxyIntegration(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	if got["got"] != `{"name":"Ada"}` || got["uri"] != "/base/a%2Fb/c?k=v&x=2" || got["name"] != "Ada" || got["for"] != "127.0.0.1" || hansom.TraceOf(got["traceparent"]) == "" || got["te"] != "" {
+	if got["got"] != `{"name":"Ada"}` || got["uri"] != "/base/a%2Fb/c?k=v&x=2" || got["name"] != "Ada" || got["for"] != "127.0.0.1" || traceOf(got["traceparent"]) == "" || got["te"] != "" {
 		t.Errorf("the server got %v", got)
 	}
 	h := answer.Header

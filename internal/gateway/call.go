@@ -120,7 +120,7 @@ func trace(r *http.Request) string {
 		return t[0]
 	}
 	if t := r.Header["Traceparent"]; len(t) == 1 {
-		return hansom.TraceOf(t[0])
+		return traceOf(t[0])
 	}
 	return ""
 }
@@ -132,6 +132,11 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 		inv.Trace = trace(r)
 	}
 	inv.Identify()
+	if inv.Fiber == nil && c.source == "http" && r.Header["Traceparent"] == nil { // one that serves HTTP gets the request itself
+		if parent := appendTraceParent(nil, inv.Trace); parent != nil {
+			r.Header["Traceparent"] = []string{string(parent)}
+		}
+	}
 	id := []string{inv.ID}
 	w.Header()["X-Amzn-Requestid"] = id
 	if c.named {

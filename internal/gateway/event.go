@@ -51,7 +51,7 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 	if c.source != "url" && r.Header["Traceparent"] == nil {
 		const name = `,"traceparent":"`
 		n := len(b)
-		if b = hansom.AppendTraceParent(append(b, name...), inv.Trace); len(b) > n+len(name) {
+		if b = appendTraceParent(append(b, name...), inv.Trace); len(b) > n+len(name) {
 			b = append(b, '"')
 		} else {
 			b = b[:n]

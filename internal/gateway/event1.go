@@ -57,7 +57,7 @@ func appendRequest1(b []byte, r *http.Request, c *call, inv *hansom.Invocation) 
 			single("Content-Length", strconv.FormatInt(r.ContentLength, 10))
 		}
 		if r.Header["Traceparent"] == nil {
-			if parent := hansom.AppendTraceParent(nil, inv.Trace); parent != nil {
+			if parent := appendTraceParent(nil, inv.Trace); parent != nil {
 				single("Traceparent", string(parent))
 			}
 		}

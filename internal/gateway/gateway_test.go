@@ -21,6 +21,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
 type urls map[string]*hansom.FunctionURL
@@ -139,7 +140,7 @@ func normalise(t *testing.T, event map[string]any, want string) {
 					value = "TRACE"
 				}
 			case "traceparent":
-				if hansom.TraceOf(text) == "" {
+				if traceOf(text) == "" {
 					t.Errorf("traceparent %q", text)
 				}
 				if !strings.Contains(want, text) {
@@ -424,6 +425,37 @@ func FuzzAppendString(f *testing.F) {
 		var back string
 		if err := json.Unmarshal(appendString(nil, s), &back); err != nil || back != strings.ToValidUTF8(s, "\ufffd") && back != string([]rune(s)) {
 			t.Errorf("%q came back as %q, %v", s, back, err)
+		}
+	})
+}
+
+// Whatever comes, an event is JSON, of both payload formats, and an authorizer's too.
+func FuzzEvents(f *testing.F) {
+	f.Add("/a/b%2Fc?x=1&x=%zz&&=", "X-A", "b\"\\\n", "a=1; b", "text/plain", "body\xff")
+	f.Add("/?", "Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", "application/json", "{}")
+	f.Add("//", "X-Amzn-Trace-Id", "Root=1-x;Parent=\"", ";", "", "")
+	f.Fuzz(func(t *testing.T, uri, name, value, cookie, contentType, body string) {
+		r := &http.Request{Method: "POST", RequestURI: uri, Host: "h:1", RemoteAddr: value, Proto: "HTTP/1.1", ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)),
+			Header: http.Header{"Cookie": {cookie, value}, "Content-Type": {contentType}}}
+		if len(name) > 0 && len(name) < 50 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-") == "" {
+			r.Header[http.CanonicalHeaderKey(name)] = []string{value, cookie}
+		}
+		c := &call{source: "http", uri: uri, routeKey: "POST /{" + name, params: []route.Param{{Name: name, Value: value}}, variables: map[string]string{name: value}, stage: value}
+		inv := &hansom.Invocation{ID: value, Trace: trace(r)}
+		for _, payload1 := range []bool{false, true} {
+			event := appendEvent
+			if payload1 {
+				event = appendEvent1
+			}
+			r.Body = io.NopCloser(strings.NewReader(body))
+			if b, err := event(nil, r, c, inv); err != nil || !json.Valid(b) {
+				t.Errorf("%v: %s", err, b)
+			}
+		}
+		for _, payload := range []string{"1.0", "2.0"} {
+			if b := appendAuthorizerEvent(nil, payload, value, []string{value, name}, r, c, inv); !json.Valid(b) {
+				t.Errorf("%s", b)
+			}
 		}
 	})
 }

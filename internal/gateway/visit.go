@@ -378,10 +378,10 @@ func (v *visit) other(w http.ResponseWriter, r *http.Request, path string) (int,
 
 // traceParent is the traceparent of what is sent on.
 func (v *visit) traceParent() string {
-	if p := v.r.Header["Traceparent"]; len(p) == 1 && hansom.TraceOf(p[0]) != "" {
+	if p := v.r.Header["Traceparent"]; len(p) == 1 && traceOf(p[0]) != "" {
 		return p[0]
 	}
-	return string(hansom.AppendTraceParent(nil, v.trace))
+	return string(appendTraceParent(nil, v.trace))
 }
 
 // whole reads the body of the request. It answers false, and the request, when that cannot be.

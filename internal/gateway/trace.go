@@ -1,13 +1,14 @@
-package hansom
+package gateway
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 )
 
-// AppendTraceParent appends the traceparent header (W3C Trace Context) of a trace as X-Amzn-Trace-Id has it; nothing when that has no
+// appendTraceParent appends the traceparent header (W3C Trace Context) of a trace as X-Amzn-Trace-Id has it; nothing when that has no
 // root that can be one.
-func AppendTraceParent(b []byte, trace string) []byte {
+func appendTraceParent(b []byte, trace string) []byte {
 	const made = len("Root=1-00000000-000000000000000000000000;Parent=0000000000000000;Sampled=0") // as Identify makes them
 	if len(trace) == made && trace[:7] == "Root=1-" && trace[15] == '-' && trace[40:48] == ";Parent=" && trace[64:] == ";Sampled=0" &&
 		isHex(trace[7:15]) && isHex(trace[16:40]) && isHex(trace[48:64]) {
@@ -23,7 +24,7 @@ func AppendTraceParent(b []byte, trace string) []byte {
 	if parent := traceField(trace, "Parent="); len(parent) == 16 && isHex(parent) {
 		b = append(b, parent...)
 	} else {
-		b = appendHex(b, rand.Uint64(), 16)
+		b = fmt.Appendf(b, "%016x", rand.Uint64()|1) // not 0, which is none
 	}
 	if traceField(trace, "Sampled=") == "1" {
 		return append(b, "-01"...)
@@ -31,8 +32,8 @@ func AppendTraceParent(b []byte, trace string) []byte {
 	return append(b, "-00"...)
 }
 
-// TraceOf is the trace that a traceparent header continues, as X-Amzn-Trace-Id has it; "" when the header is none.
-func TraceOf(traceparent string) string {
+// traceOf is the trace that a traceparent header continues, as X-Amzn-Trace-Id has it; "" when the header is none.
+func traceOf(traceparent string) string {
 	p := strings.Split(traceparent, "-")
 	if len(p) < 4 || len(p[0]) != 2 || p[0] == "ff" || p[0] == "00" && len(p) > 4 || len(p[1]) != 32 || len(p[2]) != 16 || len(p[3]) != 2 ||
 		!isHex(p[0]+p[1]+p[2]+p[3]) || strings.Trim(p[1], "0") == "" || strings.Trim(p[2], "0") == "" {
@@ -67,7 +68,7 @@ func isHex(s string) bool {
 }
 
 var hexadecimal = func() (t [256]bool) {
-	for _, c := range hexDigits {
+	for _, c := range "0123456789abcdef" {
 		t[c] = true
 	}
 	return t

@@ -1,10 +1,6 @@
-package hansom_test
+package gateway
 
-import (
-	"testing"
-
-	"github.com/hansomcloud/hansom"
-)
+import "testing"
 
 func TestTraces(t *testing.T) {
 	for parent, trace := range map[string]string{
@@ -19,7 +15,7 @@ func TestTraces(t *testing.T) {
 		"00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01":        "",
 		"": "", "x": "",
 	} {
-		if got := hansom.TraceOf(parent); got != trace {
+		if got := traceOf(parent); got != trace {
 			t.Errorf("%s: %q, want %q", parent, got, trace)
 		}
 	}
@@ -28,11 +24,11 @@ func TestTraces(t *testing.T) {
 		"Self=x;Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Lineage=a:1": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
 		"Root=1": "", "": "", "Root=1-xbf92f35-77b34da6a3ce929d0e0e4736": "",
 	} {
-		if got := string(hansom.AppendTraceParent(nil, trace)); got != parent {
+		if got := string(appendTraceParent(nil, trace)); got != parent {
 			t.Errorf("%s: %q, want %q", trace, got, parent)
 		}
 	}
-	if got := string(hansom.AppendTraceParent(nil, "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736")); len(got) != 55 || hansom.TraceOf(got) == "" {
+	if got := string(appendTraceParent(nil, "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736")); len(got) != 55 || traceOf(got) == "" {
 		t.Errorf("without a parent: %q", got)
 	}
 }
