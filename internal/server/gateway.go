@@ -27,12 +27,12 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 	}
 	authorizers := authorize.DefaultConfig()
 	authorizers.Region = s.cfg.Region
-	s.authorize = authorize.New(authorizers, authorize.Deps{Dialer: s.upstream, Invoker: invoker, Auth: sessions{s.auth, s.functions}, Keys: s.usage}, logger)
+	s.authorize = authorize.New(authorizers, authorize.Deps{Dialer: s.upstream, Invoker: invoker, Auth: scoped{sessions{s.auth, s.functions}, "execute-api"}, Keys: s.usage}, logger)
 	s.servers = integrate.NewUpstreams(s.upstream, nil)
 	cfg := gateway.DefaultConfig()
 	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
 	s.gateway = gateway.New(cfg, gateway.Deps{
-		URLs: s.functions, Auth: lambdaOnly{sessions{s.auth, s.functions}}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
+		URLs: s.functions, Auth: scoped{sessions{s.auth, s.functions}, "lambda"}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
 		Integrate: s.integrations(),
 	}, logger.With("component", "gateway"))
 	s.apis.Follow(s.gateway)

@@ -315,7 +315,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("event buses", func() error { return s.buses.Run(beginning) })
 	run("schedules", func() error { return s.schedules.Run(beginning) })
 	run("archives", func() error { return s.archives.Run(beginning) })
-	run("authorizers", func() error { return s.authorize.Run(beginning) })
+	run("authorizers", func() error { return s.authorize.Run(background) })
 	run("quotas", func() error { return s.quotas.Run(background) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
@@ -485,14 +485,17 @@ type lambdaInvoker struct {
 	*invoke.Async
 }
 
-// lambdaOnly refuses signatures for other services, as function URLs do.
-type lambdaOnly struct{ sessions }
+// scoped refuses signatures for other services than one, as function URLs (lambda) and HTTP APIs (execute-api) do.
+type scoped struct {
+	sessions
+	service string
+}
 
-func (l lambdaOnly) Authenticate(r *http.Request) (hansom.Principal, error) {
-	if service, _, ok := auth.Scope(r); ok && service != "lambda" {
-		return hansom.Principal{}, hansom.Errorf(hansom.Unauthenticated, "authenticate", "Credential should be scoped to correct service: 'lambda'.")
+func (s scoped) Authenticate(r *http.Request) (hansom.Principal, error) {
+	if service, _, ok := auth.Scope(r); ok && service != s.service {
+		return hansom.Principal{}, hansom.Errorf(hansom.Unauthenticated, "authenticate", "Credential should be scoped to correct service: '%s'.", s.service)
 	}
-	return l.sessions.Authenticate(r)
+	return s.sessions.Authenticate(r)
 }
 
 // changed follows the configuration.
