@@ -266,3 +266,37 @@ func TestHTTPSWithCertificates(t *testing.T) {
 		res.Body.Close()
 	}
 }
+
+// Functions reach the hosts of the platform over TLS as well, and trust them.
+func TestHTTPSFromInside(t *testing.T) {
+	s := start(t, func(c *server.Config) { c.HTTPS, c.EdgeTLS = true, "127.0.0.1:0" })
+	if isolated, _ := isolation(t, s); !isolated {
+		t.Skip("functions have a network of their own with the linux driver alone")
+	}
+	url := publicURL(t, s, "tell", tellRequest)
+	host, _, _ := net.SplitHostPort(strings.TrimPrefix(url, "https://"))
+	c := client(t, s.API(), hansomtest.Credentials)
+	create(t, c, "node", node22, source(t, node22, `exports.handler = async (e) => {
+  const r = await fetch(e.url);
+  return {status: r.status, body: await r.json()};
+};`))
+	create(t, c, "python", python311, source(t, python311, `import json, urllib.request
+def handler(e, c):
+    with urllib.request.urlopen(e["url"]) as r:
+        return {"status": r.status, "body": json.load(r)}
+`))
+	for _, name := range []string{"node", "python"} {
+		var got struct {
+			Status int
+			Body   toldOf
+		}
+		mustInvoke(t, c, name, `{"url":"https://`+host+`/"}`, &got)
+		if got.Status != 200 || got.Body.Headers["x-forwarded-proto"] != "https" || got.Body.Headers["host"] != host {
+			t.Errorf("%s: %+v", name, got)
+		}
+		mustInvoke(t, c, name, `{"url":"http://`+host+`/"}`, &got)
+		if got.Status != 200 || got.Body.Headers["x-forwarded-proto"] != "http" {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
