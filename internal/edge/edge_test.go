@@ -33,6 +33,12 @@ func quiet() *log.Logger { return slog.NewLogLogger(slog.DiscardHandler, slog.Le
 // start serves h on a loop and returns the address.
 func start(t testing.TB, h http.HandlerFunc, change func(*http.Server)) (*Server, string) {
 	t.Helper()
+	return startPaced(t, h, change, pace{}.usual())
+}
+
+// startPaced is start with a pace for clients on the loop.
+func startPaced(t testing.TB, h http.HandlerFunc, change func(*http.Server), p pace) (*Server, string) {
+	t.Helper()
 	hs := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: quiet()}
 	if change != nil {
 		change(hs)
@@ -46,6 +52,7 @@ func start(t testing.TB, h http.HandlerFunc, change func(*http.Server)) (*Server
 		loops = append(loops, l)
 	}
 	s := New(hs, loops, slog.New(slog.DiscardHandler))
+	s.pace = p
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -21,8 +21,7 @@ var hasty = pace{body: 30 * time.Millisecond, left: 30 * time.Millisecond, write
 
 // startHasty serves h behind a Front, on a loop.
 func startHasty(t *testing.T, h http.HandlerFunc) (addr string) {
-	s, addr := start(t, (&Front{Next: h, pace: hasty}).ServeHTTP, nil)
-	s.pace = hasty
+	_, addr = startPaced(t, (&Front{Next: h, pace: hasty}).ServeHTTP, nil, hasty)
 	return addr
 }
 
