@@ -99,6 +99,7 @@ type Deps struct {
 	Rules       Triggers[hansom.Rule]
 	Schedules   Triggers[hansom.Schedule]
 	Sites       Sites
+	Web         Web
 	Announce    hansom.Announce // App Deployed, App Removed
 }
 

@@ -209,7 +209,7 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules(), sites{f}, f.announce}, slog.New(slog.DiscardHandler))
+	s, err := New(t.Context(), cfg, d, Deps{f, f, &eventConfigs{f}, &queues{f}, f.mappings(), f.rules(), f.schedules(), sites{f}, web{}, f.announce}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,15 @@ func newService(t *testing.T, d *db.DB, f *functions, change func(*Config)) *Ser
 func code(s string) string { return s + strings.Repeat("a", 62) }
 
 func function(digest string, routes ...string) manifest.ResolvedFunction {
-	return manifest.ResolvedFunction{Runtime: "nodejs22.x", Handler: "index.handler", CodeSHA256: code(digest), Memory: 128, Timeout: 3, HTTP: routes}
+	return manifest.ResolvedFunction{Runtime: "nodejs22.x", Handler: "index.handler", CodeSHA256: code(digest), Memory: 128, Timeout: 3, HTTP: routesOf(routes...)}
+}
+
+func routesOf(routes ...string) []manifest.ResolvedRoute {
+	var out []manifest.ResolvedRoute
+	for _, r := range routes {
+		out = append(out, manifest.ResolvedRoute{Route: r})
+	}
+	return out
 }
 
 func hello() *manifest.Resolved {
@@ -293,7 +301,7 @@ func TestApply(t *testing.T) {
 		next := hello()
 		delete(next.Functions, "work")
 		api := next.Functions["api"]
-		api.CodeSHA256, api.Memory, api.Environment, api.HTTP = code("33"), 256, map[string]string{"SECRET": "xyz"}, []string{"GET /messages/{id}", "GET /"}
+		api.CodeSHA256, api.Memory, api.Environment, api.HTTP = code("33"), 256, map[string]string{"SECRET": "xyz"}, routesOf("GET /messages/{id}", "GET /")
 		next.Functions["api"] = api
 		next.Functions["new"] = function("44", "POST /messages")
 		plan = apply(t, s, next)
@@ -394,8 +402,8 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		if diff := cmp.Diff(hello(), a.Manifest); diff != "" || a.Deployment != 1 {
 			t.Errorf("deployment %d:\n%s", a.Deployment, diff)
 		}
-		if routes, _ := s.Routes(project, "hello"); len(routes) != 2 {
-			t.Errorf("routes %v", routes)
+		if m, _ := s.Manifest(project, "hello"); len(m.Routes()) != 2 {
+			t.Errorf("m.Routes() %v", m.Routes())
 		}
 	})
 }
@@ -577,17 +585,17 @@ func TestRestart(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		f := newFunctions(t, d)
 		s := newService(t, d, f, nil)
-		if _, ok := s.Routes(project, "hello"); ok {
+		if _, ok := s.Manifest(project, "hello"); ok {
 			t.Error("routes of an app that is not there")
 		}
 		apply(t, s, hello())
 		for _, s := range []*Service{s, newService(t, d, f, nil)} {
-			routes, ok := s.Routes(project, "hello")
+			m, ok := s.Manifest(project, "hello")
 			want := []hansom.Route{
 				{App: "hello", Method: "GET", Path: "/messages/{id}", Function: "hello-api"},
 				{App: "hello", Method: "POST", Path: "/messages", Function: "hello-api"},
 			}
-			if diff := cmp.Diff(want, routes); diff != "" || !ok {
+			if diff := cmp.Diff(want, m.Routes()); diff != "" || !ok {
 				t.Error(ok, diff)
 			}
 			if diff := cmp.Diff([]string{"hello"}, s.Apps(project)); diff != "" {
@@ -597,7 +605,7 @@ func TestRestart(t *testing.T) {
 		if err := s.Delete(t.Context(), project, "hello"); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := s.Routes(project, "hello"); ok || len(s.Apps(project)) != 0 {
+		if _, ok := s.Manifest(project, "hello"); ok || len(s.Apps(project)) != 0 {
 			t.Error("a deleted app has routes")
 		}
 	})

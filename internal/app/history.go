@@ -19,7 +19,7 @@ func (s *Service) History(ctx context.Context, project, name string) ([]Deployme
 		case list[i].Number > 1:
 			continue
 		}
-		changes := s.compare(project, s.states(project, before), before, list[i].Manifest)
+		changes := s.compare(project, s.states(project, before), before, list[i].Manifest, s.webChanges(project, before, list[i].Manifest))
 		list[i].Changes = slices.DeleteFunc(changes, func(c Change) bool { return c.Action == Unchanged })
 	}
 	return list, err

@@ -27,16 +27,19 @@ const (
 
 // Kinds of resource in a plan.
 const (
-	KindFunction = "function"
-	KindQueue    = "queue"
-	KindMapping  = "mapping"
-	KindRule     = "rule"
-	KindSchedule = "schedule"
-	KindRoute    = "route"
-	KindSite     = "site"
+	KindFunction   = "function"
+	KindQueue      = "queue"
+	KindMapping    = "mapping"
+	KindRule       = "rule"
+	KindSchedule   = "schedule"
+	KindAuthorizer = "authorizer"
+	KindCORS       = "cors"
+	KindDomain     = "domain"
+	KindRoute      = "route"
+	KindSite       = "site"
 )
 
-// Plan is what a manifest changes: functions, queues, mappings, rules and schedules by name, then routes by path, then the site.
+// Plan is what a manifest changes: functions, queues, mappings, rules, schedules and authorizers by name, then routes by path, the site, and domains.
 type Plan struct {
 	App        string   `json:"app"`
 	Deployment int64    `json:"deployment,omitempty"` // the current one after Apply; 0 in a plan alone
@@ -67,7 +70,11 @@ func (s *Service) plan(ctx context.Context, q db.Querier, project string, curren
 		return Plan{}, err
 	}
 	queues := keysOf(have.queues)
-	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next)}
+	web, err := s.planWeb(ctx, q, project, current, next)
+	if err != nil {
+		return Plan{}, err
+	}
+	p := Plan{App: next.Name, Changes: s.compare(project, have, current, next, web)}
 	s.countFiles(ctx, project, &p, current, next)
 	if err := s.checkQueues(ctx, q, project, queues, &p, next); err != nil {
 		return Plan{}, err
@@ -151,8 +158,8 @@ func (s *Service) states(project string, r *manifest.Resolved) resources {
 	return out
 }
 
-// compare lists functions, queues and triggers by name, then routes by path, then the site. have is what is there; it is used up.
-func (s *Service) compare(project string, have resources, current, next *manifest.Resolved) []Change {
+// compare lists functions, queues and triggers by name, then web, which is in no order yet, with the site. have is what is there; it is used up.
+func (s *Service) compare(project string, have resources, current, next *manifest.Resolved, web []Change) []Change {
 	var out []Change
 	for _, key := range next.Keys() {
 		want := s.state(project, next, key)
@@ -172,7 +179,7 @@ func (s *Service) compare(project string, have resources, current, next *manifes
 	}
 	out = append(out, s.planQueues(have.queues, next)...)
 	out = append(out, s.planTriggers(have.triggers, s.wantedTriggers(project, next))...)
-	out = append(out, planRoutes(current, next)...)
+	out = append(out, web...)
 	out = append(out, s.planSite(project, current, next)...)
 	slices.SortStableFunc(out, compareChanges)
 	return out
@@ -193,33 +200,6 @@ func conflict(what, name, owner, api string) error {
 		of = "belongs to the app " + owner
 	}
 	return hansom.Errorf(hansom.Conflict, "plan app", "the %s %s is there already and %s; delete it or rename the app or the %s", what, name, of, what)
-}
-
-func planRoutes(current, next *manifest.Resolved) []Change {
-	have := map[string]string{} // route -> function
-	if current != nil {
-		for _, r := range current.Routes() {
-			have[r.Method+" "+r.Path] = r.Function
-		}
-	}
-	var out []Change
-	for _, r := range next.Routes() {
-		name := r.Method + " " + r.Path
-		old, ok := have[name]
-		delete(have, name)
-		c := Change{Kind: KindRoute, Name: name, Action: Unchanged}
-		switch {
-		case !ok:
-			c.Action, c.Details = Create, []string{r.Function}
-		case old != r.Function:
-			c.Action, c.Details = Update, []string{"function " + old + " -> " + r.Function}
-		}
-		out = append(out, c)
-	}
-	for name := range have {
-		out = append(out, Change{Kind: KindRoute, Name: name, Action: Delete})
-	}
-	return out
 }
 
 // differences names what a manifest changes in a function. What a manifest cannot say is not compared.

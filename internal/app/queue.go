@@ -220,7 +220,7 @@ func (s *Service) environment(project string, r *manifest.Resolved, own map[stri
 }
 
 // sortKinds are the kinds of resource in the order of a plan.
-var sortKinds = map[string]int{KindFunction: 0, KindQueue: 1, KindMapping: 2, KindRule: 3, KindSchedule: 4, KindRoute: 5, KindSite: 6}
+var sortKinds = map[string]int{KindFunction: 0, KindQueue: 1, KindMapping: 2, KindRule: 3, KindSchedule: 4, KindAuthorizer: 5, KindCORS: 6, KindRoute: 7, KindSite: 8, KindDomain: 9}
 
 // compareChanges orders a plan.
 func compareChanges(a, b Change) int {

@@ -2,24 +2,31 @@ package app
 
 import (
 	"context"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/manifest"
 )
 
 // view is an immutable picture of the store: what the gateway serves.
 type view struct {
-	apps   map[string][]string       // project -> names, sorted
-	routes map[string][]hansom.Route // project/app
-	sites  map[string]*hansom.Site   // the same; nil for none
-	latest map[string]int64          // the same: number of the current deployment
+	apps      map[string][]string     // project -> names, sorted
+	manifests map[string]current      // project/app
+	sites     map[string]*hansom.Site // the same; nil for none
 }
 
-// Routes of an app, from memory; ok is false when there is no such app. The slice must not be changed.
-func (s *Service) Routes(project, app string) (routes []hansom.Route, ok bool) {
-	routes, ok = s.view.Load().routes[project+"/"+app]
-	return routes, ok
+// current is the manifest of an app's current deployment.
+type current struct {
+	deployment int64
+	manifest   *manifest.Resolved
+}
+
+// Manifest of an app, from memory; ok is false when there is no such app. It is another one after each deployment, the same until then,
+// and must not be changed.
+func (s *Service) Manifest(project, app string) (m *manifest.Resolved, ok bool) {
+	c, ok := s.view.Load().manifests[project+"/"+app]
+	return c.manifest, ok
 }
 
 // Apps of a project by name, from memory. The slice must not be changed.
@@ -30,12 +37,18 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := &view{apps: map[string][]string{}, routes: map[string][]hansom.Route{}, sites: map[string]*hansom.Site{}, latest: map[string]int64{}}
+	old, v := s.view.Load(), &view{apps: map[string][]string{}, manifests: map[string]current{}, sites: map[string]*hansom.Site{}}
 	for _, a := range apps {
 		v.apps[a.Project] = append(v.apps[a.Project], a.Name)
 		key := a.Project + "/" + a.Name
-		v.routes[key] = slices.Clip(a.Manifest.Routes())
-		v.sites[key], v.latest[key] = siteOf(a.Project, a.Deployment, a.Updated, a.Manifest), a.Deployment
+		c := current{a.Deployment, a.Manifest}
+		if old != nil {
+			// An app that was removed and made again counts from 1, too.
+			if was := old.manifests[key]; was.deployment == a.Deployment && reflect.DeepEqual(was.manifest, a.Manifest) {
+				c = was
+			}
+		}
+		v.manifests[key], v.sites[key] = c, siteOf(a.Project, a.Deployment, a.Updated, a.Manifest)
 	}
 	s.view.Store(v)
 	return nil

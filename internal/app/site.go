@@ -25,7 +25,7 @@ type Sites interface {
 // LiveSite is the site of an app, from memory, and the number of its current deployment; nil when it has none.
 func (s *Service) LiveSite(project, app string) (site *hansom.Site, latest int64) {
 	v := s.view.Load()
-	return v.sites[project+"/"+app], v.latest[project+"/"+app]
+	return v.sites[project+"/"+app], v.manifests[project+"/"+app].deployment
 }
 
 // Site is the one that an app had at a deployment that is kept. Errors: NotFound.

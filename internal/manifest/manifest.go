@@ -32,6 +32,11 @@ type Manifest struct {
 	Functions []Function // in the order of the file
 	Queues    map[string]ResolvedQueue
 	Site      *Site // nil without
+
+	Authorizers map[string]ResolvedAuthorizer
+	CORS        *ResolvedCORS // nil is none
+	Domains     []string      // hosts at which the app answers beside its own
+	OpenAPI     *ResolvedOpenAPI
 }
 
 // Function is one entry of functions.
@@ -47,7 +52,7 @@ type Function struct {
 	Ready       string // path that tells when an http function is ready
 	Egress      string // "none", "platform" or "internet"; "" is the default of the project or the server
 	Environment map[string]string
-	HTTP        []string // "GET /messages/{id}"
+	HTTP        []ResolvedRoute
 	Layers      []string // "name:version" or the ARN of one; later ones are laid over earlier ones
 	Queue       []ResolvedMapping
 	NATS        []ResolvedMapping

@@ -145,6 +145,14 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 		"async":         {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":1},` + digest), "async: maxAge 1s is out of range"},
 		"destination":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":60,"onFailure":"x"},` + digest), `async: onFailure "x" is no queue`},
 		"seen twice":    {queued(`{"name":"q","batch":1}`, `"q":{"visibility":2,"retention":60}`), "less than the function's timeout"},
+		"authorizer":    {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":[{"route":"GET /","authorizer":"x"}],` + digest), `functions.b: http "GET /": authorizer "x" is not in authorizers`},
+		"route's key":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":[{"route":"GET /","auth":"x"}],` + digest), `unknown field "auth"`},
+		"throttle":      {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":[{"route":"GET /","throttle":{"rate":1,"burst":1,"per":"x"}}],` + digest), `per "x" must be`},
+		"two in one":    {`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,` + digest + `}},"authorizers":{"x":{"iam":true,"function":"b"}}}`, "authorizers.x: an authorizer has one of"},
+		"who is asked":  {`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,` + digest + `}},"authorizers":{"x":{"function":"c"}}}`, `authorizers.x: function "c" is no function`},
+		"domain":        {`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,` + digest + `}},"domains":["-"]}`, `domain "-" must be`},
+		"document":      {`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,` + digest + `}},"openapi":{"file":"x","document":" "}}`, "openapi: x is empty"},
+		"CORS":          {`{"name":"a","functions":{"b":{"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,` + digest + `}},"cors":{"origins":["x"]}}`, `origin "x" must be`},
 		"handler":       {function(`"runtime":"nodejs22.x","handler":"x","memory":128,"timeout":3,` + digest), "file.function"},
 	} {
 		_, err := DecodeResolved(strings.NewReader(c.in))
@@ -156,8 +164,8 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	r := &Resolved{Name: "app", Functions: map[string]ResolvedFunction{
-		"b": {HTTP: []string{"GET /b"}},
-		"a": {HTTP: []string{"POST /a/{id}", "ANY /{rest+}"}},
+		"b": {HTTP: []ResolvedRoute{{Route: "GET /b"}}},
+		"a": {HTTP: []ResolvedRoute{{Route: "POST /a/{id}"}, {Route: "ANY /{rest+}"}}},
 	}}
 	want := []hansom.Route{
 		{App: "app", Method: "POST", Path: "/a/{id}", Function: "app-a"},
@@ -236,6 +244,38 @@ func TestLoadMissingCode(t *testing.T) {
 	faults, ok := errors.AsType[Errors](err)
 	if !ok || len(faults) != 1 || faults[0].Line != 3 || faults[0].Column != 26 || !strings.Contains(faults[0].Message, "there is no ./nope") {
 		t.Errorf("Load says %v", err)
+	}
+}
+
+func TestLoadOpenAPI(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(FileName, "name: a\nopenapi: ./api.yaml\nfunctions: {b: {runtime: go, code: .}}\n")
+	refused := func(want string) {
+		t.Helper()
+		_, err := Load(dir)
+		faults, ok := errors.AsType[Errors](err)
+		if !ok || len(faults) != 1 || faults[0].Line != 2 || faults[0].Column != 10 || !strings.Contains(faults[0].Message, want) {
+			t.Errorf("Load says %v, want %q", err, want)
+		}
+	}
+	refused("there is no file ./api.yaml beside the manifest")
+	write("api.yaml", " \n")
+	refused("api.yaml is empty")
+	write("api.yaml", strings.Repeat("#", maxOpenAPI+1))
+	refused("the limit is")
+	write("api.yaml", "openapi: 3.0.1\n")
+	m, err := Load(dir)
+	if err != nil || *m.OpenAPI != (ResolvedOpenAPI{"api.yaml", "openapi: 3.0.1\n"}) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	r, err := m.Resolve(map[string]string{"b": strings.Repeat("a", 64)})
+	if err != nil || *r.OpenAPI != *m.OpenAPI {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"path/filepath"
@@ -11,10 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
 	"github.com/hansomcloud/hansom"
@@ -22,7 +18,7 @@ import (
 
 // Keys that exist, and those whose feature comes later and which are refused by name.
 var (
-	topKeys      = []string{"name", "functions", "queues", "site"}
+	topKeys      = []string{"name", "functions", "queues", "site", "authorizers", "cors", "domains", "openapi"}
 	topLater     = []string{"database", "buckets", "auth"}
 	functionKeys = []string{"runtime", "code", "handler", "memory", "timeout", "environment", "http", "layers", "concurrency", "provisioned", "ready", "egress", "queue", "nats", "async", "on", "schedule"}
 	functionLate = []string{"permissions"}
@@ -59,7 +55,11 @@ type reader struct {
 
 	mappings     []mappingCheck
 	destinations []asyncCheck
+	asked        []askedFunction
 	listed       []entry // of functions, also those that are wrong
+
+	authorizers        map[string]ResolvedAuthorizer
+	writtenAuthorizers []entry // also those that are wrong
 }
 
 // entry of a mapping.
@@ -94,37 +94,16 @@ func (p *reader) manifest(data []byte) *Manifest {
 		p.failAt(nil, "the manifest has %d bytes; the limit is %d", len(data), maxSize)
 		return nil
 	}
-	tokens := lexer.Tokenize(string(data))
-	if t := tooDeep(tokens); t != nil {
-		p.failAt(t, "this is nested more than %d levels deep; a manifest needs five", maxDepth)
+	root, fault := ParseYAML(data, maxDepth)
+	switch {
+	case fault != nil:
+		p.errs = append(p.errs, &Error{File: p.file, Line: fault.Line, Column: fault.Column, Message: fault.Message})
 		return nil
-	}
-	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // mapping finds those, and goes on
-	if err != nil {
-		var syntax *yaml.SyntaxError
-		if errors.As(err, &syntax) {
-			p.failAt(syntax.GetToken(), "%s", plainSyntax(syntax.GetMessage()))
-		} else {
-			p.failAt(nil, "%s", firstLine(err.Error()))
-		}
-		return nil
-	}
-	var docs []ast.Node
-	for _, d := range f.Docs {
-		if d.Body != nil {
-			docs = append(docs, d.Body)
-		}
-	}
-	if len(docs) == 0 {
+	case root == nil:
 		p.failAt(nil, "the manifest is empty; it needs name and functions")
 		return nil
 	}
-	if len(docs) > 1 {
-		p.fail(docs[1], "a manifest is one YAML document")
-		return nil
-	}
 	m := &Manifest{}
-	root := docs[0]
 	entries, ok := p.mapping(root, "the manifest", topKeys, topLater)
 	if !ok {
 		return nil
@@ -142,6 +121,14 @@ func (p *reader) manifest(data []byte) *Manifest {
 			queues = e.value
 		case "site":
 			site = e.value
+		case "authorizers":
+			p.listAuthorizers(m, e)
+		case "cors":
+			m.CORS = p.cors(e)
+		case "domains":
+			m.Domains = p.domains(e)
+		case "openapi":
+			m.OpenAPI = p.openAPI(e)
 		}
 	}
 	if len(p.errs) > 0 && functions == nil {
@@ -161,6 +148,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 	if site != nil {
 		p.site(m, site)
 	}
+	p.checkAsked()
 	return m
 }
 
@@ -370,39 +358,6 @@ func pair(n ast.Node) (string, bool) {
 	return name + ":" + version, isName && isVersion
 }
 
-func (p *reader) http(e entry, fn string, routes routeSet) []string {
-	seq, ok := e.value.(*ast.SequenceNode)
-	if !ok {
-		p.fail(e.value, "http is a list, such as [\"GET /messages\"]")
-		return nil
-	}
-	var out []string
-	for _, n := range seq.Values {
-		s, ok := p.text(entry{name: "http", key: n, value: n})
-		if !ok {
-			continue
-		}
-		method, pattern, err := ParseRoute(s)
-		if p.check(n, err) && p.check(n, routes.add(method, pattern, fn)) {
-			out = append(out, method+" "+pattern)
-		}
-	}
-	return out
-}
-
-// plainSyntax says in other words what the parser says of the most common slips.
-func plainSyntax(message string) string {
-	switch {
-	case strings.HasPrefix(message, "found character '\t'"):
-		return "a tab cannot indent YAML; use spaces"
-	case message == "sequence end token ']' not found":
-		return "this [ is not closed; add ]"
-	case message == "could not find flow mapping end token '}'":
-		return "this { is not closed; add }"
-	}
-	return message
-}
-
 // meant are the known keys that unknown ones of a mapping most likely are: they have been reported, and are not missing.
 func (p *reader) meant(n ast.Node, known []string) []string {
 	var out []string
@@ -506,34 +461,4 @@ func has(entries []entry, name string) bool {
 		}
 	}
 	return false
-}
-
-// maxDepth of nesting: the parser's time grows with its square.
-const maxDepth = 32
-
-// tooDeep finds where flow collections, or sequences begun on one line, nest too deeply; nil when they do not.
-func tooDeep(tokens token.Tokens) *token.Token {
-	flow, entries, line := 0, 0, 0
-	for _, t := range tokens {
-		if t.Position.Line != line {
-			line, entries = t.Position.Line, 0
-		}
-		switch t.Type {
-		case token.MappingStartType, token.SequenceStartType:
-			flow++
-		case token.MappingEndType, token.SequenceEndType:
-			flow--
-		case token.SequenceEntryType:
-			entries++
-		}
-		if max(flow, entries) > maxDepth {
-			return t
-		}
-	}
-	return nil
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

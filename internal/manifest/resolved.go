@@ -13,6 +13,9 @@ import (
 	"github.com/hansomcloud/hansom"
 )
 
+// maxResolved is the most bytes of an app's JSON form.
+const maxResolved = 1 << 20
+
 // Resolved is what the deployment door takes: a manifest whose code is built and uploaded. Its JSON form is documented in
 // docs/reference/management-api.md.
 type Resolved struct {
@@ -20,6 +23,11 @@ type Resolved struct {
 	Functions map[string]ResolvedFunction `json:"functions"`        // by key
 	Queues    map[string]ResolvedQueue    `json:"queues,omitempty"` // by key
 	Site      *ResolvedSite               `json:"site,omitempty"`   // nil without
+
+	Authorizers map[string]ResolvedAuthorizer `json:"authorizers,omitempty"` // by name
+	CORS        *ResolvedCORS                 `json:"cors,omitempty"`
+	Domains     []string                      `json:"domains,omitempty"`
+	OpenAPI     *ResolvedOpenAPI              `json:"openapi,omitempty"`
 }
 
 // ResolvedFunction is one function of an app, ready to be deployed.
@@ -34,7 +42,7 @@ type ResolvedFunction struct {
 	Ready       string             `json:"ready,omitempty"`
 	Egress      string             `json:"egress,omitempty"` // "" is the default of the project or the server
 	Environment map[string]string  `json:"environment,omitempty"`
-	HTTP        []string           `json:"http,omitempty"`
+	HTTP        []ResolvedRoute    `json:"http,omitempty"`
 	Layers      []string           `json:"layers,omitempty"`   // "name:version" or the ARN of one
 	Queue       []ResolvedMapping  `json:"queue,omitempty"`    // whose messages it is called with
 	NATS        []ResolvedMapping  `json:"nats,omitempty"`     // the same of subjects
@@ -45,7 +53,7 @@ type ResolvedFunction struct {
 
 // Resolve gives the functions their code: digests maps keys to the hex SHA-256 of their zips. That of the site is in it already.
 func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
-	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}, Queues: m.Queues}
+	r := &Resolved{Name: m.Name, Functions: map[string]ResolvedFunction{}, Queues: m.Queues, Authorizers: m.Authorizers, CORS: m.CORS, Domains: m.Domains, OpenAPI: m.OpenAPI}
 	for _, f := range m.Functions {
 		runtime := f.Runtime
 		if runtime == "go" {
@@ -66,11 +74,11 @@ func (m *Manifest) Resolve(digests map[string]string) (*Resolved, error) {
 // DecodeResolved reads the JSON form, strictly, and validates it. Errors are Invalid.
 func DecodeResolved(r io.Reader) (*Resolved, error) {
 	const op = "decode app"
-	dec := json.NewDecoder(io.LimitReader(r, maxSize))
+	dec := json.NewDecoder(io.LimitReader(r, maxResolved))
 	dec.DisallowUnknownFields()
 	var out Resolved
 	if err := dec.Decode(&out); err != nil {
-		return nil, hansom.Errorf(hansom.Invalid, op, "the app is not valid JSON of at most %d bytes: %w", maxSize, err)
+		return nil, hansom.Errorf(hansom.Invalid, op, "the app is not valid JSON of at most %d bytes: %w", maxResolved, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, hansom.Errorf(hansom.Invalid, op, "the app is followed by something else")
@@ -121,7 +129,41 @@ func (r *Resolved) validate() error {
 			return fmt.Errorf("functions.%s: %w", key, err)
 		}
 	}
+	if err := r.validateHTTP(); err != nil {
+		return err
+	}
 	return r.validateQueues()
+}
+
+func (r *Resolved) validateHTTP() error {
+	if err := checkAuthorizers(len(r.Authorizers)); err != nil {
+		return err
+	}
+	function := func(key string) bool { _, ok := r.Functions[key]; return ok }
+	for _, name := range slices.Sorted(maps.Keys(r.Authorizers)) {
+		a := r.Authorizers[name]
+		if err := cmp.Or(checkAuthorizerName(name), a.check(function)); err != nil {
+			return fmt.Errorf("authorizers.%s: %w", name, err)
+		}
+	}
+	for _, key := range r.Keys() {
+		for _, x := range r.Functions[key].HTTP {
+			if err := x.check(r.Authorizers); err != nil {
+				return fmt.Errorf("functions.%s: http %q: %w", key, x.Route, err)
+			}
+		}
+	}
+	if r.CORS != nil {
+		if err := r.CORS.check(); err != nil {
+			return err
+		}
+	}
+	if r.OpenAPI != nil {
+		if err := r.OpenAPI.check(); err != nil {
+			return err
+		}
+	}
+	return checkDomains(r.Domains)
 }
 
 func (r *Resolved) validateQueues() error {
@@ -198,8 +240,8 @@ func (f *ResolvedFunction) validate(key string, routes routeSet) error {
 			return err
 		}
 	}
-	for _, s := range f.HTTP {
-		method, pattern, err := ParseRoute(s)
+	for _, x := range f.HTTP {
+		method, pattern, err := ParseRoute(x.Route)
 		if err == nil {
 			err = routes.add(method, pattern, key)
 		}
@@ -220,8 +262,8 @@ func (r *Resolved) QueueKeys() []string { return slices.Sorted(maps.Keys(r.Queue
 func (r *Resolved) Routes() []hansom.Route {
 	var out []hansom.Route
 	for _, key := range r.Keys() {
-		for _, s := range r.Functions[key].HTTP {
-			if method, pattern, err := ParseRoute(s); err == nil {
+		for _, x := range r.Functions[key].HTTP {
+			if method, pattern, err := ParseRoute(x.Route); err == nil {
 				out = append(out, hansom.Route{App: r.Name, Method: method, Path: pattern, Function: FunctionName(r.Name, key)})
 			}
 		}
