@@ -1,0 +1,106 @@
+package openapi
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/manifest"
+)
+
+// Apps makes the own APIs of apps.
+type Apps struct {
+	Region string
+	Domain string                   // base domain of the server's hosts
+	Taken  func(domain string) bool // says that a custom domain was made through the API Gateway API
+}
+
+// Live is the own API of an app: what its manifest says, with the OpenAPI document that it names. Errors: Invalid, with file and line of the
+// document.
+func (a Apps) Live(project string, r *manifest.Resolved) (*api.Live, error) {
+	var doc *api.API
+	if r.OpenAPI != nil {
+		var err error
+		if doc, err = a.document(project, r); err != nil {
+			return nil, err
+		}
+	}
+	return api.OfManifest(project, a.Region, r, doc)
+}
+
+func (a Apps) document(project string, r *manifest.Resolved) (*api.API, error) {
+	n := 0
+	doc, _, err := Import([]byte(r.OpenAPI.Document), Options{
+		ID:     func() string { n++; return fmt.Sprintf("doc:%04d", n) },
+		Strict: true, Payload: "2.0",
+		Authorizers: api.AuthorizersOf(project, a.Region, r),
+		Variable:    a.variables(project, r),
+	})
+	var faults *Faults
+	if !errors.As(err, &faults) {
+		return doc, err
+	}
+	lines := make([]string, len(faults.List))
+	for i, f := range faults.List {
+		place := r.OpenAPI.File
+		if f.Line > 0 {
+			place += ":" + strconv.Itoa(f.Line) + ":" + strconv.Itoa(f.Column)
+		}
+		lines[i] = place + ": " + f.Message
+	}
+	return nil, hansom.Errorf(hansom.Invalid, "read OpenAPI document", "%s", strings.Join(lines, "\n"))
+}
+
+// variables are AWS's, and the app's own: functions.KEY is the ARN of a function, queues.KEY the URL of a queue.
+func (a Apps) variables(project string, r *manifest.Resolved) func(string) (string, bool) {
+	aws := Variables(a.Region, project)
+	return func(name string) (string, bool) {
+		if key, ok := strings.CutPrefix(name, "functions."); ok {
+			if _, ok = r.Functions[key]; ok {
+				return hansom.FunctionARN(a.Region, project, manifest.FunctionName(r.Name, key), ""), true
+			}
+			return "", false
+		}
+		if key, ok := strings.CutPrefix(name, "queues."); ok {
+			q, ok := r.Queues[key]
+			return "https://sqs." + a.Region + ".amazonaws.com/" + project + "/" + manifest.QueueName(r.Name, key, q.FIFO), ok
+		}
+		return aws(name)
+	}
+}
+
+// Variables are those that API Gateway fills in on import.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/import-api-aws-variables.html
+func Variables(region, project string) func(name string) (string, bool) {
+	values := map[string]string{"AWS::AccountId": project, "AWS::Partition": "aws", "AWS::Region": region, "AWS::URLSuffix": "amazonaws.com"}
+	return func(name string) (string, bool) { v, ok := values[name]; return v, ok }
+}
+
+// Routes of a manifest by their keys, as api.Live.Describe tells of them.
+func (a Apps) Routes(project string, r *manifest.Resolved) (map[string][][2]string, error) {
+	l, err := a.Live(project, r)
+	if err != nil {
+		return nil, err
+	}
+	stage := l.Stages[api.DefaultStage]
+	out := map[string][][2]string{}
+	for i := range stage.Routes {
+		out[stage.Routes[i].Key] = l.Describe(stage, &stage.Routes[i])
+	}
+	return out, nil
+}
+
+// Owner says why an app cannot have a host; "" when it can. Hosts of other apps are none of its business.
+func (a Apps) Owner(host string) string {
+	name := strings.TrimPrefix(host, "*.")
+	switch {
+	case name == a.Domain || strings.HasSuffix(name, "."+a.Domain):
+		return "hosts below " + a.Domain + " are the server's own"
+	case a.Taken != nil && a.Taken(host):
+		return "a domain name of the API Gateway API has it"
+	}
+	return ""
+}
