@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -157,7 +158,7 @@ func describeRoute(settings [][2]string) []string {
 	for i, s := range settings {
 		switch {
 		case i == 0:
-			out = append(out, s[1])
+			out = append(out, cmp.Or(s[1], s[0]))
 		case s[0] != "":
 			out = append(out, s[0]+" "+s[1])
 		}

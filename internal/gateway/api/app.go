@@ -205,7 +205,7 @@ func (i *Integration) Target() (word, value string) {
 // all of it.
 func (l *Live) Describe(stage *LiveStage, r *Route) [][2]string {
 	i := slices.IndexFunc(stage.Integrations, func(i Integration) bool { return i.ID == r.Integration })
-	out := [][2]string{{"nothing", "no integration"}}
+	out := [][2]string{{"nothing", ""}}
 	add := func(word, value string) { out = append(out, [2]string{word, value}) }
 	var all struct {
 		Integration *Integration

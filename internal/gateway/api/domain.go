@@ -64,6 +64,9 @@ func (s *Service) CreateDomain(ctx context.Context, d Domain) (*Domain, error) {
 	if err := s.checkDomain(&d); err != nil {
 		return nil, err
 	}
+	if s.refused != nil && s.refused(d.Name) {
+		return nil, conflict("The domain name you provided already exists: an app has it.")
+	}
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		n, err := count(ctx, tx, "gateway_domains", d.Project)
 		if err != nil {
@@ -81,6 +84,16 @@ func (s *Service) CreateDomain(ctx context.Context, d Domain) (*Domain, error) {
 		return nil, err
 	}
 	return &d, nil
+}
+
+// Refuse has CreateDomain refuse the names that taken says apps have. It is called once, before the Service is used.
+func (s *Service) Refuse(taken func(name string) bool) { s.refused = taken }
+
+// HasDomain says, from memory, whether any project has a custom domain of that name.
+func (s *Service) HasDomain(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.domains[name] != nil
 }
 
 // Domain reads a custom domain. Error: NotFoundException.

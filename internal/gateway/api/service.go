@@ -69,6 +69,7 @@ type Service struct {
 	db       *db.DB
 	logger   *slog.Logger
 	onRemove func(ctx context.Context, tx *db.Tx, project, api, stage string) error
+	refused  func(name string) bool // names that no domain can have; nil for none
 
 	loading   sync.Mutex // held while what is live is read again and followers are told
 	followers []Follower

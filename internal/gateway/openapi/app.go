@@ -97,8 +97,8 @@ func (a Apps) Routes(project string, r *manifest.Resolved) (map[string][][2]stri
 func (a Apps) Owner(host string) string {
 	name := strings.TrimPrefix(host, "*.")
 	switch {
-	case name == a.Domain || strings.HasSuffix(name, "."+a.Domain):
-		return "hosts below " + a.Domain + " are the server's own"
+	case name == a.Domain || strings.HasSuffix(name, "."+a.Domain) || host != name && strings.HasSuffix(a.Domain, "."+name):
+		return a.Domain + " and the hosts below it are the server's own"
 	case a.Taken != nil && a.Taken(host):
 		return "a domain name of the API Gateway API has it"
 	}

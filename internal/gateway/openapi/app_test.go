@@ -106,7 +106,7 @@ func outcomeOfApp(t *testing.T, dir string) map[string]string {
 func TestOwner(t *testing.T) {
 	apps := Apps{Domain: "hansom.example.com", Taken: func(domain string) bool { return domain == "taken.example.org" }}
 	for host, want := range map[string]string{
-		"hansom.example.com": "the server's own", "a.hansom.example.com": "the server's own", "*.hansom.example.com": "the server's own",
+		"hansom.example.com": "the server's own", "a.hansom.example.com": "the server's own", "*.hansom.example.com": "the server's own", "*.example.com": "the server's own",
 		"taken.example.org": "API Gateway API", "example.org": "", "xhansom.example.com": "",
 	} {
 		if got := apps.Owner(host); want == "" && got != "" || !strings.Contains(got, want) {
