@@ -27,6 +27,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/completion"
 	"github.com/hansomcloud/hansom/internal/cli/function"
 	"github.com/hansomcloud/hansom/internal/cli/queue"
+	"github.com/hansomcloud/hansom/internal/cli/route"
 	"github.com/hansomcloud/hansom/internal/cli/schedule"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
@@ -135,7 +136,7 @@ func (c *program) root() *cobra.Command {
 	add("write", c.initCommand(), c.devCommand())
 	add("write", remote(c.deployCommand(), c.planCommand(), c.diffCommand(), c.historyCommand(), c.rollbackCommand())...)
 	add("use", remote(function.Commands(&c.Context)...)...)
-	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), bus.Command(&c.Context, subcommand), schedule.Command(&c.Context, subcommand), c.layersCommand(), c.rmCommand())...)
+	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), bus.Command(&c.Context, subcommand), schedule.Command(&c.Context, subcommand), route.Command(&c.Context), c.layersCommand(), c.rmCommand())...)
 	add("operate", c.serveCommand(), c.restoreCommand(), c.systemdCommand())
 	add("operate", remote(c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand())...)
 	add("", c.versionCommand(), completion.Command(), exitCodesTopic())

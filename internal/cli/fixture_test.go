@@ -29,6 +29,9 @@ import (
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/eventbus"
 	"github.com/hansomcloud/hansom/internal/function"
+	"github.com/hansomcloud/hansom/internal/gateway"
+	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/openapi"
 	"github.com/hansomcloud/hansom/internal/hansomapi"
 	"github.com/hansomcloud/hansom/internal/layer"
 	"github.com/hansomcloud/hansom/internal/provision"
@@ -114,9 +117,14 @@ func newTestServer(t host, dir string) *testServer {
 	schedules, err := schedule.New(ctx, schedule.DefaultConfig(), d, everything{}, logger)
 	must(err)
 	sites := site.New(site.DefaultConfig(), artifacts, logger)
-	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings, Rules: buses, Schedules: schedules, Sites: sites}, logger)
+	web := openapi.Apps{Region: "us-east-1", Domain: "localhost"}
+	s.apps, err = app.New(ctx, app.DefaultConfig(), d, app.Deps{Functions: s.functions, Provisioned: provisioned, Events: s.functions.Events(), Queues: s.queues, Mappings: mappings, Rules: buses, Schedules: schedules, Sites: sites, Web: web}, logger)
 	must(err)
 	sites.SetDeployments(s.apps)
+	edge := gateway.New(gateway.DefaultConfig(), gateway.Deps{URLs: s.functions, Sites: sites}, logger)
+	publish := func() { s.publish(edge, web) }
+	publish()
+	d.Subscribe(func(db.Change) { publish() })
 	s.logs, err = telemetry.NewLogs(telemetry.DefaultLogsConfig(), filepath.Join(dir, "logs"), logger)
 	must(err)
 	t.Cleanup(func() { must(s.logs.Close()) })
@@ -146,7 +154,7 @@ func newTestServer(t host, dir string) *testServer {
 		Sites:       sites,
 		FunctionURL: functionURL,
 		Instances:   func(string, string) (int, int) { return 2, 1 },
-		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Schedules: schedules, Region: "us-east-1",
+		Provisioned: provisioned, Mappings: mappings, Queues: s.queues, Consumers: mappings, Buses: buses, Schedules: schedules, Gateway: edge, Region: "us-east-1",
 	}, logger))
 	lambdaConfig := lambda.DefaultConfig()
 	lambdaConfig.FunctionURL, lambdaConfig.DownloadKey = functionURL, make([]byte, 32)
@@ -157,6 +165,25 @@ func newTestServer(t host, dir string) *testServer {
 		"events": events.New("us-east-1", events.Deps{Buses: buses}, logger), "scheduler": scheduler.New("us-east-1", schedules, logger)}))
 	s.http = &http.Server{Handler: mux}
 	return s
+}
+
+// publish tells the gateway of the apps and their domains.
+func (s *testServer) publish(g *gateway.Gateway, web openapi.Apps) {
+	var apps []gateway.App
+	var domains []*api.Domain
+	for _, name := range s.apps.Apps(hansom.DefaultProject) {
+		m, _ := s.apps.Manifest(hansom.DefaultProject, name)
+		live, err := web.Live(hansom.DefaultProject, m)
+		if err != nil {
+			panic(err) // it was deployed
+		}
+		apps = append(apps, gateway.App{Project: hansom.DefaultProject, Name: name, Live: live})
+		for _, d := range m.Domains {
+			domains = append(domains, &api.Domain{Project: hansom.DefaultProject, Name: d, Mappings: []api.Mapping{{API: name}}})
+		}
+	}
+	g.SetApps(apps)
+	g.SetDomains(domains)
 }
 
 // everything is taken over, and goes nowhere.

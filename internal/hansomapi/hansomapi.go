@@ -126,6 +126,7 @@ type Deps struct {
 	Buses       Buses
 	Region      string // of what is on buses
 	Schedules   Schedules
+	Gateway     Gateway
 	// Instances counts the instances of a function, and those of them that are busy.
 	Instances func(project, function string) (all, busy int)
 }
@@ -204,6 +205,8 @@ func New(deps Deps, logger *slog.Logger) *Handler {
 		"GET queues/{queue}/messages":      h.peekQueue,
 		"GET schedules":                    h.listSchedules,
 		"GET schedules/{group}/{name}":     h.getSchedule,
+		"GET routes":                       h.listRoutes,
+		"POST routes/explain":              h.explainRoute,
 	} {
 		var method, path string
 		if _, err := fmt.Sscan(pattern, &method, &path); err != nil {

@@ -80,7 +80,7 @@ func newFixture(t *testing.T) *fixture {
 		AppURL:      func(project, app string) string { return "http://" + app + "." + project + ".localhost" },
 		FunctionURL: func(id string) string { return "http://" + id + ".lambda-url.localhost/" },
 		Instances:   func(project, function string) (int, int) { return 3, 1 },
-		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses, Schedules: &f.schedules, Region: "us-east-1",
+		Provisioned: fakeProvisioned{}, Mappings: &f.mappings, Queues: &f.queues, Consumers: fakeConsumers{}, Buses: &f.buses, Schedules: &f.schedules, Gateway: fakeGateway{}, Region: "us-east-1",
 	}, logger))
 	t.Cleanup(srv.Close)
 	f.url = srv.URL
@@ -431,7 +431,7 @@ func TestApps(t *testing.T) {
 	}
 
 	f.apps.apps = []app.App{{Project: id, Name: "hello", Deployment: 2, Manifest: &manifest.Resolved{Name: "hello",
-		Functions: map[string]manifest.ResolvedFunction{"api": {HTTP: []string{"GET /"}}}}}}
+		Functions: map[string]manifest.ResolvedFunction{"api": {HTTP: []manifest.ResolvedRoute{{Route: "GET /"}}}}}}}
 	list := must[struct{ Apps []appSummary }](f, acme, "GET", "apps", "")
 	if len(list.Apps) != 1 || list.Apps[0].Functions != 1 || list.Apps[0].Routes != 1 || list.Apps[0].URL != want.URL {
 		t.Errorf("%+v", list)

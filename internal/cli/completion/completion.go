@@ -101,7 +101,7 @@ func Add(c *command.Context, root *cobra.Command, fixed ...Fixed) {
 		"alias": {functions}, "alias ls": {functions}, "alias set": {functions, aliases, versions}, "alias rm": {functions, aliases},
 		"projects rm": {projects}, "projects set": {projects}, "keys rm": {keys}, "layers ls": {layerNames}, "layers rm": {layerVersions},
 		"queue ls": {apps}, "queue send": {queues, nil}, "queue peek": {queues}, "queue redrive": {deadQueues}, "queue purge": {queues},
-		"schedule ls": {apps}, "schedule next": {schedules},
+		"schedule ls": {apps}, "schedule next": {schedules}, "routes": {apps},
 	}
 	flags := map[string]names{"qualifier": qualifiers, "app": apps, "project": projects, "to": deployments}
 	var walk func(cmd *cobra.Command)
