@@ -18,7 +18,7 @@ func (c *program) serveCommand() *cobra.Command {
 		Long: "Run a server. Every setting is a flag, a variable HANSOM_... and a key of the YAML file that --config names;\n" +
 			"a flag goes before a variable, a variable before the file.",
 		Example: "  hansom serve --data ./data --domain example.com",
-		Args: command.Exactly(0),
+		Args:    command.Exactly(0),
 	}
 	config := configFlags(cmd, server.DefaultConfig())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/awsapi/apigateway"
 	"github.com/hansomcloud/hansom/internal/awsapi/apigatewayv2"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/openapi"
 	"github.com/hansomcloud/hansom/internal/gateway/usage"
 )
 
@@ -15,6 +16,7 @@ import (
 func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) (err error) {
 	cfg := api.DefaultConfig()
 	cfg.Region, cfg.Domain, cfg.Check = s.cfg.Region, s.cfg.Domain, s.checkIntegration
+	cfg.Import, cfg.Export = s.importAPI, s.exportAPI
 	if s.apis, err = api.New(ctx, cfg, s.db, logger); err != nil {
 		return err
 	}
@@ -25,6 +27,20 @@ func (s *Server) openAPIs(ctx context.Context, key []byte, logger *slog.Logger) 
 	}
 	s.apis.OnRemove(s.usage.RemoveStage)
 	return nil
+}
+
+// importAPI reads an OpenAPI document.
+func (s *Server) importAPI(doc []byte, o api.ImportOptions) (*api.API, []string, error) {
+	return openapi.Import(doc, openapi.Options{ID: o.ID, Basepath: o.Basepath, FailOnWarnings: o.FailOnWarnings, Variable: openapi.Variables(s.cfg.Region, o.Project)})
+}
+
+// exportAPI writes one.
+func (s *Server) exportAPI(a *api.API, snapshot *api.Snapshot, o api.ExportOptions) ([]byte, error) {
+	out := openapi.ExportOptions{Specification: o.Specification, Output: "JSON", NoExtensions: !o.Extensions, Endpoint: s.apiEndpoint(a.ID), Stage: o.Stage}
+	if o.YAML {
+		out.Output = "YAML"
+	}
+	return openapi.Export(a, snapshot, out)
 }
 
 // apiGateway is both versions of the API Gateway API, which share a name.

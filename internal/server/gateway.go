@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -35,7 +34,9 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 		URLs: s.functions, Auth: scoped{sessions{s.auth, s.functions}, "lambda"}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
 		Integrate: s.integrations(),
 	}, logger.With("component", "gateway"))
-	s.apis.Follow(s.gateway)
+	s.names = &domainNames{Gateway: s.gateway}
+	s.apis.Refuse(s.names.owned)
+	s.apis.Follow(s.names)
 	return nil
 }
 
@@ -89,36 +90,4 @@ func (b toBuses) PutEvent(ctx context.Context, project string, e integrate.Event
 		return "", err
 	}
 	return results[0].ID, results[0].Err
-}
-
-// ownAPIs are the APIs of apps, by project/name. They are made anew only when the routes have changed, which the gateway goes by.
-type ownAPIs map[string]ownAPI
-
-type ownAPI struct {
-	routes []hansom.Route
-	live   *api.Live
-}
-
-// publishApps tells the gateway which apps answer at which hosts. Notices of changes call it one after the other.
-func (s *Server) publishApps() {
-	s.publishSites()
-	var apps []gateway.App
-	own := ownAPIs{}
-	for _, p := range s.auth.Projects() {
-		for _, name := range s.apps.Apps(p.ID) {
-			routes, ok := s.apps.Routes(p.ID, name)
-			if !ok {
-				continue
-			}
-			key := p.ID + "/" + name
-			o, known := s.own[key]
-			if !known || !slices.Equal(o.routes, routes) {
-				o = ownAPI{routes, api.OfRoutes(p.ID, s.cfg.Region, name, routes)}
-			}
-			own[key] = o
-			apps = append(apps, gateway.App{Project: p.ID, Slug: p.Slug, Name: name, Live: o.live})
-		}
-	}
-	s.own = own
-	s.gateway.SetApps(apps)
 }

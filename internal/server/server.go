@@ -111,6 +111,7 @@ type Server struct {
 	sites     *site.Service
 	gateway   *gateway.Gateway
 	own       ownAPIs // those of apps
+	names     *domainNames
 	servers   *integrate.Upstreams
 	authorize *authorize.Service
 	quotas    *throttle.Quotas
@@ -234,7 +235,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	if s.driver.Name() != "linux" { // functions share the host's loopback
 		appConfig.Platform = "http://" + s.APIAddr()
 	}
-	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules, Sites: s.sites, Announce: s.buses.Announce}, logger); err != nil {
+	if s.apps, err = app.New(ctx, appConfig, s.db, app.Deps{Functions: s.functions, Provisioned: s.provision, Events: s.functions.Events(), Queues: s.queues, Mappings: s.events, Rules: s.buses, Schedules: s.schedules, Sites: s.sites, Web: s.webOf(), Announce: s.buses.Announce}, logger); err != nil {
 		return nil, err
 	}
 	s.sites.SetDeployments(s.apps)
@@ -259,7 +260,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 	management := hansomapi.New(hansomapi.Deps{
 		Auth: s.auth, Projects: s.auth, Keys: s.auth, Apps: s.apps, Deployments: s.apps, Functions: s.functions, Layers: s.layers, Artifacts: s.artifacts,
 		Logs: s.logs, Requests: s.requests, Backup: s.backup, Info: s.info, AppURL: s.appURL, PreviewURL: s.previewURL, Sites: s.sites, FunctionURL: s.functionURL,
-		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage, s.quotas}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Region: cfg.Region,
+		Instances: s.pool.Instances, Provisioned: s.provision, Mappings: ending{s.events, s.buses, s.archives, s.schedules, s.endpoints, s.apis, s.usage, s.quotas}, Queues: s.queues, Consumers: s.events, Buses: s.buses, Schedules: s.schedules, Gateway: s.gateway, Region: cfg.Region,
 	}, logger)
 	s.observe()
 	if err := s.serveEdge(s.gateway, logger); err != nil {

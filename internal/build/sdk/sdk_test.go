@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
 )
 
 // The layer alone, without what the interpreter has installed, gives boto3; and it is the same each time.

@@ -14,8 +14,9 @@ import (
 // Apps makes the own APIs of apps.
 type Apps struct {
 	Region string
-	Domain string                   // base domain of the server's hosts
-	Taken  func(domain string) bool // says that a custom domain was made through the API Gateway API
+	Domain string                                         // base domain of the server's hosts
+	Taken  func(domain string) bool                       // says that a custom domain was made through the API Gateway API
+	Check  func(project string, i *api.Integration) error // refuses what the gateway could not carry out; nil refuses nothing
 }
 
 // Live is the own API of an app: what its manifest says, with the OpenAPI document that it names. Errors: Invalid, with file and line of the
@@ -40,6 +41,9 @@ func (a Apps) document(project string, r *manifest.Resolved) (*api.API, error) {
 		Variable:    a.variables(project, r),
 	})
 	var faults *Faults
+	if err == nil {
+		err = a.check(project, r.OpenAPI.File, doc)
+	}
 	if !errors.As(err, &faults) {
 		return doc, err
 	}
@@ -52,6 +56,25 @@ func (a Apps) document(project string, r *manifest.Resolved) (*api.API, error) {
 		lines[i] = place + ": " + f.Message
 	}
 	return nil, hansom.Errorf(hansom.Invalid, "read OpenAPI document", "%s", strings.Join(lines, "\n"))
+}
+
+// check refuses integrations that cannot be carried out, by their routes.
+func (a Apps) check(project, file string, doc *api.API) error {
+	for i := range doc.Integrations {
+		if a.Check == nil {
+			break
+		}
+		if err := a.Check(project, &doc.Integrations[i]); err != nil {
+			key := "components"
+			for _, r := range doc.Routes {
+				if r.Integration == doc.Integrations[i].ID {
+					key = r.Key
+				}
+			}
+			return hansom.Errorf(hansom.Invalid, "read OpenAPI document", "%s: the integration of %s: %w", file, key, err)
+		}
+	}
+	return nil
 }
 
 // variables are AWS's, and the app's own: functions.KEY is the ARN of a function, queues.KEY the URL of a queue.
