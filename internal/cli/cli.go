@@ -26,6 +26,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/completion"
 	"github.com/hansomcloud/hansom/internal/cli/function"
+	"github.com/hansomcloud/hansom/internal/cli/key"
 	"github.com/hansomcloud/hansom/internal/cli/queue"
 	"github.com/hansomcloud/hansom/internal/cli/route"
 	"github.com/hansomcloud/hansom/internal/cli/schedule"
@@ -138,7 +139,7 @@ func (c *program) root() *cobra.Command {
 	add("use", remote(function.Commands(&c.Context)...)...)
 	add("use", remote(c.logsCommand(), c.lsCommand(), c.urlCommand(), queue.Command(&c.Context, subcommand), bus.Command(&c.Context, subcommand), schedule.Command(&c.Context, subcommand), route.Command(&c.Context), c.layersCommand(), c.rmCommand())...)
 	add("operate", c.serveCommand(), c.restoreCommand(), c.systemdCommand())
-	add("operate", remote(c.projectsCommand(), c.keysCommand(), c.doctorCommand(), c.backupCommand())...)
+	add("operate", remote(c.projectsCommand(), key.Command(&c.Context, subcommand), c.doctorCommand(), c.backupCommand())...)
 	add("", c.versionCommand(), completion.Command(), exitCodesTopic())
 	root.SetHelpCommand(helpCommand())
 	root.SetUsageTemplate(usageTemplate)

@@ -1,4 +1,5 @@
-package cli
+// Package key holds the commands for access keys: ls, create and rm.
+package key
 
 import (
 	"net/url"
@@ -17,12 +18,13 @@ type accessKey struct {
 	Created         time.Time `json:"created"`
 }
 
-func (c *program) keysCommand() *cobra.Command {
+// Command returns the command that has them. args are those of a command that only has others.
+func Command(c *command.Context, args cobra.PositionalArgs) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use: "keys", Short: "List, create and remove access keys of a project",
 		Example: "  hansom keys ls\n  hansom keys create ci --project acme",
-		Args:    subcommand,
+		Args:    args,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
@@ -39,7 +41,7 @@ func (c *program) keysCommand() *cobra.Command {
 				return err
 			}
 			if c.JSON {
-				return c.PrintJSON(notNil(out.Keys))
+				return c.PrintJSON(append([]accessKey{}, out.Keys...))
 			}
 			if len(out.Keys) == 0 {
 				c.Note("the project has no keys; `hansom keys create` makes one")
