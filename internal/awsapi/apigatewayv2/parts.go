@@ -133,8 +133,11 @@ func shownIntegration(i *api.Integration) any {
 
 // integrationOf sets what CreateIntegration and UpdateIntegration are told.
 func integrationOf(in model.Params, i *api.Integration) error {
-	if err := refuse(in, forWebSockets, "ContentHandlingStrategy", "PassthroughBehavior", "RequestTemplates", "TemplateSelectionExpression"); err != nil {
+	if err := refuse(in, forWebSockets, "ContentHandlingStrategy", "RequestTemplates", "TemplateSelectionExpression"); err != nil {
 		return err
+	}
+	if b := in.Text("PassthroughBehavior"); b != "" && b != "WHEN_NO_MATCH" { // without templates this is what happens
+		return unsupported("PassthroughBehavior %s is not supported %s. Leave it out of the request.", b, forWebSockets)
 	}
 	if in.Text("ConnectionType") == "VPC_LINK" || in.Text("ConnectionId") != "" {
 		return unsupported("VPC links are not supported by this server. Leave ConnectionType and ConnectionId out; private addresses are reached without.")

@@ -74,7 +74,7 @@ func (a *API) checkLog(st *Stage) error {
 		return invalid("Invalid ARN specified in the request: the log group %.200s is another project's.", st.LogTarget)
 	case !strings.Contains(st.LogFormat, "$context.requestId") && !strings.Contains(st.LogFormat, "$context.extendedRequestId"):
 		return invalid("Access Log format must contain at least one of: $context.requestId, $context.extendedRequestId")
-	case strings.ContainsAny(st.LogFormat, "\r\n"):
+	case strings.ContainsAny(strings.TrimRight(st.LogFormat, "\r\n"), "\r\n"):
 		return invalid("Access Log format must be single line, new line character is allowed only at end of the format")
 	}
 	return nil

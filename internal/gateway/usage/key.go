@@ -169,7 +169,11 @@ func (s *Service) APIKeys(ctx context.Context, project string, f KeyFilter) ([]*
 		}
 		query, args = query+` AND id IN (SELECT id FROM usage_plan_keys WHERE plan = ?)`, append(args, f.Plan)
 	}
-	all, err := documents[api.Key](ctx, s.db.Read(), query+` ORDER BY id`, args...)
+	query += ` ORDER BY id`
+	if f.Name == "" {
+		query, args = query+` LIMIT ?`, append(args, f.Limit)
+	}
+	all, err := documents[api.Key](ctx, s.db.Read(), query, args...)
 	if err != nil {
 		return nil, err
 	}
