@@ -22,6 +22,7 @@ var (
 	stageName     = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 	variableName  = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
 	variableValue = regexp.MustCompile(`^[A-Za-z0-9\-._~:/?#&=,]*$`)
+	requestID     = regexp.MustCompile(`\$context\.(requestId|extendedRequestId)[.-]*([^A-Za-z0-9_.-]|$)`)
 	logGroup      = regexp.MustCompile(`^log-group:([A-Za-z0-9_\-/.#]{1,512})(:\*)?$`)
 )
 
@@ -72,7 +73,7 @@ func (a *API) checkLog(st *Stage) error {
 		return invalid("Invalid ARN specified in the request: the DestinationArn of access logs must be that of a log group, arn:aws:logs:REGION:ACCOUNT:log-group:NAME.")
 	case arn.Account != a.Project:
 		return invalid("Invalid ARN specified in the request: the log group %.200s is another project's.", st.LogTarget)
-	case !strings.Contains(st.LogFormat, "$context.requestId") && !strings.Contains(st.LogFormat, "$context.extendedRequestId"):
+	case !requestID.MatchString(st.LogFormat):
 		return invalid("Access Log format must contain at least one of: $context.requestId, $context.extendedRequestId")
 	case strings.ContainsAny(strings.TrimRight(st.LogFormat, "\r\n"), "\r\n"):
 		return invalid("Access Log format must be single line, new line character is allowed only at end of the format")
