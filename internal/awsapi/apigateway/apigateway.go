@@ -30,10 +30,12 @@ const (
 	maxPage     = 500
 )
 
-// Quotas tells what was used of the quotas of usage plans.
+// Quotas counts what is used of the quotas of usage plans.
 type Quotas interface {
 	// Usage is what an API key used of a plan on each day from from to to, both included, and what was left of its quota then; -1 without one.
 	Usage(ctx context.Context, plan *api.Plan, key string, from, to time.Time) (days [][2]int64, err error)
+	// Grant lets an API key make n requests in the running period of a plan's quota, whatever it has used. Error: Invalid for a plan without one.
+	Grant(ctx context.Context, plan *api.Plan, key string, n int64) error
 }
 
 // Service answers the API. It is an awsapi.Service.
@@ -43,6 +45,7 @@ type Service struct {
 	quotas    Quotas
 	logger    *slog.Logger
 	validator *model.Validator
+	now       func() time.Time
 }
 
 // call is one request.
@@ -59,13 +62,13 @@ var actions = map[string]action{
 	"CreateApiKey": (*Service).createKey, "GetApiKey": (*Service).getKey, "GetApiKeys": (*Service).getKeys, "UpdateApiKey": (*Service).updateKey,
 	"DeleteApiKey": (*Service).deleteKey, "ImportApiKeys": (*Service).importKeys,
 	"CreateUsagePlan": (*Service).createPlan, "GetUsagePlan": (*Service).getPlan, "GetUsagePlans": (*Service).getPlans, "UpdateUsagePlan": (*Service).updatePlan,
-	"DeleteUsagePlan": (*Service).deletePlan, "GetUsage": (*Service).getUsage,
+	"DeleteUsagePlan": (*Service).deletePlan, "GetUsage": (*Service).getUsage, "UpdateUsage": (*Service).updateUsage,
 	"CreateUsagePlanKey": (*Service).createPlanKey, "GetUsagePlanKey": (*Service).getPlanKey, "GetUsagePlanKeys": (*Service).getPlanKeys,
 	"DeleteUsagePlanKey": (*Service).deletePlanKey,
 	"GetTags":            (*Service).getTags, "TagResource": (*Service).tagResource, "UntagResource": (*Service).untagResource,
 }
 
-// New returns a service. ARNs are in region. Without quotas GetUsage is refused.
+// New returns a service. ARNs are in region. Without quotas GetUsage and UpdateUsage are refused.
 func New(region string, plans *usage.Service, quotas Quotas, logger *slog.Logger) *Service {
 	var inputs []int
 	for i := range operations {
@@ -73,7 +76,7 @@ func New(region string, plans *usage.Service, quotas Quotas, logger *slog.Logger
 			inputs = append(inputs, operations[i].input)
 		}
 	}
-	return &Service{region, plans, quotas, logger.With("component", "apigateway api"), model.NewValidator(shapes[:], inputs)}
+	return &Service{region, plans, quotas, logger.With("component", "apigateway api"), model.NewValidator(shapes[:], inputs), time.Now}
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {

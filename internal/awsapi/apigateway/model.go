@@ -1,6 +1,6 @@
 package apigateway
 
-//go:generate go run ../gen -model $APIGATEWAY_MODEL -out model_gen.go -served CreateApiKey,GetApiKey,GetApiKeys,UpdateApiKey,DeleteApiKey,ImportApiKeys,CreateUsagePlan,GetUsagePlan,GetUsagePlans,UpdateUsagePlan,DeleteUsagePlan,CreateUsagePlanKey,GetUsagePlanKey,GetUsagePlanKeys,DeleteUsagePlanKey,GetUsage,GetTags,TagResource,UntagResource
+//go:generate go run ../gen -model $APIGATEWAY_MODEL -out model_gen.go -served CreateApiKey,GetApiKey,GetApiKeys,UpdateApiKey,DeleteApiKey,ImportApiKeys,CreateUsagePlan,GetUsagePlan,GetUsagePlans,UpdateUsagePlan,DeleteUsagePlan,CreateUsagePlanKey,GetUsagePlanKey,GetUsagePlanKeys,DeleteUsagePlanKey,GetUsage,UpdateUsage,GetTags,TagResource,UntagResource
 
 // The types of the generated table in model_gen.go.
 

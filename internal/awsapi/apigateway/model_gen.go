@@ -123,8 +123,8 @@ var operations = [...]operation{
 	{name: "UpdateResource", method: "PATCH", path: "/restapis/{restapi_id}/resources/{resource_id}", query: "", status: 200, input: -1, payload: ""},
 	{name: "UpdateRestApi", method: "PATCH", path: "/restapis/{restapi_id}", query: "", status: 200, input: -1, payload: ""},
 	{name: "UpdateStage", method: "PATCH", path: "/restapis/{restapi_id}/stages/{stage_name}", query: "", status: 200, input: -1, payload: ""},
-	{name: "UpdateUsage", method: "PATCH", path: "/usageplans/{usageplanId}/keys/{keyId}/usage", query: "", status: 200, input: -1, payload: ""},
-	{name: "UpdateUsagePlan", method: "PATCH", path: "/usageplans/{usageplanId}", query: "", status: 200, input: 39, payload: ""},
+	{name: "UpdateUsage", method: "PATCH", path: "/usageplans/{usageplanId}/keys/{keyId}/usage", query: "", status: 200, input: 39, payload: ""},
+	{name: "UpdateUsagePlan", method: "PATCH", path: "/usageplans/{usageplanId}", query: "", status: 200, input: 40, payload: ""},
 	{name: "UpdateVpcLink", method: "PATCH", path: "/vpclinks/{vpclink_id}", query: "", status: 200, input: -1, payload: ""},
 }
 
@@ -262,6 +262,11 @@ var shapes = [...]model.Shape{
 	}},
 	38: {Kind: model.Text, Enum: []string{"add", "remove", "replace", "move", "copy", "test"}},
 	39: {Kind: model.Structure, Members: []model.Member{
+		{Name: "usagePlanId", Shape: 1, In: model.InPath, Wire: "usageplanId", Required: true},
+		{Name: "keyId", Shape: 1, In: model.InPath, Required: true},
+		{Name: "patchOperations", Shape: 36},
+	}},
+	40: {Kind: model.Structure, Members: []model.Member{
 		{Name: "usagePlanId", Shape: 1, In: model.InPath, Wire: "usageplanId", Required: true},
 		{Name: "patchOperations", Shape: 36},
 	}},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi/model"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
 	"github.com/hansomcloud/hansom/internal/gateway/usage"
@@ -359,6 +360,49 @@ func (s *Service) deletePlanKey(c *call) (any, error) {
 // maxUsageDays is the longest time that GetUsage tells of.
 const maxUsageDays = 366
 
+// figures are what was used of a plan, by key: what was used and what was left on each day.
+type figures struct {
+	UsagePlanID string                `json:"usagePlanId"`
+	StartDate   string                `json:"startDate"`
+	EndDate     string                `json:"endDate"`
+	Position    string                `json:"position,omitempty"`
+	Values      map[string][][2]int64 `json:"values"`
+}
+
+// updateUsage changes what is left of the quota of a key in the running period, and answers with the figures of the day.
+func (s *Service) updateUsage(c *call) (any, error) {
+	if s.quotas == nil {
+		return nil, unsupported("UpdateUsage is not supported by this server.")
+	}
+	plan, err := s.usage.Plan(c, c.project, c.in.Text("usagePlanId"))
+	if err != nil {
+		return nil, err
+	}
+	key := c.in.Text("keyId")
+	if !slices.Contains(plan.Keys, key) {
+		return nil, hansom.Errorf(hansom.NotFound, "update usage", "Invalid API Key identifier specified")
+	}
+	for _, p := range patches(c.in) {
+		if !p.is("/remaining", "replace") {
+			return nil, p.wrong("/remaining")
+		}
+		n, err := strconv.ParseInt(p.value, 10, 32)
+		if err != nil || n < 0 {
+			return nil, invalid("Invalid value %.64q for %s: it must be an integer that is not negative.", p.value, p.path)
+		}
+		if err := s.quotas.Grant(c, plan, key, n); err != nil {
+			return nil, err
+		}
+	}
+	now := s.now().UTC()
+	days, err := s.quotas.Usage(c, plan, key, now, now)
+	if err != nil {
+		return nil, err
+	}
+	today := now.Format(time.DateOnly)
+	return figures{plan.ID, today, today, "", map[string][][2]int64{key: days}}, nil
+}
+
 func (s *Service) getUsage(c *call) (any, error) {
 	if s.quotas == nil {
 		return nil, unsupported("GetUsage is not supported by this server.")
@@ -383,13 +427,7 @@ func (s *Service) getUsage(c *call) (any, error) {
 		}
 		keys = []string{id}
 	}
-	out := struct {
-		UsagePlanID string                `json:"usagePlanId"`
-		StartDate   string                `json:"startDate"`
-		EndDate     string                `json:"endDate"`
-		Position    string                `json:"position,omitempty"`
-		Values      map[string][][2]int64 `json:"values"`
-	}{plan.ID, c.in.Text("startDate"), c.in.Text("endDate"), "", map[string][][2]int64{}}
+	out := figures{plan.ID, c.in.Text("startDate"), c.in.Text("endDate"), "", map[string][][2]int64{}}
 	keys = slices.DeleteFunc(slices.Clone(keys), func(id string) bool { return id <= after })
 	out.Position = paged(keys, limit, func(id string) string { return id }, func(id string) any { return id }).Position
 	for _, id := range keys[:min(limit, len(keys))] {

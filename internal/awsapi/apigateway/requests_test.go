@@ -32,10 +32,15 @@ var callers = map[string]hansom.Principal{
 	"function": {Kind: hansom.FunctionSession, Project: hansom.DefaultProject, UserID: "AROA:f", ARN: "arn:aws:sts::000000000000:assumed-role/r/f"},
 }
 
-// counted is one request a day.
-type counted struct{}
+// counted is one request a day, and what was granted.
+type counted struct{ granted *int64 }
 
-func (counted) Usage(_ context.Context, p *api.Plan, _ string, from, to time.Time) (days [][2]int64, err error) {
+func (c counted) Grant(_ context.Context, _ *api.Plan, _ string, n int64) error {
+	*c.granted = n
+	return nil
+}
+
+func (c counted) Usage(_ context.Context, p *api.Plan, _ string, from, to time.Time) (days [][2]int64, err error) {
 	for day := from; !day.After(to); day = day.AddDate(0, 0, 1) {
 		days = append(days, [2]int64{1, int64(p.Quota.Limit) - 1})
 	}
@@ -92,7 +97,9 @@ func TestRequests(t *testing.T) {
 	if err := json.Unmarshal(text, &cases); err != nil {
 		t.Fatal(err)
 	}
-	s, apiID := service(t, counted{})
+	var granted int64
+	s, apiID := service(t, counted{&granted})
+	s.now = func() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
 	saved := map[string]string{"api": apiID}
 	fill := func(in string) string {
 		for name, v := range saved {
@@ -152,6 +159,9 @@ func TestRequests(t *testing.T) {
 			}
 		}
 	}
+	if granted != 12 {
+		t.Errorf("%d requests were granted", granted)
+	}
 }
 
 // Each operation of the model works or is refused by its name.
@@ -181,7 +191,7 @@ func TestOperations(t *testing.T) {
 			t.Errorf("%s: %d %s", op.name, w.Code, w.Body)
 		}
 	}
-	if refused+len(actions) != len(operations) || len(actions) != 19 {
+	if refused+len(actions) != len(operations) || len(actions) != 20 {
 		t.Errorf("%d operations work and %d are refused, of %d", len(actions), refused, len(operations))
 	}
 	r := httptest.NewRequest("GET", "http://apigateway.test/usageplans/x/usage?startDate=2026-01-01&endDate=2026-01-02", nil)

@@ -222,6 +222,11 @@ class UsageTest(Case):
             {"op": "replace", "path": f"/apiStages/{api}:$default/throttle/~1pets/GET/rateLimit", "value": "3"}])
         self.has(changed, quota={"limit": 5, "offset": 0, "period": "DAY"}, throttle=None)
         self.assertEqual(changed["apiStages"][0]["throttle"], {"/pets/GET": {"rateLimit": 3.0, "burstLimit": 2}})
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        usage = v1.get_usage(usagePlanId=p["id"], startDate="2026-01-01", endDate="2026-01-02")
+        self.has(usage, usagePlanId=p["id"], startDate="2026-01-01", endDate="2026-01-02", items={k["id"]: [[0, 5], [0, 5]]})
+        v1.update_usage(usagePlanId=p["id"], keyId=k["id"], patchOperations=[{"op": "replace", "path": "/remaining", "value": "7"}])
+        self.assertGreaterEqual(v1.get_usage(usagePlanId=p["id"], startDate=today, endDate=today)["items"][k["id"]][0][1], 5)
         self.assertEqual(self.fails("BadRequestException", 400, v1.delete_usage_plan, usagePlanId=p["id"]),
                          f"Cannot delete Usage Plan {p['id']} because there are API Stages associated with it, including {api}:$default")
         client.delete_api(ApiId=api)
