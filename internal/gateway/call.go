@@ -8,6 +8,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/gateway/authorize"
+	"github.com/hansomcloud/hansom/internal/gateway/payload"
 	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
@@ -148,9 +149,9 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 	x.Request, x.Response, x.call, x.inv = r, w, *c, &inv
 	inv.HTTP = &x.Exchange
 	var sink hansom.Sink
-	var streamed *stream
+	var streamed *payload.Stream
 	if c.stream {
-		streamed = &stream{w: w}
+		streamed = &payload.Stream{W: w}
 		sink = streamed
 	}
 	result, err := g.deps.Invoker.Invoke(r.Context(), &inv, sink)
@@ -176,12 +177,12 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 	}
 	switch {
 	case result.Streamed && streamed != nil:
-		if !streamed.end(result.FunctionError != "") {
+		if !streamed.End(result.FunctionError != "") {
 			return functionFailed(c)
 		}
 	case result.FunctionError != "":
 		return functionFailed(c)
-	case !writeResult(w, result.Payload, c.payload1):
+	case !payload.WriteResult(w, result.Payload, c.payload1):
 		return functionFailed(c)
 	}
 	return 0, ""
@@ -214,7 +215,7 @@ func refuseURL(w http.ResponseWriter, status int, message string) {
 
 func answer(w http.ResponseWriter, status int, key, message string) {
 	body := append([]byte(`{"`), key...)
-	body = appendString(append(body, `":`...), message)
+	body = payload.AppendString(append(body, `":`...), message)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '}'))

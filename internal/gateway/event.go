@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/payload"
 	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
@@ -32,21 +33,21 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 	now := time.Now().UTC()
 	ip, scheme, port := origin(r)
 
-	b = appendField(b, "routeKey", c.routeKey)
-	b = appendField(b, "rawPath", rawPath)
-	b = appendField(b, "rawQueryString", rawQuery)
+	b = payload.AppendField(b, "routeKey", c.routeKey)
+	b = payload.AppendField(b, "rawPath", rawPath)
+	b = payload.AppendField(b, "rawQueryString", rawQuery)
 	b = appendCookies(b, r.Header["Cookie"])
 	b = append(b, `,"headers":{`...)
-	b = appendString(append(b, `"host":`...), r.Host)
+	b = payload.AppendString(append(b, `"host":`...), r.Host)
 	for name, values := range r.Header {
 		if name == "Cookie" || replaced(name) {
 			continue
 		}
-		b = appendLower(append(b, ','), name)
-		b = appendJoined(append(b, ':'), values)
+		b = payload.AppendLower(append(b, ','), name)
+		b = payload.AppendJoined(append(b, ':'), values)
 	}
 	if r.ContentLength > 0 && r.Header["Content-Length"] == nil {
-		b = appendField(b, "content-length", strconv.FormatInt(r.ContentLength, 10))
+		b = payload.AppendField(b, "content-length", strconv.FormatInt(r.ContentLength, 10))
 	}
 	if c.source != "url" && r.Header["Traceparent"] == nil {
 		const name = `,"traceparent":"`
@@ -57,10 +58,10 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 			b = b[:n]
 		}
 	}
-	b = appendField(b, "x-amzn-trace-id", inv.Trace)
-	b = appendField(b, "x-forwarded-for", ip)
-	b = appendField(b, "x-forwarded-port", port)
-	b = appendField(b, "x-forwarded-proto", scheme)
+	b = payload.AppendField(b, "x-amzn-trace-id", inv.Trace)
+	b = payload.AppendField(b, "x-forwarded-for", ip)
+	b = payload.AppendField(b, "x-forwarded-port", port)
+	b = payload.AppendField(b, "x-forwarded-proto", scheme)
 	b = append(b, '}')
 	b = appendQuery(b, rawQuery)
 	if len(c.params) > 0 {
@@ -71,30 +72,30 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 	}
 
 	b = append(b, `,"requestContext":{`...)
-	b = appendString(append(b, `"accountId":`...), c.account)
-	b = appendField(b, "apiId", c.apiID)
+	b = payload.AppendString(append(b, `"accountId":`...), c.account)
+	b = payload.AppendField(b, "apiId", c.apiID)
 	if c.decision != nil && c.decision.Context != nil {
 		b = append(append(b, `,"authorizer":`...), c.decision.Context...)
 	}
 	if p := c.principal; p != nil {
-		b = appendString(append(b, `,"authorizer":{"iam":{"accessKey":`...), p.AccessKeyID)
-		b = appendField(b, "accountId", p.Project)
-		b = appendField(b, "callerId", p.UserID)
+		b = payload.AppendString(append(b, `,"authorizer":{"iam":{"accessKey":`...), p.AccessKeyID)
+		b = payload.AppendField(b, "accountId", p.Project)
+		b = payload.AppendField(b, "callerId", p.UserID)
 		b = append(b, `,"cognitoIdentity":null,"principalOrgId":null`...)
-		b = appendField(b, "userArn", p.ARN)
-		b = appendField(b, "userId", p.UserID)
+		b = payload.AppendField(b, "userArn", p.ARN)
+		b = payload.AppendField(b, "userId", p.UserID)
 		b = append(b, `}}`...)
 	}
-	b = appendField(b, "domainName", c.host)
-	b = appendField(b, "domainPrefix", c.prefix)
-	b = appendString(append(b, `,"http":{"method":`...), r.Method)
-	b = appendField(b, "path", rawPath)
-	b = appendField(b, "protocol", r.Proto)
-	b = appendField(b, "sourceIp", ip)
-	b = appendField(b, "userAgent", r.UserAgent())
-	b = appendField(append(b, '}'), "requestId", inv.ID)
-	b = appendField(b, "routeKey", c.routeKey)
-	b = appendField(b, "stage", c.stage)
+	b = payload.AppendField(b, "domainName", c.host)
+	b = payload.AppendField(b, "domainPrefix", c.prefix)
+	b = payload.AppendString(append(b, `,"http":{"method":`...), r.Method)
+	b = payload.AppendField(b, "path", rawPath)
+	b = payload.AppendField(b, "protocol", r.Proto)
+	b = payload.AppendField(b, "sourceIp", ip)
+	b = payload.AppendField(b, "userAgent", r.UserAgent())
+	b = payload.AppendField(append(b, '}'), "requestId", inv.ID)
+	b = payload.AppendField(b, "routeKey", c.routeKey)
+	b = payload.AppendField(b, "stage", c.stage)
 	b = append(b, `,"time":"`...)
 	b = now.AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
 	b = append(b, `","timeEpoch":`...)
@@ -132,7 +133,7 @@ func appendParams(b []byte, params []route.Param) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(appendString(b, params[i].Name), ':'), params[i].Value)
+		b = payload.AppendString(append(payload.AppendString(b, params[i].Name), ':'), params[i].Value)
 	}
 	return append(b, '}')
 }
@@ -149,7 +150,7 @@ func appendMap(b []byte, m map[string]string) []byte {
 			b = append(b, ',')
 		}
 		first = false
-		b = appendString(append(appendString(b, name), ':'), value)
+		b = payload.AppendString(append(payload.AppendString(b, name), ':'), value)
 	}
 	return append(b, '}')
 }
@@ -191,7 +192,7 @@ func appendBody(b []byte, r *http.Request) ([]byte, error) {
 		return append(b, `,"isBase64Encoded":false}`...), nil
 	case isText(r.Header.Get("Content-Type")) && utf8.Valid(body):
 		b = slices.Grow(b, len(body)+64)
-		b = appendString(append(b, `,"body":`...), body)
+		b = payload.AppendString(append(b, `,"body":`...), body)
 		return append(b, `,"isBase64Encoded":false}`...), nil
 	}
 	b = slices.Grow(b, base64.StdEncoding.EncodedLen(len(body))+64)
@@ -231,7 +232,7 @@ func appendCookies(b []byte, headers []string) []byte {
 			} else {
 				b = append(b, ',')
 			}
-			b = appendString(b, c)
+			b = payload.AppendString(b, c)
 		}
 	}
 	if !first {
@@ -282,7 +283,7 @@ func appendQuery(b []byte, raw string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(appendString(b, all[i].name), ':'), all[i].value)
+		b = payload.AppendString(append(payload.AppendString(b, all[i].name), ':'), all[i].value)
 	}
 	return append(b, '}')
 }

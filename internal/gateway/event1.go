@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hansomcloud/hansom"
+	"github.com/hansomcloud/hansom/internal/gateway/payload"
 	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
@@ -31,14 +32,14 @@ func appendRequest1(b []byte, r *http.Request, c *call, inv *hansom.Invocation) 
 		resource = p
 	}
 
-	b = appendField(b, "resource", resource)
-	b = appendField(b, "path", path)
-	b = appendField(b, "httpMethod", r.Method)
+	b = payload.AppendField(b, "resource", resource)
+	b = payload.AppendField(b, "path", path)
+	b = payload.AppendField(b, "httpMethod", r.Method)
 	for _, list := range []bool{false, true} {
-		open, single := `,"headers":{`, func(name, value string) { b = appendField(b, name, value) }
+		open, single := `,"headers":{`, func(name, value string) { b = payload.AppendField(b, name, value) }
 		if list {
 			open, single = `,"multiValueHeaders":{`, func(name, value string) {
-				b = append(appendString(append(append(append(b, `,"`...), name...), `":[`...), value), ']')
+				b = append(payload.AppendString(append(append(append(b, `,"`...), name...), `":[`...), value), ']')
 			}
 		}
 		b = append(b, open...)
@@ -50,7 +51,7 @@ func appendRequest1(b []byte, r *http.Request, c *call, inv *hansom.Invocation) 
 			case list:
 				b = appendList(append(append(append(b, `,"`...), name...), `":`...), values)
 			default:
-				b = appendField(b, name, values[len(values)-1])
+				b = payload.AppendField(b, name, values[len(values)-1])
 			}
 		}
 		if r.ContentLength > 0 && r.Header["Content-Length"] == nil {
@@ -70,26 +71,26 @@ func appendRequest1(b []byte, r *http.Request, c *call, inv *hansom.Invocation) 
 	b = appendQuery1(b, rawQuery)
 
 	b = append(b, `,"requestContext":{`...)
-	b = appendString(append(b, `"accountId":`...), c.account)
-	b = appendField(b, "apiId", c.apiID)
+	b = payload.AppendString(append(b, `"accountId":`...), c.account)
+	b = payload.AppendField(b, "apiId", c.apiID)
 	if c.decision != nil && c.decision.ContextV1 != nil {
 		b = append(append(b, `,"authorizer":`...), c.decision.ContextV1...)
 	}
-	b = appendField(b, "domainName", c.host)
-	b = appendField(b, "domainPrefix", c.prefix)
-	b = appendField(b, "extendedRequestId", inv.ID)
-	b = appendField(b, "httpMethod", r.Method)
+	b = payload.AppendField(b, "domainName", c.host)
+	b = payload.AppendField(b, "domainPrefix", c.prefix)
+	b = payload.AppendField(b, "extendedRequestId", inv.ID)
+	b = payload.AppendField(b, "httpMethod", r.Method)
 	b = appendIdentity(append(b, `,"identity":`...), r, c, ip)
-	b = appendField(b, "path", path)
-	b = appendField(b, "protocol", r.Proto)
-	b = appendField(b, "requestId", inv.ID)
+	b = payload.AppendField(b, "path", path)
+	b = payload.AppendField(b, "protocol", r.Proto)
+	b = payload.AppendField(b, "requestId", inv.ID)
 	b = append(b, `,"requestTime":"`...)
 	b = now.AppendFormat(b, "02/Jan/2006:15:04:05 +0000")
 	b = append(b, `","requestTimeEpoch":`...)
 	b = strconv.AppendInt(b, now.UnixMilli(), 10)
-	b = appendField(b, "resourceId", c.routeKey)
-	b = appendField(b, "resourcePath", resource)
-	b = append(appendField(b, "stage", c.stage), '}')
+	b = payload.AppendField(b, "resourceId", c.routeKey)
+	b = payload.AppendField(b, "resourcePath", resource)
+	b = append(payload.AppendField(b, "stage", c.stage), '}')
 
 	b = appendParams1(append(b, `,"pathParameters":`...), c.params)
 	b = append(b, `,"stageVariables":`...)
@@ -119,15 +120,15 @@ func appendIdentity(b []byte, r *http.Request, c *call, ip string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendString(b, name), ':')
+		b = append(payload.AppendString(b, name), ':')
 		if v := caller[name]; v != "" {
-			b = appendString(b, v)
+			b = payload.AppendString(b, v)
 		} else {
 			b = append(b, "null"...)
 		}
 	}
-	b = appendField(b, "sourceIp", ip)
-	return append(appendField(b, "userAgent", r.UserAgent()), '}')
+	b = payload.AppendField(b, "sourceIp", ip)
+	return append(payload.AppendField(b, "userAgent", r.UserAgent()), '}')
 }
 
 func appendQuery1(b []byte, raw string) []byte {
@@ -140,14 +141,14 @@ func appendQuery1(b []byte, raw string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(append(appendString(b, p.name), ':'), p.values[len(p.values)-1])
+		b = payload.AppendString(append(payload.AppendString(b, p.name), ':'), p.values[len(p.values)-1])
 	}
 	b = append(b, `},"multiValueQueryStringParameters":{`...)
 	for i, p := range all {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendList(append(appendString(b, p.name), ':'), p.values)
+		b = appendList(append(payload.AppendString(b, p.name), ':'), p.values)
 	}
 	return append(b, '}')
 }
@@ -158,22 +159,22 @@ func appendList(b []byte, values []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, v)
+		b = payload.AppendString(b, v)
 	}
 	return append(b, ']')
 }
 
 // appendAuthorizerEvent appends the event of a Lambda authorizer, of payload format "1.0" or "2.0", with the values of its identity sources.
 // https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html
-func appendAuthorizerEvent(b []byte, payload, arn string, identity []string, r *http.Request, c *call, inv *hansom.Invocation) []byte {
-	if payload == "1.0" {
+func appendAuthorizerEvent(b []byte, format, arn string, identity []string, r *http.Request, c *call, inv *hansom.Invocation) []byte {
+	if format == "1.0" {
 		all := strings.Join(identity, ",")
-		b = appendField(append(b, `{"version":"1.0","type":"REQUEST"`...), "methodArn", arn)
-		b = appendField(b, "identitySource", all)
-		b = appendField(b, "authorizationToken", all)
+		b = payload.AppendField(append(b, `{"version":"1.0","type":"REQUEST"`...), "methodArn", arn)
+		b = payload.AppendField(b, "identitySource", all)
+		b = payload.AppendField(b, "authorizationToken", all)
 		return append(appendRequest1(b, r, c, inv), '}')
 	}
-	b = appendField(append(b, `{"version":"2.0","type":"REQUEST"`...), "routeArn", arn)
+	b = payload.AppendField(append(b, `{"version":"2.0","type":"REQUEST"`...), "routeArn", arn)
 	b = append(b, `,"identitySource":`...)
 	if len(identity) == 0 {
 		b = append(b, "null"...)

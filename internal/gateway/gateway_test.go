@@ -14,13 +14,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/payload"
 	"github.com/hansomcloud/hansom/internal/gateway/route"
 )
 
@@ -349,7 +349,7 @@ func TestCORS(t *testing.T) {
 func TestStream(t *testing.T) {
 	step := make(chan struct{})
 	g := newTest(func(_ context.Context, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
-		sink.Start(200, http.Header{"Content-Type": {preludeType}})
+		sink.Start(200, http.Header{"Content-Type": {payload.PreludeType}})
 		for _, part := range []string{`{"statusCode":202,"headers":{"Content-Type":"text/x"},`, `"cookies":["a=b"]}` + "\x00\x00\x00\x00", "\x00\x00\x00\x00one"} {
 			_, _ = sink.Write([]byte(part))
 		}
@@ -404,31 +404,6 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-func FuzzWriteResult(f *testing.F) {
-	for _, seed := range []string{`{"statusCode":200,"body":"a\u00e9\ud83d\ude00","headers":{"a":["b","c"]},"cookies":["x"]}`, `"a\\"`, `{"a":{}`, `{"statusCode":1}`, "{}\x00\x00\x00\x00\x00\x00\x00\x00x", `{"body":"aGk=","isBase64Encoded":true,"statusCode":200}`} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, result []byte) {
-		valid, text := json.Valid(result) && utf8.Valid(result), ""
-		isString := valid && json.Unmarshal(result, &text) == nil && strings.HasPrefix(strings.TrimSpace(string(result)), `"`)
-		w := httptest.NewRecorder()
-		ok := writeResult(w, append([]byte(nil), result...), false)
-		if isString && (!ok || w.Body.String() != text) {
-			t.Errorf("string %q came out as %q", text, w.Body)
-		}
-	})
-}
-
-func FuzzAppendString(f *testing.F) {
-	f.Add("a\"\\\n\x00é\xff")
-	f.Fuzz(func(t *testing.T, s string) {
-		var back string
-		if err := json.Unmarshal(appendString(nil, s), &back); err != nil || back != strings.ToValidUTF8(s, "\ufffd") && back != string([]rune(s)) {
-			t.Errorf("%q came back as %q, %v", s, back, err)
-		}
-	})
-}
-
 // Whatever comes, an event is JSON, of both payload formats, and an authorizer's too.
 func FuzzEvents(f *testing.F) {
 	f.Add("/a/b%2Fc?x=1&x=%zz&&=", "X-A", "b\"\\\n", "a=1; b", "text/plain", "body\xff")
@@ -452,8 +427,8 @@ func FuzzEvents(f *testing.F) {
 				t.Errorf("%v: %s", err, b)
 			}
 		}
-		for _, payload := range []string{"1.0", "2.0"} {
-			if b := appendAuthorizerEvent(nil, payload, value, []string{value, name}, r, c, inv); !json.Valid(b) {
+		for _, format := range []string{"1.0", "2.0"} {
+			if b := appendAuthorizerEvent(nil, format, value, []string{value, name}, r, c, inv); !json.Valid(b) {
 				t.Errorf("%s", b)
 			}
 		}

@@ -218,10 +218,10 @@ func (v *visit) allowed() bool {
 	}
 	ip, _, _ := origin(v.r)
 	q := authorize.Query{Request: v.r, API: v.api.live, Stage: v.stage.live, Route: v.t.route, ID: v.id, Path: v.path, Params: v.param, Selection: v.selection, Source: ip}
-	q.Event = func(payload string, identity []string) ([]byte, error) {
+	q.Event = func(format string, identity []string) ([]byte, error) {
 		c := v.call()
 		inv := hansom.Invocation{ID: v.id, Trace: v.trace}
-		return appendAuthorizerEvent(nil, payload, authorize.RouteARN(v.g.cfg.Region, &q), identity, v.r, &c, &inv), nil
+		return appendAuthorizerEvent(nil, format, authorize.RouteARN(v.g.cfg.Region, &q), identity, v.r, &c, &inv), nil
 	}
 	d := v.g.deps.Authorizer.Authorize(v.r.Context(), &q)
 	v.decision = &d

@@ -42,7 +42,7 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 
 // integrations is what integrations other than functions work with.
 func (s *Server) integrations() integrate.Deps {
-	return integrate.Deps{Region: s.cfg.Region, Upstreams: s.servers, Queues: toQueues{s.queues}, Buses: toBuses{s.buses}}
+	return integrate.Deps{Region: s.cfg.Region, Upstreams: s.servers, Queues: toQueues{s.queues}, Buses: toBuses{s.buses}, Sites: s.sites}
 }
 
 // checkIntegration refuses what the gateway could not carry out.

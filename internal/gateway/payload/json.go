@@ -1,25 +1,26 @@
-package gateway
+package payload
 
 import (
 	"strings"
 	"unicode/utf8"
 )
 
-// appendField appends ,"name":"value"; name needs no escaping.
-func appendField(b []byte, name, value string) []byte {
+// AppendField appends ,"name":"value"; name needs no escaping.
+func AppendField(b []byte, name, value string) []byte {
 	b = append(append(append(b, `,"`...), name...), `":`...)
-	return appendString(b, value)
+	return AppendString(b, value)
 }
 
-func appendJoined(b []byte, values []string) []byte {
+// AppendJoined appends values as one string, with commas between.
+func AppendJoined(b []byte, values []string) []byte {
 	if len(values) == 1 {
-		return appendString(b, values[0])
+		return AppendString(b, values[0])
 	}
-	return appendString(b, strings.Join(values, ","))
+	return AppendString(b, strings.Join(values, ","))
 }
 
-// appendLower appends a header name in lower case as a JSON string; header names need no escaping.
-func appendLower(b []byte, name string) []byte {
+// AppendLower appends a header name in lower case as a JSON string; header names need no escaping.
+func AppendLower(b []byte, name string) []byte {
 	b = append(b, '"')
 	for i := range len(name) {
 		c := name[i]
@@ -31,8 +32,8 @@ func appendLower(b []byte, name string) []byte {
 	return append(b, '"')
 }
 
-// appendString appends s as a JSON string (RFC 8259 section 7); bytes that are no UTF-8 become U+FFFD.
-func appendString[T string | []byte](b []byte, s T) []byte {
+// AppendString appends s as a JSON string (RFC 8259 section 7); bytes that are no UTF-8 become U+FFFD.
+func AppendString[T string | []byte](b []byte, s T) []byte {
 	b = append(b, '"')
 	start := 0
 	for i := 0; i < len(s); {

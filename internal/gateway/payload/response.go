@@ -1,4 +1,6 @@
-package gateway
+// Package payload turns what functions return into responses, as payload formats 1.0 and 2.0 have them, and reads and writes JSON for that without reflection.
+// https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+package payload
 
 import (
 	"bytes"
@@ -13,8 +15,9 @@ import (
 // preludeEnd separates the JSON prelude of a streamed HTTP answer from its body.
 var preludeEnd = make([]byte, 8)
 
+// PreludeType is the content type of a stream that begins with a JSON prelude.
 const (
-	preludeType = "application/vnd.awslambda.http-integration-response"
+	PreludeType = "application/vnd.awslambda.http-integration-response"
 	maxPrelude  = 1 << 20 // bytes of status, headers and cookies
 
 	writeTimeout = time.Minute // for one write of a streamed answer
@@ -132,9 +135,9 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// writeResult answers with a function's buffered result, as payload format 2.0 infers it: an object with a statusCode is a
+// WriteResult answers with a function's buffered result, as payload format 2.0 infers it: an object with a statusCode is a
 // response, anything else is the body of a 200. With payload format 1.0 nothing is inferred. It reports false, with nothing written, when the result is no response.
-func writeResult(w http.ResponseWriter, result []byte, payload1 bool) bool {
+func WriteResult(w http.ResponseWriter, result []byte, format1 bool) bool {
 	// A streaming function behind a buffered URL: the prelude comes first.
 	if i := preludeLength(result); i > 0 {
 		var p response
@@ -150,7 +153,7 @@ func writeResult(w http.ResponseWriter, result []byte, payload1 bool) bool {
 			return false
 		}
 	}
-	if payload1 {
+	if format1 {
 		p.cookies = nil // format 1.0 has none
 		if p.status == 0 {
 			return false
@@ -217,9 +220,10 @@ func write(w http.ResponseWriter, status int, body []byte) bool {
 	return true
 }
 
-// stream passes a streamed answer on as it comes. Its Write blocks while the client is slow, which holds the function back.
-type stream struct {
-	w       http.ResponseWriter
+// Stream passes a streamed answer on as it comes. Its Write blocks while the client is slow, which holds the function back.
+type Stream struct {
+	W http.ResponseWriter
+
 	waiting bool   // for the end of the prelude
 	prelude []byte // what came of it
 	started bool   // the status line is out
@@ -228,12 +232,12 @@ type stream struct {
 }
 
 // Start takes the content type; status and header are those of an answer without a prelude.
-func (s *stream) Start(status int, header http.Header) {
-	if header.Get("Content-Type") == preludeType {
+func (s *Stream) Start(status int, header http.Header) {
+	if header.Get("Content-Type") == PreludeType {
 		s.waiting = true
 		return
 	}
-	h := s.w.Header()
+	h := s.W.Header()
 	for name, values := range header {
 		if !hopByHop(name) {
 			h[name] = values
@@ -245,13 +249,13 @@ func (s *stream) Start(status int, header http.Header) {
 	s.begin(status)
 }
 
-func (s *stream) begin(status int) {
+func (s *Stream) begin(status int) {
 	s.started = true
-	s.w.WriteHeader(status)
+	s.W.WriteHeader(status)
 	s.Flush()
 }
 
-func (s *stream) Write(p []byte) (int, error) {
+func (s *Stream) Write(p []byte) (int, error) {
 	n := len(p)
 	if s.waiting {
 		s.prelude = append(s.prelude, p...)
@@ -264,7 +268,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		}
 		s.waiting = false
 		var head response
-		if head.parse(s.prelude[:i]) != nil || head.setHeaders(s.w.Header(), "application/octet-stream") != nil || head.status != 0 && head.status < 200 {
+		if head.parse(s.prelude[:i]) != nil || head.setHeaders(s.W.Header(), "application/octet-stream") != nil || head.status != 0 && head.status < 200 {
 			s.broken = true
 			return n, nil
 		}
@@ -278,24 +282,24 @@ func (s *stream) Write(p []byte) (int, error) {
 		return n, s.gone
 	}
 	// A client that reads nothing at all must not hold an instance for ever.
-	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := s.w.Write(p); err != nil {
+	_ = http.NewResponseController(s.W).SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := s.W.Write(p); err != nil {
 		s.gone = err
 	}
 	return n, s.gone
 }
 
 // Flush sends what was written so far.
-func (s *stream) Flush() {
+func (s *Stream) Flush() {
 	if s.started {
-		_ = http.NewResponseController(s.w).Flush()
+		_ = http.NewResponseController(s.W).Flush()
 	}
 }
 
-// end completes the answer. It reports false, with nothing written, when the function gave no response. An answer that broke
+// End completes the answer. It reports false, with nothing written, when the function gave no response. An answer that broke
 // off ends the connection, so that the client does not take it for complete.
-func (s *stream) end(failed bool) bool {
-	_ = http.NewResponseController(s.w).SetWriteDeadline(time.Time{}) // the connection goes on to the next request
+func (s *Stream) End(failed bool) bool {
+	_ = http.NewResponseController(s.W).SetWriteDeadline(time.Time{}) // the connection goes on to the next request
 	switch {
 	case !s.started:
 		return false

@@ -1,4 +1,4 @@
-package gateway
+package payload
 
 import (
 	"bytes"
