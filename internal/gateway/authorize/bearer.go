@@ -2,9 +2,7 @@ package authorize
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/hansomcloud/hansom"
@@ -39,23 +37,20 @@ func (s *Service) jwt(ctx context.Context, q *Query, a *api.Authorizer) Decision
 		s.log.Error("a token could not be verified", "api", q.API.ID, "route", q.Route.Key, "error", err)
 		return refused(http.StatusInternalServerError, err.Error())
 	}
-	granted := []byte("null")
-	if want := q.Route.Scopes; len(want) > 0 {
-		// The texts are those of the route, in its order.
-		list := slices.DeleteFunc(slices.Clone(want), func(scope string) bool { return !slices.Contains(t.Scopes, scope) })
-		if len(list) == 0 {
-			return challenge(http.StatusForbidden, want, "insufficient_scope", "the token has none of the scopes")
-		}
-		if granted, err = json.Marshal(list); err != nil {
-			return refused(http.StatusInternalServerError, err.Error())
-		}
-	}
 	// Format 2.0 has what 1.0 has within another object: one text is both.
 	const before, after = `{"jwt":`, `}`
-	b := make([]byte, 0, len(t.JSON)+len(granted)+32)
+	b := make([]byte, 0, len(t.JSON)+128)
 	b = append(append(b, before+`{"claims":`...), t.JSON...)
-	b = append(append(append(b, `,"scopes":`...), granted...), '}')
-	b = append(b, after...)
+	b = append(b, `,"scopes":`...)
+	if want := q.Route.Scopes; len(want) == 0 {
+		b = append(b, "null"...)
+	} else {
+		granted := 0
+		if b, granted = t.AppendGranted(b, want); granted == 0 {
+			return challenge(http.StatusForbidden, want, "insufficient_scope", "the token has none of the scopes")
+		}
+	}
+	b = append(b, "}"+after...)
 	v1 := b[len(before) : len(b)-len(after)]
 	return Decision{Context: b, ContextV1: v1[:len(v1):len(v1)], Value: func(name string) string {
 		if name, ok := strings.CutPrefix(name, "claims."); ok {

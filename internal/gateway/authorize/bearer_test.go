@@ -114,6 +114,8 @@ func TestJWTContext(t *testing.T) {
 	claims := map[string]any{"iss": i.URL, "aud": "notes", "sub": "anna", "exp": "4102444800", "scope": "read write", "groups": "[a b]"}
 	equalJSON(t, "2.0", d.Context, map[string]any{"jwt": map[string]any{"claims": claims, "scopes": []any{"write", "read"}}})
 	equalJSON(t, "1.0", d.ContextV1, map[string]any{"claims": claims, "scopes": []any{"write", "read"}})
+	q.Route.Scopes = []string{"rea", "read"}
+	equalJSON(t, "one of two", f.Authorize(context.Background(), q).ContextV1, map[string]any{"claims": claims, "scopes": []any{"read"}})
 	for name, want := range map[string]string{"claims.sub": "anna", "claims.groups": "[a b]", "claims.other": "", "sub": "", "claims": "", "error": ""} {
 		if got := d.Value(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

@@ -186,6 +186,22 @@ func parseClaims(payload []byte) (*Token, error) {
 	return t, nil
 }
 
+// AppendGranted appends, as a JSON array, those of some scopes that the token has, in their order. n is how many there are.
+func (t *Token) AppendGranted(b []byte, scopes []string) (_ []byte, n int) {
+	b = append(b, '[')
+	for _, scope := range scopes {
+		if !slices.Contains(t.Scopes, scope) {
+			continue
+		}
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, scope)
+		n++
+	}
+	return append(b, ']'), n
+}
+
 // appendText appends a text of UTF-8 as a JSON string.
 func appendText(b []byte, s string) []byte {
 	b = append(b, '"')
