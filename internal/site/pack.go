@@ -16,7 +16,7 @@ import (
 
 // What is compressed: smaller files gain nothing, larger ones would take long.
 const (
-	minPacked = 512      // bytes
+	minPacked = 1 << 10  // bytes
 	maxPacked = 16 << 20 // bytes
 	finePack  = 1 << 20  // larger files are compressed less thoroughly
 )

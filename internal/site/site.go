@@ -5,6 +5,7 @@ package site
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/artifact"
@@ -279,7 +282,14 @@ func (s *Service) PutFiles(ctx context.Context, project, upload string, r io.Rea
 		return 0, err
 	}
 	files := byDigest(u)
-	for tr := tar.NewReader(r); ; n++ {
+	g, ctx := errgroup.WithContext(ctx) // the disk takes many at once in the time of one
+	g.SetLimit(storedAtOnce)
+	defer func() {
+		if failed := g.Wait(); failed != nil {
+			err = failed
+		}
+	}()
+	for tr := tar.NewReader(r); ctx.Err() == nil; n++ {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
 			return n, nil
@@ -290,11 +300,26 @@ func (s *Service) PutFiles(ctx context.Context, project, upload string, r io.Rea
 			}
 			return n, hansom.Errorf(hansom.Invalid, op, "the body is no tar archive: %w", err)
 		}
-		if err := s.putFile(ctx, project, files, h.Name, tr); err != nil {
-			return n, err
+		if h.Size > maxInArchive {
+			return n, hansom.Errorf(hansom.TooLarge, op, "a file in an archive has at most %d MB; upload larger ones by themselves", maxInArchive>>20)
 		}
+		data := make([]byte, h.Size)
+		if _, err := io.ReadFull(tr, data); err != nil {
+			if hansom.KindOf(err) != hansom.Internal {
+				return n, err
+			}
+			return n, hansom.Errorf(hansom.Canceled, op, "the body broke off: %w", err)
+		}
+		g.Go(func() error { return s.putFile(ctx, project, files, h.Name, bytes.NewReader(data)) })
 	}
+	return n, nil
 }
+
+// Files of an archive are stored so many at once, and are small.
+const (
+	storedAtOnce = 16
+	maxInArchive = 4 << 20 // bytes
+)
 
 // Prepare sees to it that an upload can be served at once: all files are there, the rules in it are right, what gains by it is compressed,
 // and it is in memory. Errors: Invalid, also when its list or a file of it is not there.

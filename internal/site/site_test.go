@@ -223,10 +223,10 @@ func TestPrepareRefuses(t *testing.T) {
 
 // Requests under way see the old site or the new one, and none fails.
 func TestSwitchUnderLoad(t *testing.T) {
-	f := newFixture(t)
+	f := newFixture(t, func(c *Config) { c.CacheFile = 10_000 })
 	version := func(n int64) map[string]string {
 		page := fmt.Sprintf("%d ", n)
-		return map[string]string{"index.html": strings.Repeat(page, 2000), "large.bin": strings.Repeat(page, 200_000), "only-" + fmt.Sprint(n) + ".txt": page}
+		return map[string]string{"index.html": strings.Repeat(page, 2000), "large.bin": strings.Repeat(page, 20_000), "only-" + fmt.Sprint(n) + ".txt": page}
 	}
 	f.deploy(t, 1, version(1))
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { f.Service.Site(project, "pages").ServeHTTP(w, r) }))
