@@ -296,7 +296,7 @@ func (c *conn) write(p []byte) error {
 	}
 }
 
-// writable waits until the client takes more.
+// writable waits until the client takes more, for as long as it may.
 func (c *conn) writable() error {
 	deadline := c.response.deadline
 	if deadline.IsZero() {

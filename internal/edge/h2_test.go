@@ -197,8 +197,11 @@ func TestHTTP2Floods(t *testing.T) {
 			before := heap()
 			r := dialRaw(t, addr)
 			_ = r.NetConn().(*net.TCPConn).SetReadBuffer(4 << 10)
-			const most = 2000000
-			sent := 0
+			most, sent := 2000000, 0
+			endless := name == "empty continuation" // costs the client as much as the server, which keeps nothing of it
+			if endless {
+				most = 20000
+			}
 			for ; sent < most; sent++ {
 				if flood(r, sent) != nil {
 					break
@@ -211,9 +214,7 @@ func TestHTTP2Floods(t *testing.T) {
 					}
 				}
 			}
-			if name == "empty continuation" { // it costs the client as much as the server, which keeps nothing of it
-				t.Logf("%d frames were taken", sent)
-			} else if sent == most {
+			if sent == most && !endless {
 				t.Error("it goes on and on")
 			}
 			if served.Load() > 0 {

@@ -79,6 +79,8 @@ func (x *exchange) refusal() (int, string) {
 	switch {
 	case hansom.KindOf(x.err) == hansom.TooLarge:
 		return http.StatusRequestEntityTooLarge, "Request Entity Too Large"
+	case hansom.KindOf(x.err) == hansom.Timeout: // edge.Front
+		return http.StatusRequestTimeout, "Request Timeout"
 	case x.call.signed() && hansom.KindOf(x.err) != hansom.Internal:
 		return http.StatusForbidden, "Forbidden" // the body is not the one that was signed
 	}

@@ -61,14 +61,16 @@ func removeBinary() {
 type program struct {
 	cmd       *exec.Cmd
 	api, edge string // URLs
+	edgeTLS   string // address; "" for none
 	ended     chan struct{}
 }
 
 // serve starts a server and returns when it answers. It is stopped when the test ends: one that is killed leaves its control
 // groups to the next server of its run directory, and there is none.
-func serve(t testing.TB, data, runDir string) *program {
+func serve(t testing.TB, data, runDir string, flags ...string) *program {
 	t.Helper()
-	cmd := exec.Command(binary(t), "serve", "--json", "--data", data, "--edge", "127.0.0.1:0", "--api", "127.0.0.1:0", "--run-dir", runDir, "--insecure-no-isolation")
+	flags = append([]string{"serve", "--json", "--data", data, "--edge", "127.0.0.1:0", "--api", "127.0.0.1:0", "--run-dir", runDir, "--insecure-no-isolation"}, flags...)
+	cmd := exec.Command(binary(t), flags...)
 	cmd.Env = append(os.Environ(), "HANSOM_ROOT_ACCESS_KEY_ID="+rootKey.AccessKeyID, "HANSOM_ROOT_SECRET_ACCESS_KEY="+rootKey.SecretAccessKey)
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -80,7 +82,7 @@ func serve(t testing.TB, data, runDir string) *program {
 		t.Fatal(err)
 	}
 	p := &program{cmd: cmd, ended: make(chan struct{})}
-	var printed, file struct{ API, Edge string }
+	var printed, file struct{ API, Edge, EdgeTLS string }
 	decoded := json.NewDecoder(stdout).Decode(&printed)
 	go func() {
 		_ = cmd.Wait() // how it ended is in cmd.ProcessState
@@ -100,7 +102,7 @@ func serve(t testing.TB, data, runDir string) *program {
 		p.kill()
 		t.Fatalf("the server printed %v, %+v; its address file says %+v, %v\n%s", decoded, printed, file, err, log.String())
 	}
-	p.api, p.edge = "http://"+printed.API, "http://"+printed.Edge
+	p.api, p.edge, p.edgeTLS = "http://"+printed.API, "http://"+printed.Edge, printed.EdgeTLS
 	return p
 }
 

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,5 +299,41 @@ def handler(e, c):
 		if got.Status != 200 || got.Body.Headers["x-forwarded-proto"] != "http" {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// The program takes new certificates at SIGHUP and goes on; bad files are an error at its start, on one line.
+func TestProgramReloadsCertificates(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := writePair(t, dir, "old.example.test")
+	p := serve(t, filepath.Join(dir, "data"), filepath.Join(dir, "run"), "--edge-tls", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key, "--domain", "example.test")
+	shown := func() string {
+		conn, err := tls.Dial("tcp", p.edgeTLS, &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].DNSNames[0]
+	}
+	if name := shown(); name != "old.example.test" {
+		t.Errorf("it shows %s", name)
+	}
+	writePair(t, dir, "new.example.test")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the new certificate is shown", func() bool { return shown() == "new.example.test" })
+	select {
+	case <-p.ended:
+		t.Error("the program has ended")
+	default:
+	}
+	if err := os.WriteFile(key, []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary(t), "serve", "--data", filepath.Join(dir, "other"), "--edge", "127.0.0.1:0", "--api", "127.0.0.1:0", "--edge-tls", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key)
+	out, err := cmd.CombinedOutput()
+	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "site.key") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
