@@ -237,7 +237,9 @@ func (x *examples) startAndEnd(t *testing.T, dir, line string) {
 // key makes an access key and returns its id.
 func (x *examples) key(t *testing.T) string {
 	t.Helper()
-	var k struct{ AccessKeyID string `json:"accessKeyId"` }
+	var k struct {
+		AccessKeyID string `json:"accessKeyId"`
+	}
 	if err := x.client.Call(t.Context(), "POST", "/_hansom/v1/keys", map[string]string{"name": "old"}, &k); err != nil {
 		t.Fatal(err)
 	}
