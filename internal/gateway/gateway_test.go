@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +77,25 @@ func newTest(invoke invokeFunc) *Gateway {
 
 // testApp is one of the default project.
 func testApp(name string, routes []hansom.Route) App {
-	return App{hansom.DefaultProject, "default", name, api.OfRoutes(hansom.DefaultProject, hansom.DefaultRegion, name, routes)}
+	return App{hansom.DefaultProject, "default", name, ofRoutes(hansom.DefaultProject, name, routes)}
+}
+
+// ofRoutes is the own API of an app, made of the routes of its manifest: one stage, $default, and an integration of payload format 2.0 for each function.
+func ofRoutes(project, app string, routes []hansom.Route) *api.Live {
+	a := &api.API{Project: project, ID: app, Name: app}
+	s := &api.Snapshot{Routes: make([]api.Route, 0, len(routes))}
+	integrations := map[string]string{} // by function
+	for i, r := range routes {
+		id, ok := integrations[r.Function]
+		if !ok {
+			id = "function-" + strconv.Itoa(len(integrations))
+			integrations[r.Function] = id
+			s.Integrations = append(s.Integrations, api.Integration{ID: id, Type: api.AWSProxy, URI: hansom.FunctionARN(hansom.DefaultRegion, project, r.Function, ""), Payload: "2.0"})
+		}
+		s.Routes = append(s.Routes, api.Route{ID: "route-" + strconv.Itoa(i), Key: r.Method + " " + r.Path, Integration: id})
+	}
+	a.Routes, a.Integrations = s.Routes, s.Integrations
+	return &api.Live{API: a, Stages: map[string]*api.LiveStage{api.DefaultStage: {Stage: api.Stage{Name: api.DefaultStage}, Snapshot: s}}}
 }
 
 func readRequest(t testing.TB, text string) *http.Request {
@@ -271,7 +290,7 @@ func TestRoutes(t *testing.T) {
 	}
 	team := testApp("a", []hansom.Route{{Method: "GET", Path: "/", Function: "f"}})
 	team.Project, team.Slug = "1", "team"
-	team.Live = api.OfRoutes("1", hansom.DefaultRegion, "a", []hansom.Route{{Method: "GET", Path: "/", Function: "f"}})
+	team.Live = ofRoutes("1", "a", []hansom.Route{{Method: "GET", Path: "/", Function: "f"}})
 	g.SetApps([]App{testApp("a", nil), testApp("b", nil), team})
 	for host, want := range map[string]int{"localhost": 404, "a.team.localhost": 200, "a.localhost": 404} {
 		w := httptest.NewRecorder()
