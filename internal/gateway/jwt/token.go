@@ -140,13 +140,16 @@ func parseClaims(payload []byte) (*Token, error) {
 	if _, ok := members["exp"]; !ok {
 		return nil, refuse("the token has no exp claim")
 	}
-	for name, to := range map[string]*float64{"exp": &t.expires, "nbf": &t.notBefore, "iat": &t.issued} {
-		v, ok := members[name]
+	for _, at := range [...]struct {
+		name string
+		to   *float64
+	}{{"exp", &t.expires}, {"nbf", &t.notBefore}, {"iat", &t.issued}} {
+		v, ok := members[at.name]
 		if !ok {
 			continue
 		}
-		if *to, ok = seconds(v); !ok {
-			return nil, bad(name)
+		if *at.to, ok = seconds(v); !ok {
+			return nil, bad(at.name)
 		}
 	}
 	if v, ok := members["iss"]; ok {
@@ -174,7 +177,9 @@ func parseClaims(payload []byte) (*Token, error) {
 		}
 	}
 	t.JSON = append(make([]byte, 0, len(payload)*5/4+64), '{')
-	for i, name := range slices.Sorted(maps.Keys(members)) {
+	names := slices.AppendSeq(make([]string, 0, len(members)), maps.Keys(members))
+	slices.Sort(names)
+	for i, name := range names {
 		value := text(members[name])
 		t.Claims[name] = value
 		if i > 0 {
