@@ -184,6 +184,7 @@ func TestSiteReferences(t *testing.T) {
 				t.Error(diff)
 			}
 		}
+		now = now.Add(time.Minute) // since the last upload
 		collect(0)
 		collect(2) // the list of the first deployment, and the file that it alone had, with what was made of it
 		there("same", "b", "b.gz", "c", "c.gz")
