@@ -134,8 +134,7 @@ func (v *visit) toSite() bool {
 	if h == nil {
 		return false
 	}
-	detach(v.r)
-	h.ServeHTTP(v.w, v.below(v.r))
+	h.ServeHTTP(v.w, v.below(v.r)) // which detaches when it has to wait
 	return true
 }
 
