@@ -26,6 +26,7 @@ import (
 func startSecure(t *testing.T, h http.Handler, p pace) (addr string, client *http.Client) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(&Front{Next: h, pace: p})
+	s.Listener = small{s.Listener}
 	s.Config.ErrorLog = quiet()
 	s.Config.MaxHeaderBytes = 64 << 10
 	Secure(s.Config, &tls.Config{NextProtos: []string{"h2", "http/1.1"}})
@@ -37,6 +38,17 @@ func startSecure(t *testing.T, h http.Handler, p pace) (addr string, client *htt
 	client = s.Client()
 	t.Cleanup(client.CloseIdleConnections)
 	return s.Listener.Addr().String(), client
+}
+
+// small has connections in which little is under way to a client that does not read.
+type small struct{ net.Listener }
+
+func (l small) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(4 << 10)
+	}
+	return c, err
 }
 
 // raw is a client of HTTP/2 that need not keep to it.
