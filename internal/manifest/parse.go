@@ -140,7 +140,7 @@ func (p *reader) manifest(data []byte) *Manifest {
 	switch {
 	case functions != nil:
 		p.functions(m, functions)
-	case site == nil:
+	case site == nil && !has(entries, "openapi"): // whose routes may need none
 		p.failAt(nil, "functions is missing: an app needs at least one")
 		return nil
 	}

@@ -111,7 +111,7 @@ func (r *Resolved) validate() error {
 	if err := checkName(r.Name); err != nil {
 		return err
 	}
-	if len(r.Functions) == 0 && r.Site == nil {
+	if len(r.Functions) == 0 && r.Site == nil && r.OpenAPI == nil {
 		return errors.New("functions is empty: an app needs at least one")
 	}
 	if r.Site != nil {
