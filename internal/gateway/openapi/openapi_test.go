@@ -154,3 +154,31 @@ func FuzzImport(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkImport reads a document with as many routes as an API can have, and as many schemas that are not looked at.
+func BenchmarkImport(b *testing.B) {
+	var paths, schemas members
+	for i := range maxRoutes {
+		n := strconv.Itoa(i)
+		paths = append(paths, member{"/r" + n + "/{id}", members{{"get", members{{"operationId", "op" + n},
+			{"responses", members{{"200", members{{"description", "ok"}, {"content", members{{"application/json", members{{"schema", members{{"$ref", "#/components/schemas/S" + n}}}}}}}}}}},
+			{extIntegration, members{{"type", "aws_proxy"}, {"uri", "arn:aws:lambda:us-east-1:000000000000:function:f"}, {"payloadFormatVersion", "2.0"}}}}}}})
+		var properties members
+		for p := range 10 {
+			properties = append(properties, member{"p" + strconv.Itoa(p), members{{"type", "string"}, {"description", "a property"}}})
+		}
+		schemas = append(schemas, member{"S" + n, members{{"type", "object"}, {"properties", properties}}})
+	}
+	doc := members{{"openapi", "3.0.1"}, {"info", members{{"title", "x"}, {"version", "1"}}}, {"paths", paths}, {"components", members{{"schemas", schemas}}}}
+	for name, text := range map[string][]byte{"json": appendJSON(nil, doc, ""), "yaml": appendYAML(nil, doc, "")} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				if _, _, err := Import(text, Options{ID: counter(), FailOnWarnings: true}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
