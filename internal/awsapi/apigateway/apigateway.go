@@ -10,7 +10,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -112,38 +111,16 @@ func (s *Service) serve(r *http.Request, op *operation, vars map[string]string) 
 
 // route finds the operation at a method and a path, and what stands in the path for its variables. One with a query goes first.
 func route(r *http.Request) (found *operation, vars map[string]string) {
-	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
 	for i := range operations {
 		op := &operations[i]
 		if op.method != r.Method || op.query != "" && !strings.Contains(r.URL.RawQuery, op.query) || found != nil && op.query == "" {
 			continue
 		}
-		if v, ok := match(strings.Split(strings.Trim(op.path, "/"), "/"), segments); ok {
+		if v, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
 			found, vars = op, v
 		}
 	}
 	return found, vars
-}
-
-func match(pattern, segments []string) (map[string]string, bool) {
-	if len(pattern) != len(segments) {
-		return nil, false
-	}
-	vars := map[string]string{}
-	for i, want := range pattern {
-		name, ok := strings.CutPrefix(want, "{")
-		if !ok && want != segments[i] {
-			return nil, false
-		}
-		if ok {
-			value, err := url.PathUnescape(segments[i])
-			if err != nil || value == "" {
-				return nil, false
-			}
-			vars[strings.TrimSuffix(name, "}")] = value
-		}
-	}
-	return vars, true
 }
 
 // read decodes and validates the input of an operation.
@@ -152,34 +129,13 @@ func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (
 	if err != nil {
 		return nil, err
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, model.Unreadable("The query of the request cannot be read: " + err.Error())
-	}
 	in := model.Params{}
 	if op.payload != "" {
 		in[op.payload] = body
 	} else if in, err = s.validator.Decode(op.input, bytes.TrimSpace(body)); err != nil {
 		return nil, err
 	}
-	for i := range shapes[op.input].Members {
-		m := &shapes[op.input].Members[i]
-		switch {
-		case m.In == model.InPath:
-			in[m.Name] = vars[m.WireName()]
-		case m.In == model.InQuery && query.Has(m.WireName()):
-			if shapes[m.Shape].Kind == model.List {
-				var list []any
-				for _, x := range query[m.WireName()] {
-					list = append(list, x)
-				}
-				in[m.Name] = list
-			} else if in[m.Name], err = s.validator.Scalar(m.Shape, query.Get(m.WireName())); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return in, s.validator.Check(op.input, in)
+	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
 }
 
 // kinds maps kinds of errors to the service's codes. An error's own Code takes precedence.

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,10 +155,9 @@ func (s *Service) serve(r *http.Request, op *operation, vars map[string]string) 
 
 // route finds the operation at a method and a path, and what stands in the path for its variables.
 func route(r *http.Request) (*operation, map[string]string) {
-	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
 	for i := range operations {
 		if op := &operations[i]; op.method == r.Method {
-			if vars, ok := match(strings.Split(strings.Trim(op.path, "/"), "/"), segments); ok {
+			if vars, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
 				return op, vars
 			}
 		}
@@ -167,36 +165,11 @@ func route(r *http.Request) (*operation, map[string]string) {
 	return nil, nil
 }
 
-func match(pattern, segments []string) (map[string]string, bool) {
-	if len(pattern) != len(segments) {
-		return nil, false
-	}
-	vars := map[string]string{}
-	for i, want := range pattern {
-		name, ok := strings.CutPrefix(want, "{")
-		if !ok && want != segments[i] {
-			return nil, false
-		}
-		if ok {
-			value, err := url.PathUnescape(segments[i])
-			if err != nil || value == "" {
-				return nil, false
-			}
-			vars[strings.TrimSuffix(name, "}")] = value
-		}
-	}
-	return vars, true
-}
-
 // read decodes and validates the input of an operation.
 func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (model.Params, error) {
 	body, err := awsapi.ReadBody(r, op.name, maxRequest)
 	if err != nil {
 		return nil, err
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, model.Unreadable("The query of the request cannot be read: " + err.Error())
 	}
 	body = bytes.TrimSpace(body)
 	in, err := s.validator.Decode(op.input, body)
@@ -206,24 +179,7 @@ func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (
 	if err := newer(body); err != nil {
 		return nil, err
 	}
-	for i := range shapes[op.input].Members {
-		m := &shapes[op.input].Members[i]
-		switch {
-		case m.In == model.InPath:
-			in[m.Name] = vars[m.WireName()]
-		case m.In == model.InQuery && query.Has(m.WireName()):
-			if shapes[m.Shape].Kind == model.List {
-				var list []any
-				for _, x := range query[m.WireName()] {
-					list = append(list, x)
-				}
-				in[m.Name] = list
-			} else if in[m.Name], err = s.validator.Scalar(m.Shape, query.Get(m.WireName())); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return in, s.validator.Check(op.input, in)
+	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
 }
 
 // newer refuses values of members that the model is too old for, unless they are what holds here in any case.

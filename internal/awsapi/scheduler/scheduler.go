@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -77,7 +75,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) serve(r *http.Request) (any, error) {
-	op, name := route(r)
+	op, vars := route(r)
 	p := awsapi.PrincipalFrom(r.Context())
 	switch {
 	case op == nil:
@@ -85,7 +83,7 @@ func (s *Service) serve(r *http.Request) (any, error) {
 	case p.Kind == hansom.FunctionSession:
 		return nil, awsapi.Denied(p, "scheduler:"+op.name, "arn:aws:scheduler:"+s.region+":"+p.Project+":*")
 	}
-	in, err := s.read(r, op, name)
+	in, err := s.read(r, op, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -93,54 +91,28 @@ func (s *Service) serve(r *http.Request) (any, error) {
 }
 
 // route finds the operation at a method and a path, and what stands in the path for its variable.
-func route(r *http.Request) (*operation, string) {
-	kind, name, named := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")
-	name, err := url.PathUnescape(name)
-	if err != nil {
-		return nil, ""
-	}
+func route(r *http.Request) (*operation, map[string]string) {
 	for i := range operations {
-		op := &operations[i]
-		at, _, variable := strings.Cut(strings.TrimPrefix(op.path, "/"), "/")
-		if op.method == r.Method && at == kind && variable == (named && name != "") {
-			return op, name
+		if op := &operations[i]; op.method == r.Method {
+			if vars, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
+				return op, vars
+			}
 		}
 	}
-	return nil, ""
+	return nil, nil
 }
 
 // read decodes and validates the input of an operation.
-func (s *Service) read(r *http.Request, op *operation, name string) (model.Params, error) {
+func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (model.Params, error) {
 	body, err := awsapi.ReadBody(r, op.name, maxRequest)
 	if err != nil {
 		return nil, err
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, model.Unreadable("The query of the request cannot be read: " + err.Error())
 	}
 	in, err := s.validator.Decode(op.input, bytes.TrimSpace(body))
 	if err != nil {
 		return nil, err
 	}
-	for i := range shapes[op.input].Members {
-		m := &shapes[op.input].Members[i]
-		switch {
-		case m.In == model.InPath:
-			in[m.Name] = name
-		case m.In == model.InQuery && query.Has(m.WireName()):
-			if shapes[m.Shape].Kind == model.List {
-				var list []any
-				for _, x := range query[m.WireName()] {
-					list = append(list, x)
-				}
-				in[m.Name] = list
-			} else if in[m.Name], err = s.validator.Scalar(m.Shape, query.Get(m.WireName())); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return in, s.validator.Check(op.input, in)
+	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
 }
 
 // kinds maps kinds of errors to the service's codes. An error's own Code takes precedence, and the model's status of a code.
