@@ -54,7 +54,7 @@ type ResolvedAuthorizer struct {
 type ResolvedJWT struct {
 	Issuer   string   `json:"issuer"`
 	Audience []string `json:"audience"`
-	Keys     string   `json:"keys,omitempty"` // URL of the issuer's keys; "" asks the issuer where they are
+	Keys     string   `json:"keys,omitempty"` // URL of the issuer's keys, or a path of the app; "" asks the issuer where they are
 }
 
 func checkURL(what, s string) error {
@@ -107,10 +107,13 @@ func (j *ResolvedJWT) check() error {
 	if len(j.Audience) == 0 || len(j.Audience) > maxAudience || slices.Contains(j.Audience, "") {
 		return fmt.Errorf("audience must be a list of 1 to %d texts: whom the tokens are for, such as [guestbook]", maxAudience)
 	}
-	if j.Keys != "" {
-		return checkURL("keys", j.Keys)
+	switch {
+	case j.Keys == "":
+		return nil
+	case strings.HasPrefix(j.Keys, "/"):
+		return checkURL("keys", "http://app"+j.Keys)
 	}
-	return nil
+	return checkURL("keys", j.Keys)
 }
 
 func checkAuthorizers(n int) error {

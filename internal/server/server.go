@@ -530,13 +530,16 @@ func (s *Server) references(ctx context.Context, refs *artifact.References) erro
 
 func (s *Server) functionURL(id string) string { return s.host(id+".lambda-url") + "/" }
 
-func (s *Server) appURL(project, name string) string {
+func (s *Server) appURL(project, name string) string { return s.host(s.appLabel(project, name)) + "/" }
+
+// appLabel is the host of an app, without the base domain.
+func (s *Server) appLabel(project, name string) string {
 	if project != hansom.DefaultProject {
 		if p, err := s.auth.Project(project); err == nil {
 			name += "." + p.Slug
 		}
 	}
-	return s.host(name) + "/"
+	return name
 }
 
 // observe registers what metrics read from other parts.

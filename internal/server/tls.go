@@ -176,13 +176,18 @@ func (s *Server) shutdownTLS(ctx context.Context) func() error {
 
 // host is a public host with the bound edge port: name.D:port, or D:port when name is "".
 func (s *Server) host(name string) string {
+	if s.edgeTLSListener != nil {
+		return s.hostAt("https", name, s.EdgeTLSAddr(), "443")
+	}
+	return s.plainHost(name)
+}
+
+func (s *Server) plainHost(name string) string { return s.hostAt("http", name, s.EdgeAddr(), "80") }
+
+func (s *Server) hostAt(scheme, name, bound, usual string) string {
 	host := s.cfg.Domain
 	if name != "" {
 		host = name + "." + host
-	}
-	scheme, bound, usual := "http", s.EdgeAddr(), "80"
-	if s.edgeTLSListener != nil {
-		scheme, bound, usual = "https", s.EdgeTLSAddr(), "443"
 	}
 	if p := port(bound); p != usual {
 		host = net.JoinHostPort(host, p)

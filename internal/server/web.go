@@ -20,7 +20,9 @@ type ownAPI struct {
 
 // webOf makes the APIs of apps.
 func (s *Server) webOf() openapi.Apps {
-	return openapi.Apps{Region: s.cfg.Region, Domain: s.cfg.Domain, Taken: s.apis.HasDomain, Check: s.checkIntegration}
+	// Over plain HTTP: the authority of dev is not trusted, and where certificates are there is a redirect.
+	keys := func(project, app, path string) string { return s.plainHost(s.appLabel(project, app)) + path }
+	return openapi.Apps{Region: s.cfg.Region, Domain: s.cfg.Domain, Keys: keys, Taken: s.apis.HasDomain, Check: s.checkIntegration}
 }
 
 // publishApps tells the gateway which apps answer at which hosts. Notices of changes call it one after the other.

@@ -3,6 +3,8 @@ package openapi
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 type Apps struct {
 	Region string
 	Domain string                                         // base domain of the server's hosts
+	Keys   func(project, app, path string) string         // URL at which the server reaches a path of an app
 	Taken  func(domain string) bool                       // says that a custom domain was made through the API Gateway API
 	Check  func(project string, i *api.Integration) error // refuses what the gateway could not carry out; nil refuses nothing
 }
@@ -22,6 +25,7 @@ type Apps struct {
 // Live is the own API of an app: what its manifest says, with the OpenAPI document that it names. Errors: Invalid, with file and line of the
 // document.
 func (a Apps) Live(project string, r *manifest.Resolved) (*api.Live, error) {
+	r = a.withKeys(project, r)
 	var doc *api.API
 	if r.OpenAPI != nil {
 		var err error
@@ -30,6 +34,24 @@ func (a Apps) Live(project string, r *manifest.Resolved) (*api.Live, error) {
 		}
 	}
 	return api.OfManifest(project, a.Region, r, doc)
+}
+
+// withKeys is r with the whole URLs of keys that the app serves itself.
+func (a Apps) withKeys(project string, r *manifest.Resolved) *manifest.Resolved {
+	own := func(x manifest.ResolvedAuthorizer) bool { return x.JWT != nil && strings.HasPrefix(x.JWT.Keys, "/") }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(r.Authorizers)), own) {
+		return r
+	}
+	out := *r
+	out.Authorizers = maps.Clone(r.Authorizers)
+	for name, x := range out.Authorizers {
+		if own(x) {
+			jwt := *x.JWT
+			jwt.Keys, x.JWT = a.Keys(project, r.Name, jwt.Keys), &jwt
+			out.Authorizers[name] = x
+		}
+	}
+	return &out
 }
 
 func (a Apps) document(project string, r *manifest.Resolved) (*api.API, error) {

@@ -72,7 +72,8 @@ func outcomeOfApp(t *testing.T, dir string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apps := Apps{Region: "eu-west-1", Domain: "localhost"}
+	keys := func(project, app, path string) string { return "http://" + app + "." + project + ".localhost" + path }
+	apps := Apps{Region: "eu-west-1", Domain: "localhost", Keys: keys}
 	l, err := apps.Live("000000000000", r)
 	if err != nil {
 		if hansom.KindOf(err) != hansom.Invalid {
