@@ -2,7 +2,7 @@
 # Installs what is missing for running, testing or measuring Hansom. Idempotent.
 #
 #   scripts/setup.sh run      the runtimes of functions: Python 3 and Node.js 22 (make run)
-#   scripts/setup.sh test     those, and what the tests use: Java, Ruby, a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript
+#   scripts/setup.sh test     those, and what the tests use: Java, Ruby, a C compiler, PostgreSQL, awscli, boto3, AWS's SDK for JavaScript, Chromium
 #                             (make test; the default)
 #   scripts/setup.sh bench    those, and the peers that benchmarks compare with: nginx, and npm for workerd (which the benchmark installs itself, as it builds Caddy)
 #
@@ -58,6 +58,8 @@ if [ "$goal" != run ]; then
   need procps command -v pgrep
   need postgresql postgres_present
   need awscli test -x /usr/bin/aws
+  need chromium command -v chromium
+  need fonts-liberation test -d /usr/share/fonts/truetype/liberation
   need python3-boto3 /usr/bin/python3 -c 'import boto3'
   for client in "${clients[@]}"; do
     [ -d "$clients_dir/node_modules/$client" ] || missing_clients+=("$client")
