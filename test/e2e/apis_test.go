@@ -12,6 +12,7 @@ import (
 
 // TestAPIGatewayBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestAPIGatewayBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {
@@ -28,6 +29,7 @@ func TestAPIGatewayBoto3(t *testing.T) {
 
 // TestAPIGatewayAWSCLI makes an API, and a key and a plan for it, with Debian's awscli.
 func TestAPIGatewayAWSCLI(t *testing.T) {
+	t.Parallel()
 	const aws = "/usr/bin/aws"
 	if _, err := os.Stat(aws); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")

@@ -75,6 +75,7 @@ func (a *app) send(t *testing.T, method, path string, body []byte) (int, http.He
 
 // TestTemplates deploys what `hansom init` makes and calls it.
 func TestTemplates(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	for template, language := range map[string]string{
 		"nodejs": "Node.js v", "typescript": "Node.js v", "python": "Python 3.", "go": "Go 1.", "express": "Node.js v", "flask": "Python 3.", "nethttp": "Go 1.",
@@ -159,6 +160,7 @@ func wheelOf(t *testing.T, root, dir, name string, requires []string) {
 
 // TestThumbnails deploys the example, streams its picture of 5 MB and has it made smaller.
 func TestThumbnails(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	a := deploy(t, s, "../../examples/thumbnails")
 	status, header, picture := a.send(t, "GET", "/sample", nil)

@@ -36,6 +36,7 @@ func run(t *testing.T, env []string, dir string, argv ...string) (string, error)
 
 // TestBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {
@@ -92,6 +93,7 @@ func TestSDKForJavaScript(t *testing.T) {
 
 // TestAWSCLI walks through a function's life with Debian's awscli.
 func TestAWSCLI(t *testing.T) {
+	t.Parallel()
 	const aws = "/usr/bin/aws"
 	if _, err := os.Stat(aws); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")

@@ -24,6 +24,7 @@ import (
 
 // TestDestinationsBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestDestinationsBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {

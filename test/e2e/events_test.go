@@ -59,6 +59,7 @@ func (r rules) put(source, detail string) string {
 
 // TestEventsBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestEventsBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {
@@ -75,6 +76,7 @@ func TestEventsBoto3(t *testing.T) {
 
 // TestEventsAWSCLI walks through a rule's life with Debian's awscli.
 func TestEventsAWSCLI(t *testing.T) {
+	t.Parallel()
 	const program = "/usr/bin/aws"
 	if _, err := os.Stat(program); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")

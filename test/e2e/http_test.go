@@ -560,6 +560,7 @@ func TestHTTPStart(t *testing.T) {
 
 // Servers in other languages, and the ways to name them.
 func TestHTTPLanguages(t *testing.T) {
+	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "bootstrap")
 	build := exec.Command("go", "build", "-o", bin, "./testdata/http/go")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

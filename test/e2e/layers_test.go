@@ -20,6 +20,7 @@ import (
 
 // TestBoto3Layers runs the script with the best driver on PostgreSQL, and without isolation, where nothing is mounted at /opt.
 func TestBoto3Layers(t *testing.T) {
+	t.Parallel()
 	pythons := pythonsWithBoto3(t)
 	for i, driver := range []string{"auto", "process"} {
 		t.Run(driver, func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestBoto3Layers(t *testing.T) {
 }
 
 func TestAWSCLILayers(t *testing.T) {
+	t.Parallel()
 	const aws = "/usr/bin/aws"
 	if _, err := os.Stat(aws); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")

@@ -43,6 +43,7 @@ func awsCLI(t *testing.T, s *hansomtest.Server, args ...string) (string, error) 
 }
 
 func TestLogsAWSCLI(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat("/usr/bin/aws"); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")
 	}
@@ -157,6 +158,7 @@ func TestLogsFollow(t *testing.T) {
 }
 
 func TestLogsBoto3(t *testing.T) {
+	t.Parallel()
 	for _, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, nil)

@@ -303,6 +303,7 @@ func TestMappingsSurviveKill(t *testing.T) {
 
 // TestMappingsBoto3 runs the script with every boto3 there is.
 func TestMappingsBoto3(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	for _, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {

@@ -33,6 +33,7 @@ type order struct {
 // ledger once, or with the dead letters when its card is declined, and those of each customer are in their order; who paid more than 100 has a
 // receipt, and the report of the day counts each order once.
 func TestOrders(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("HANSOM_DRIVER") == "process" {
 		t.Skip("with the process driver the queues' addresses have the port of the api listener, which is another one after the restart")
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,12 +37,12 @@ var binaryDir = sync.OnceValues(func() (string, error) {
 	return dir, err
 })
 
-var built = false // whether binaryDir was called
+var built atomic.Bool // binaryDir was called
 
 // binary is the program's path; it is built once.
 func binary(t testing.TB) string {
 	t.Helper()
-	built = true
+	built.Store(true)
 	dir, err := binaryDir()
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func binary(t testing.TB) string {
 }
 
 func removeBinary() {
-	if built {
+	if built.Load() {
 		if dir, err := binaryDir(); err == nil {
 			os.RemoveAll(dir)
 		}

@@ -179,6 +179,7 @@ public class App implements RequestHandler<App.Order, Map<String, Object>> {
 
 // TestJava deploys a jar that javac has made here.
 func TestJava(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	hosted(t, s, "java")
 	javac, err := exec.LookPath("javac")

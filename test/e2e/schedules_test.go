@@ -146,6 +146,7 @@ func TestScheduleMissed(t *testing.T) {
 
 // TestSchedulesBoto3 runs the script with every boto3 there is, the first time on PostgreSQL.
 func TestSchedulesBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {

@@ -92,6 +92,7 @@ func redrivePolicy(name string, most int) map[string]string {
 
 // TestQueuesBoto3 runs the script with every boto3 there is, the older of which speaks the Query protocol; the first time on PostgreSQL.
 func TestQueuesBoto3(t *testing.T) {
+	t.Parallel()
 	for i, python := range pythonsWithBoto3(t) {
 		t.Run(python.version, func(t *testing.T) {
 			s := hansomtest.Start(t, func(c *server.Config) {
@@ -124,6 +125,7 @@ func TestQueuesJavaScript(t *testing.T) {
 
 // TestQueuesAWSCLI walks through a queue's life with Debian's awscli.
 func TestQueuesAWSCLI(t *testing.T) {
+	t.Parallel()
 	const program = "/usr/bin/aws"
 	if _, err := os.Stat(program); err != nil {
 		t.Fatal("no awscli: run scripts/setup.sh")

@@ -63,6 +63,7 @@ func logged(t testing.TB, c *cloudwatchlogs.Client, group string) string {
 // An external extension in a layer goes through its life beside a managed and a custom runtime, however the instance ends, and what
 // it and the platform say is in the function's log group.
 func TestExtensionInLayer(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../internal/pool/testdata/extensions/telemetry.py")
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +140,7 @@ func TestExtensionInLayer(t *testing.T) {
 
 // Functions use the AWS SDKs of layers that the program made, on the server that runs them, and nobody configures anything.
 func TestSDKInLayer(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	if isolated, _ := isolation(t, s); !isolated {
 		t.Skip("without isolation layers are not at /opt")
