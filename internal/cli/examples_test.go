@@ -64,6 +64,7 @@ var prepared = []struct{ example, script string }{
 	{"hansom queue", "hansom deploy orders"},
 	{"hansom restore", "hansom backup hansom.tar.gz"},
 	{"hansom rollback", "hansom deploy examples/hello; sed -i 's/Hello}/Hi}/' examples/hello/hansom.yaml; hansom deploy examples/hello"},
+	{"hansom routes", "hansom deploy guestbook"},
 	{"hansom schedule", "hansom deploy orders"},
 	{"hansom versions rm", "hansom alias rm hello-node live --yes || true"},
 }
@@ -143,6 +144,9 @@ func (x *examples) folder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	write(t, dir, map[string]string{"event.json": `{"name":"Ada"}`, "token.txt": "s3cr3t\n", ".env": "COLOUR=green\n", "layer/python/tool.py": "x = 1\n",
+		"guestbook/hansom.yaml": "name: guestbook\nopenapi: api.yaml\n",
+		"guestbook/api.yaml": "openapi: 3.0.1\ninfo: {title: guestbook, version: '1'}\npaths:\n  /messages/{id}:\n    get: {x-amazon-apigateway-integration: {type: aws_proxy, integrationSubtype: Hansom-Respond, requestParameters: {Body: hi}}}\n" +
+			"  /messages:\n    post: {x-amazon-apigateway-integration: {type: aws_proxy, integrationSubtype: Hansom-Respond, requestParameters: {Body: hi}}}\n",
 		"orders/hansom.yaml": "name: orders\nqueues: {charge: {deadLetter: charge-dead}, later: {}, ledger: {fifo: true}}\n" +
 			"functions: {api: {runtime: nodejs22.x, code: ., handler: index.handler}, report: {runtime: nodejs22.x, code: ., handler: index.handler, schedule: [rate(1 day)]}}\n", "orders/index.mjs": "export const handler = () => 1;\n"})
 	return dir

@@ -47,13 +47,17 @@ func (l *Link) forward(ctx context.Context, req *sandbox.Request, sent *atomic.B
 		x.body.from, x.body.left = in.Body, in.ContentLength
 		out.Body = &x.body
 	}
+	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
 		if x.answer.started.Load() { // a client that does not read must not hold the call
 			_ = control.SetWriteDeadline(past)
 		}
 	})
 	aborted := l.serve(&x.answer, out)
-	stop()
+	if !stop() {
+		<-cut // w is used no more when forward returns
+	}
 	if !x.body.whole() && !x.answer.started.Load() {
 		w.Header().Set("Connection", "close") // what follows on the connection may be the rest of the body
 	}

@@ -123,7 +123,7 @@ func (c *commands) testCommand() *cobra.Command {
 		Use: "test METHOD PATH", Short: "Explain what becomes of a web request",
 		Long: "Ask the server what it would do with a request, without doing it: whose host it is, which routes fit the path and why one of\n" +
 			"them is chosen, who may call it how often, and what answers. Authorizers are not asked.",
-		Example: "  hansom routes test GET /messages/7\n" +
+		Example: "  hansom routes test GET /messages/7 --app guestbook\n" +
 			"  hansom routes test POST '/messages?draft=1' --app guestbook -H 'authorization: Bearer x'\n" +
 			"  hansom routes test GET / --host www.example.com --json",
 		Args: command.Exactly(2),
