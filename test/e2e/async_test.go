@@ -204,6 +204,7 @@ func TestFailuresGoToQueues(t *testing.T) {
 
 // A function that invokes itself with an AWS SDK is stopped after 16 times; one whose loops are allowed goes on.
 func TestLoopsStop(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	if isolated, _ := isolation(t, s); !isolated {
 		t.Skip("without isolation layers are not at /opt")
@@ -261,6 +262,7 @@ exports.handler = async (event, context) => {
 
 // What was accepted is in a backup, and runs where that is restored.
 func TestEventsAreBackedUp(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "events", python311, source(t, python311, "def handler(event, context):\n    print('event', event)\n"))

@@ -19,6 +19,7 @@ import (
 
 // A backup that is made while functions come, change and go restores to a server on which every function runs its own code.
 func TestBackup(t *testing.T) {
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) { testBackup(t, func() string { return "" }) })
 	t.Run("postgres", func(t *testing.T) {
 		for _, tool := range []string{"pg_dump", "psql"} {

@@ -159,6 +159,7 @@ func screenshot(t *testing.T, tab context.Context, name string, width, height in
 // TestGuestbook deploys the example and uses it with a browser: what is signed in one tab appears in another one without a reload; nobody
 // writes without a token; after a restart of the server, which ends the function's memory and its key, the pages connect again and ask to sign in.
 func TestGuestbook(t *testing.T) {
+	t.Parallel()
 	tab := chromium(t)
 	dir, port := t.TempDir(), freePort(t)
 	if err := os.CopyFS(dir, os.DirFS("../../examples/guestbook")); err != nil {

@@ -108,6 +108,7 @@ func TestLogsAWSCLI(t *testing.T) {
 
 // TestLogsFollow: `aws logs tail --follow` shows what is there, and then what comes, each line once.
 func TestLogsFollow(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "x", python311, source(t, python311, logHandler))

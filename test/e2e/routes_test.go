@@ -14,6 +14,7 @@ import (
 // TestRoutesOfApps deploys an app whose routes are those of an OpenAPI document and asks them. Then the same document goes through API Gateway's ImportApi and
 // ExportApi.
 func TestRoutesOfApps(t *testing.T) {
+	t.Parallel()
 	s := hansomtest.Start(t, nil)
 	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "behind "+r.URL.Path+" "+r.Header.Get("X-Id"))

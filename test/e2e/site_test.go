@@ -66,6 +66,7 @@ func headerOf(head, name string) string {
 
 // TestSite looks at a site with curl: ranges, conditions, encodings, redirects; a deployment's own host, and going back.
 func TestSite(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("curl is not there")
 	}
@@ -197,6 +198,7 @@ func TestSite(t *testing.T) {
 
 // TestSiteSwitches deploys a site 20 times while it is asked for: each answer is wholly of one deployment, and none fails.
 func TestSiteSwitches(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	dir := t.TempDir()
 	write := func(n int) {
@@ -238,6 +240,7 @@ func TestSiteSwitches(t *testing.T) {
 
 // TestManyFiles deploys a site of 3,000 files, and then one file of it again.
 func TestManyFiles(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	dir := t.TempDir()
 	files := map[string]string{}
