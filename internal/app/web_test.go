@@ -82,8 +82,7 @@ create | domain | example.com`, lines(plan)); diff != "" {
 		next.Authorizers = map[string]manifest.ResolvedAuthorizer{"signed": {IAM: true}, "members": {JWT: &manifest.ResolvedJWT{Issuer: "https://issuer.example.com", Audience: []string{"b"}}, TTL: 1}}
 		next.CORS = &manifest.ResolvedCORS{Origins: []string{"*"}, MaxAge: 60}
 		next.Domains = []string{"www.example.com"}
-		plan, err := s.Plan(t.Context(), project, next)
-		if err == nil {
+		if _, err := s.Plan(t.Context(), project, next); err == nil {
 			t.Fatal("ttl goes with a function")
 		}
 		members := next.Authorizers["members"]

@@ -73,7 +73,6 @@ type world struct {
 	calls  []string // functions, as name:qualifier
 	logs   []hansom.LogEvent
 	result string
-	stop   func()
 
 	sent   []integrate.Message
 	events []integrate.Event

@@ -104,7 +104,7 @@ func (g *gate) Flush() {
 // exchangeWithin does the same for a function that serves HTTP itself: its request ends when the answer has not begun in time.
 func (s *Service) exchangeWithin(ctx context.Context, t hansom.Target, inv *hansom.Invocation, sink hansom.Sink) (hansom.Result, error) {
 	x := *inv.HTTP
-	ctx, cancel := context.WithCancelCause(x.Request.Context())
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	late := time.AfterFunc(inv.Limit, func() { cancel(errLate) })
 	defer late.Stop()

@@ -168,13 +168,13 @@ func parseRedirect(fields []string) (*redirect, error) {
 	default:
 		return nil, fmt.Errorf("status %d is not one of 200, 301, 302, 303, 307, 308, 404 and 410", r.status)
 	}
-	for _, field := range fields {
-		if key, _, ok := strings.Cut(field, "="); ok {
-			return nil, fmt.Errorf("the condition %s= is not supported", key)
-		}
-		return nil, fmt.Errorf("%q is neither a status such as 301 nor a comment", field)
+	if len(fields) == 0 {
+		return r, nil
 	}
-	return r, nil
+	if key, _, ok := strings.Cut(fields[0], "="); ok {
+		return nil, fmt.Errorf("the condition %s= is not supported", key)
+	}
+	return nil, fmt.Errorf("%q is neither a status such as 301 nor a comment", fields[0])
 }
 
 func (r *redirect) checkTarget() error {

@@ -52,7 +52,7 @@ func TestBucket(t *testing.T) {
 		after := take(false)
 		time.Sleep(after - 5)
 		take(false)
-		time.Sleep(5)
+		time.Sleep(5 * time.Nanosecond)
 		take(true)
 		take(false)
 		time.Sleep(time.Hour)
