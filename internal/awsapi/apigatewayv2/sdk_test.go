@@ -22,7 +22,7 @@ import (
 func client(t *testing.T) *sdk.Client {
 	s, _ := service(t)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), callers[""], "request-1")))
+		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), awstest.Callers[""], "request-1")))
 	}))
 	t.Cleanup(server.Close)
 	return sdk.New(sdk.Options{Region: hansom.DefaultRegion, BaseEndpoint: &server.URL, RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(t),

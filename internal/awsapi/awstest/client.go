@@ -1,4 +1,4 @@
-// Package awstest is the HTTP side of aws-sdk-go-v2 in tests.
+// Package awstest has what tests of AWS APIs share: the HTTP side of aws-sdk-go-v2, and data files of requests.
 package awstest
 
 import (

@@ -16,18 +16,13 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/db/dbtest"
 	"github.com/hansomcloud/hansom/internal/schedule"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("database/sql.(*DB).connectionOpener"))
-}
-
-var callers = map[string]hansom.Principal{
-	"":         {Kind: hansom.Root, Project: hansom.DefaultProject, UserID: "AIDA", ARN: "arn:aws:iam::000000000000:root"},
-	"other":    {Kind: hansom.Root, Project: "111111111111", UserID: "AIDB", ARN: "arn:aws:iam::111111111111:root"},
-	"function": {Kind: hansom.FunctionSession, Project: hansom.DefaultProject, UserID: "AROA:f", ARN: "arn:aws:sts::000000000000:assumed-role/r/f"},
 }
 
 // nobody dispatches: nothing runs in these tests.
@@ -79,7 +74,7 @@ func TestRequests(t *testing.T) {
 		}
 		r := httptest.NewRequest(method, "http://scheduler.test"+path, strings.NewReader(body))
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), callers[c.As], "request-1")))
+		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), awstest.Callers[c.As], "request-1")))
 		var got map[string]any
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
 			t.Errorf("%s %s: %v in %s", c.Do, body, err, w.Body)

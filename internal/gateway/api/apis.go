@@ -54,7 +54,7 @@ func (s *Service) insert(ctx context.Context, a API) (out *API, err error) {
 			return err
 		}
 		out = &made
-		return exec(ctx, tx, ofAPI+a.ID, `INSERT INTO gateway_apis (id, project, document) VALUES (?, ?, ?)`, a.ID, a.Project, encoded(made))
+		return exec(ctx, tx, ofAPI+a.ID, `INSERT INTO gateway_apis (id, project, document) VALUES (?, ?, ?)`, a.ID, a.Project, db.Document(made))
 	})
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (s *Service) API(ctx context.Context, project, id string) (*API, error) {
 
 // APIs reads the APIs of a project after an ID, by ID, at most limit of them.
 func (s *Service) APIs(ctx context.Context, project, after string, limit int) ([]*API, error) {
-	return documents[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis WHERE project = ? AND id > ? ORDER BY id LIMIT ?`, project, after, limit)
+	return db.Documents[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis WHERE project = ? AND id > ? ORDER BY id LIMIT ?`, project, after, limit)
 }
 
 // UpdateAPI changes what an API says of itself, and with quick what a quick create has made: what of it is "" stays. change may be run again.

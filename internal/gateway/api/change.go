@@ -43,7 +43,7 @@ func (s *Service) edit(ctx context.Context, project, id string, f func(tx *db.Tx
 
 // snapshot is what a deployment keeps, as it is stored, with a digest of it.
 func (a *API) snapshot() (text, digest string) {
-	text = encoded(Snapshot{a.Routes, a.Integrations, a.Authorizers, a.CORS})
+	text = db.Document(Snapshot{a.Routes, a.Integrations, a.Authorizers, a.CORS})
 	sum := sha256.Sum256([]byte(text))
 	return text, hex.EncodeToString(sum[:16])
 }

@@ -50,7 +50,7 @@ func (s *Service) editDomain(ctx context.Context, project, name string, f func(t
 			return err
 		}
 		out = d
-		return exec(ctx, tx, ofDomain+d.Name, `UPDATE gateway_domains SET document = ? WHERE name = ?`, encoded(d), d.Name)
+		return exec(ctx, tx, ofDomain+d.Name, `UPDATE gateway_domains SET document = ? WHERE name = ?`, db.Document(d), d.Name)
 	})
 	if err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (s *Service) CreateDomain(ctx context.Context, d Domain) (*Domain, error) {
 		if n >= MaxDomains {
 			return full("custom domain names", "project")
 		}
-		return exec(ctx, tx, ofDomain+d.Name, `INSERT INTO gateway_domains (name, project, document) VALUES (?, ?, ?)`, d.Name, d.Project, encoded(d))
+		return exec(ctx, tx, ofDomain+d.Name, `INSERT INTO gateway_domains (name, project, document) VALUES (?, ?, ?)`, d.Name, d.Project, db.Document(d))
 	})
 	if db.IsDuplicate(err) {
 		return nil, conflict("The domain name you provided already exists.")
@@ -103,7 +103,7 @@ func (s *Service) Domain(ctx context.Context, project, name string) (*Domain, er
 
 // Domains reads the custom domains of a project after a name, by name, at most limit of them.
 func (s *Service) Domains(ctx context.Context, project, after string, limit int) ([]*Domain, error) {
-	return documents[Domain](ctx, s.db.Read(), `SELECT document FROM gateway_domains WHERE project = ? AND name > ? ORDER BY name LIMIT ?`, project, after, limit)
+	return db.Documents[Domain](ctx, s.db.Read(), `SELECT document FROM gateway_domains WHERE project = ? AND name > ? ORDER BY name LIMIT ?`, project, after, limit)
 }
 
 // UpdateDomain changes a custom domain, but for its name and its mappings. change may be run again. Errors: NotFoundException, BadRequestException.
@@ -194,7 +194,7 @@ func (s *Service) DeleteMapping(ctx context.Context, project, domain, id string)
 
 // mappedBy is the name of a domain that has a mapping of a stage of an API, of any stage when it is ""; "" when none has.
 func mappedBy(ctx context.Context, tx *db.Tx, project, api, stage string) (string, error) {
-	domains, err := documents[Domain](ctx, tx, `SELECT document FROM gateway_domains WHERE project = ?`, project)
+	domains, err := db.Documents[Domain](ctx, tx, `SELECT document FROM gateway_domains WHERE project = ?`, project)
 	for _, d := range domains {
 		if slices.ContainsFunc(d.Mappings, func(m Mapping) bool { return m.API == api && (stage == "" || m.Stage == stage) }) {
 			return d.Name, nil

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -10,11 +9,11 @@ import (
 
 // load reads everything. loading is held.
 func (s *Service) load(ctx context.Context) error {
-	apis, err := documents[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis`)
+	apis, err := db.Documents[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis`)
 	if err != nil {
 		return err
 	}
-	domains, err := documents[Domain](ctx, s.db.Read(), `SELECT document FROM gateway_domains`)
+	domains, err := db.Documents[Domain](ctx, s.db.Read(), `SELECT document FROM gateway_domains`)
 	if err != nil {
 		return err
 	}
@@ -31,47 +30,13 @@ func (s *Service) load(ctx context.Context) error {
 	return nil
 }
 
-// documents reads the JSON documents that a query finds.
-func documents[T any](ctx context.Context, q db.Querier, query string, args ...any) (list []*T, err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, failed("read APIs", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text []byte
-		var x T
-		err := rows.Scan(&text)
-		if err == nil {
-			err = json.Unmarshal(text, &x)
-		}
-		if err != nil {
-			return nil, failed("read APIs", err)
-		}
-		list = append(list, &x)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, failed("read APIs", err)
-	}
-	return list, nil
-}
-
 // document reads one JSON document; nil when there is none.
 func document[T any](ctx context.Context, q db.Querier, query string, args ...any) (*T, error) {
-	list, err := documents[T](ctx, q, query, args...)
+	list, err := db.Documents[T](ctx, q, query, args...)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	return list[0], nil
-}
-
-// encoded is a document as it is stored.
-func encoded(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // plain fields always encode
-	}
-	return string(text)
 }
 
 // exec runs a statement and notes a change; "" notes none.
@@ -103,7 +68,7 @@ func (s *Service) api(ctx context.Context, q db.Querier, project, id string) (*A
 }
 
 func save(ctx context.Context, tx *db.Tx, a *API) error {
-	return exec(ctx, tx, ofAPI+a.ID, `UPDATE gateway_apis SET document = ? WHERE id = ?`, encoded(a), a.ID)
+	return exec(ctx, tx, ofAPI+a.ID, `UPDATE gateway_apis SET document = ? WHERE id = ?`, db.Document(a), a.ID)
 }
 
 // readLive reads an API as it answers; nil when it is gone. loading is held.

@@ -85,7 +85,7 @@ func (s *Service) insertKey(ctx context.Context, tx *db.Tx, k api.Key) (*api.Key
 	k.ID, k.Created = s.cfg.NewID(sizeOfKey), s.now()
 	k.Updated = k.Created
 	return &k, exec(ctx, tx, ofKey+k.ID, `INSERT INTO usage_keys (id, project, digest, sealed, document) VALUES (?, ?, ?, ?, ?)`,
-		k.ID, k.Project, digest, s.seal(k.ID, k.Value), encoded(valueless(k)))
+		k.ID, k.Project, digest, s.seal(k.ID, k.Value), db.Document(valueless(k)))
 }
 
 // Imported is an API key to import, with the IDs of the usage plans that it is to be in.
@@ -173,7 +173,7 @@ func (s *Service) APIKeys(ctx context.Context, project string, f KeyFilter) ([]*
 	if f.Name == "" {
 		query, args = query+` LIMIT ?`, append(args, f.Limit)
 	}
-	all, err := documents[api.Key](ctx, s.db.Read(), query, args...)
+	all, err := db.Documents[api.Key](ctx, s.db.Read(), query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func (s *Service) UpdateKey(ctx context.Context, project, id string, change func
 		}
 		k.Updated = s.now()
 		out = k
-		return exec(ctx, tx, ofKey+id, `UPDATE usage_keys SET document = ? WHERE id = ?`, encoded(valueless(*k)), id)
+		return exec(ctx, tx, ofKey+id, `UPDATE usage_keys SET document = ? WHERE id = ?`, db.Document(valueless(*k)), id)
 	})
 	if err != nil {
 		return nil, err

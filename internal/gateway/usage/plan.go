@@ -72,7 +72,7 @@ func (s *Service) checkStages(ctx context.Context, tx *db.Tx, p *api.Plan) error
 
 // plansOf reads the plans that a key is in, without their keys.
 func plansOf(ctx context.Context, q db.Querier, key string) ([]*api.Plan, error) {
-	return documents[api.Plan](ctx, q, `SELECT document FROM usage_plans WHERE id IN (SELECT plan FROM usage_plan_keys WHERE id = ?)`, key)
+	return db.Documents[api.Plan](ctx, q, `SELECT document FROM usage_plans WHERE id IN (SELECT plan FROM usage_plan_keys WHERE id = ?)`, key)
 }
 
 // plan reads a plan. Error: NotFoundException.
@@ -116,7 +116,7 @@ func (s *Service) CreatePlan(ctx context.Context, p api.Plan) (*api.Plan, error)
 		if err := s.checkStages(ctx, tx, &p); err != nil {
 			return err
 		}
-		return exec(ctx, tx, ofPlan+p.ID, `INSERT INTO usage_plans (id, project, document) VALUES (?, ?, ?)`, p.ID, p.Project, encoded(p))
+		return exec(ctx, tx, ofPlan+p.ID, `INSERT INTO usage_plans (id, project, document) VALUES (?, ?, ?)`, p.ID, p.Project, db.Document(p))
 	})
 	if err != nil {
 		return nil, err
@@ -139,14 +139,14 @@ func (s *Service) Plans(ctx context.Context, project, key, after string, limit i
 		}
 		query, args = query+` AND id IN (SELECT plan FROM usage_plan_keys WHERE id = ?)`, append(args, key)
 	}
-	return documents[api.Plan](ctx, s.db.Read(), query+` ORDER BY id LIMIT ?`, append(args, limit)...)
+	return db.Documents[api.Plan](ctx, s.db.Read(), query+` ORDER BY id LIMIT ?`, append(args, limit)...)
 }
 
 // savePlan stores a plan, whose keys are stored apart.
 func savePlan(ctx context.Context, tx *db.Tx, p *api.Plan) error {
 	stored := *p
 	stored.Keys = nil
-	return exec(ctx, tx, ofPlan+p.ID, `UPDATE usage_plans SET document = ? WHERE id = ?`, encoded(stored), p.ID)
+	return exec(ctx, tx, ofPlan+p.ID, `UPDATE usage_plans SET document = ? WHERE id = ?`, db.Document(stored), p.ID)
 }
 
 // UpdatePlan changes a usage plan, but for its keys. change may be run again. Errors: NotFoundException, BadRequestException, ConflictException when a
@@ -166,7 +166,7 @@ func (s *Service) UpdatePlan(ctx context.Context, project, id string, change fun
 		if err := s.checkStages(ctx, tx, p); err != nil {
 			return err
 		}
-		others, err := documents[api.Plan](ctx, tx, `SELECT document FROM usage_plans WHERE id IN
+		others, err := db.Documents[api.Plan](ctx, tx, `SELECT document FROM usage_plans WHERE id IN
 			(SELECT plan FROM usage_plan_keys WHERE id IN (SELECT id FROM usage_plan_keys WHERE plan = ?))`, id)
 		if err != nil {
 			return err

@@ -64,40 +64,6 @@ func (s *Service) reloadPlan(ctx context.Context, id string) error {
 	return nil
 }
 
-// documents reads the JSON documents that a query finds.
-func documents[T any](ctx context.Context, q db.Querier, query string, args ...any) (list []*T, err error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, failed("read usage plans", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var text []byte
-		var x T
-		err := rows.Scan(&text)
-		if err == nil {
-			err = json.Unmarshal(text, &x)
-		}
-		if err != nil {
-			return nil, failed("read usage plans", err)
-		}
-		list = append(list, &x)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, failed("read usage plans", err)
-	}
-	return list, nil
-}
-
-// encoded is a document as it is stored.
-func encoded(v any) string {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // plain fields always encode
-	}
-	return string(text)
-}
-
 // exec runs a statement and notes a change.
 func exec(ctx context.Context, tx *db.Tx, notice, statement string, args ...any) error {
 	tx.Changed(domain, notice)
@@ -184,7 +150,7 @@ func (s *Service) seal(id, v string) string {
 
 // readPlans reads usage plans with the IDs of their keys; rest is what follows FROM.
 func readPlans(ctx context.Context, q db.Querier, rest string, args ...any) ([]*api.Plan, error) {
-	plans, err := documents[api.Plan](ctx, q, `SELECT document FROM usage_plans `+rest, args...)
+	plans, err := db.Documents[api.Plan](ctx, q, `SELECT document FROM usage_plans `+rest, args...)
 	if err != nil || len(plans) == 0 {
 		return nil, err
 	}

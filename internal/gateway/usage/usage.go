@@ -249,7 +249,7 @@ func (s *Service) RemoveProject(ctx context.Context, tx *db.Tx, project string) 
 
 // RemoveStage takes a stage of an API, or all of them when it is "", out of the usage plans of a project, within the caller's transaction.
 func (s *Service) RemoveStage(ctx context.Context, tx *db.Tx, project, apiID, stage string) error {
-	plans, err := documents[api.Plan](ctx, tx, `SELECT document FROM usage_plans WHERE project = ?`, project)
+	plans, err := db.Documents[api.Plan](ctx, tx, `SELECT document FROM usage_plans WHERE project = ?`, project)
 	if err != nil {
 		return err
 	}
