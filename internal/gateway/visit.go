@@ -91,17 +91,17 @@ func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p *place, t *tar
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	inv := hansom.Invocation{Trace: trace(r)}
-	inv.Identify()
-	v := &visit{place: *p, g: g, r: r, w: w, t: t, params: params, id: inv.ID, trace: inv.Trace}
-	v.prefix, _, _ = strings.Cut(p.host, ".")
-	if t == nil && p.api.own() && v.toSite() {
+	if t == nil && p.api.own() && g.toSite(w, r, p) {
 		return
 	}
 	if p.stage == nil {
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
 	}
+	inv := hansom.Invocation{Trace: trace(r)}
+	inv.Identify()
+	v := &visit{place: *p, g: g, r: r, w: w, t: t, params: params, id: inv.ID, trace: inv.Trace}
+	v.prefix, _, _ = strings.Cut(p.host, ".")
 	if t != nil && t.serves.Load() && hansom.FiberOf(r.Context()) != nil {
 		panic(hansom.ErrHandOver) // now, and not when it has been counted
 	}
@@ -126,25 +126,25 @@ func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p *place, t *tar
 }
 
 // toSite has the site of an app answer, when it has one.
-func (v *visit) toSite() bool {
-	if v.g.deps.Sites == nil {
+func (g *Gateway) toSite(w http.ResponseWriter, r *http.Request, p *place) bool {
+	if g.deps.Sites == nil {
 		return false
 	}
-	h := v.g.deps.Sites.Site(v.api.project, v.api.id)
+	h := g.deps.Sites.Site(p.api.project, p.api.id)
 	if h == nil {
 		return false
 	}
-	h.ServeHTTP(v.w, v.below(v.r)) // which detaches when it has to wait
+	h.ServeHTTP(w, p.below(r)) // which detaches when it has to wait
 	return true
 }
 
 // below is a request as a site sees it: without the path of a stage or a mapping.
-func (v *visit) below(r *http.Request) *http.Request {
-	if v.path == rawPath(r) {
+func (p *place) below(r *http.Request) *http.Request {
+	if p.path == rawPath(r) {
 		return r
 	}
 	out := *r
-	return moved(&out, v.path)
+	return moved(&out, p.path)
 }
 
 // moved gives a request, which is the caller's, another path, as it stands in a request line.
