@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for something that should happen at once.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // installed is the catalogue of this machine, home directories included, with the bootstraps in a directory of its own.
 var installed = sync.OnceValues(func() (*Catalogue, error) {
@@ -133,7 +133,6 @@ func start(t testing.TB, r *Runtime, memory int, env ...string) *process {
 		p.cmd.Process.Kill()
 		p.wait()
 	})
-	p.conn.SetDeadline(time.Now().Add(patience))
 	return p
 }
 
@@ -153,6 +152,7 @@ func (p *process) wait() int {
 func (p *process) send(h frame.Header, body []byte) {
 	p.t.Helper()
 	h.Length = uint32(len(body))
+	p.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := p.conn.Write(append(frame.AppendHeader(nil, h), body...)); err != nil {
 		p.t.Fatalf("send kind %d: %v", h.Kind, err)
 	}
@@ -161,6 +161,7 @@ func (p *process) send(h frame.Header, body []byte) {
 // receive returns the next frame; io.EOF when there are no more.
 func (p *process) receive() (frame.Header, []byte, error) {
 	head := make([]byte, frame.HeaderSize)
+	p.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := io.ReadFull(p.conn, head); err != nil {
 		return frame.Header{}, nil, err
 	}

@@ -238,6 +238,7 @@ def handler(event, context):
     while beeps < 20:
         context.log("x" * 100000)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # runs the handler of a signal that is pending
     return beeps
 `)
 		p.invoke([]byte("{}"), call{})
@@ -272,7 +273,6 @@ func BenchmarkInvoke(b *testing.B) {
 		for _, size := range []int{100, 6<<20 - 100} {
 			b.Run(fmt.Sprintf("%s/%d", identifier, size), func(b *testing.B) {
 				p := ready(b, r, echo[in.Family])
-				p.conn.SetDeadline(time.Time{})
 				event := []byte(`{"text":"` + strings.Repeat("z", size) + `"}`)
 				b.SetBytes(int64(len(event)))
 				for b.Loop() {

@@ -127,7 +127,7 @@ func install(c *nftables.Conn, id, prefix string, block netip.Prefix, cfg *Confi
 	}
 	rule(outgoing, verdict(expr.VerdictGoto, "permitted"))
 
-	for _, l := range []struct {
+	for i, l := range []struct {
 		name      string
 		limit     expr.Any
 		operation uint32
@@ -137,7 +137,8 @@ func install(c *nftables.Conn, id, prefix string, block netip.Prefix, cfg *Confi
 		// 1 is NFT_CONNLIMIT_F_INV: over it. An address leaves the set with its last connection.
 		{"open", &expr.Connlimit{Count: MaxConnections, Flags: 1}, unix.NFT_DYNSET_OP_ADD, 0},
 	} {
-		set := &nftables.Set{Table: t, Name: l.name, KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - block.Bits()), HasTimeout: l.life > 0, Timeout: l.life}
+		// Without an ID the library takes one from a counter of the process, which two servers in one race for.
+		set := &nftables.Set{Table: t, ID: uint32(i + 1), Name: l.name, KeyType: nftables.TypeIPAddr, Dynamic: true, Size: 1 << (32 - block.Bits()), HasTimeout: l.life > 0, Timeout: l.life}
 		if err := c.AddSet(set, nil); err != nil {
 			return nil, err
 		}
