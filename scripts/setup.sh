@@ -59,6 +59,7 @@ if [ "$goal" != run ]; then
   need postgresql postgres_present
   need awscli test -x /usr/bin/aws
   need chromium command -v chromium
+  need libnss3-tools command -v certutil
   need fonts-liberation test -d /usr/share/fonts/truetype/liberation
   need python3-boto3 /usr/bin/python3 -c 'import boto3'
   for client in "${clients[@]}"; do

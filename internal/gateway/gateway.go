@@ -215,7 +215,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) place(label, host string, below bool, path string) (p place, ok bool) {
 	if below {
 		if id, ok := strings.CutSuffix(label, apiSuffix); ok {
-			if s := (*g.apis.Load())[id]; s != nil && !s.live.EndpointOff {
+			if s := (*g.apis.Load())[id]; s != nil && !s.hidden {
 				p = s.at(path)
 			}
 			p.host = host

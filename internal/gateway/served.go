@@ -20,8 +20,9 @@ import (
 
 // served is an API as it answers. It is never changed.
 type served struct {
-	id, project string
 	main        *stage // $default; nil without one
+	hidden      bool   // it does not answer at its own host
+	id, project string
 	named       []*stage
 	live        *api.Live
 	app         App // whose own API it is; zero for others
@@ -34,7 +35,7 @@ func (s *served) own() bool { return s.app.Name != "" }
 // stage is a stage as it answers.
 type stage struct {
 	name       string
-	router     *route.Router
+	router     route.Router
 	targets    []target // by the router's indexes
 	variables  map[string]string
 	live       *api.LiveStage
@@ -99,7 +100,7 @@ func (g *Gateway) serveApp(a App) (*served, error) {
 }
 
 func (g *Gateway) compile(live *api.Live, a App) (*served, error) {
-	s := &served{id: live.ID, project: live.Project, live: live, app: a, stages: make(map[string]*stage, len(live.Stages))}
+	s := &served{id: live.ID, project: live.Project, hidden: live.EndpointOff, live: live, app: a, stages: make(map[string]*stage, len(live.Stages))}
 	for name, l := range live.Stages {
 		st, err := g.compileStage(s, l)
 		if err != nil {
@@ -119,10 +120,11 @@ func (g *Gateway) compileStage(s *served, l *api.LiveStage) (*stage, error) {
 	for i := range l.Routes {
 		keys[i] = l.Routes[i].Key
 	}
-	var err error
-	if st.router, err = route.New(keys); err != nil {
+	router, err := route.New(keys)
+	if err != nil {
 		return nil, err
 	}
+	st.router = *router
 	if l.LogTarget != "" && g.deps.Logs != nil {
 		if st.log, err = accesslog.New(s.live.Project, s.live.ID, l.Name, l.LogTarget, l.LogFormat, g.deps.Logs); err != nil {
 			g.log.Error("a stage has no access log", "api", s.live.ID, "stage", l.Name, "error", err)

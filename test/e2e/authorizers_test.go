@@ -13,14 +13,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/apigatewayv2"
 	gw "github.com/aws/aws-sdk-go-v2/service/apigatewayv2/types"
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/auth"
-	"github.com/hansomcloud/hansom/internal/awsapi/awstest"
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 )
 
@@ -56,9 +54,7 @@ func (g *guarded) must(err error) {
 
 // connect makes the clients, again after a restart.
 func (g *guarded) connect() {
-	c := hansomtest.Credentials
-	g.api = apigatewayv2.New(apigatewayv2.Options{Region: hansom.DefaultRegion, BaseEndpoint: aws.String(g.API()), RetryMaxAttempts: 1, HTTPClient: awstest.HTTPClient(g.t),
-		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, "")})
+	g.api = apisClient(g.t, g.API(), hansomtest.Credentials)
 	g.browser = browser(g.t, g.EdgeAddr())
 }
 

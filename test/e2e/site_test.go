@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/apigatewayv2"
+
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 )
 
@@ -170,6 +173,37 @@ func TestSite(t *testing.T) {
 	status(head, "304")
 	head, _ = curl(t, s, host, "/", "-X", "POST", "-d", "x")
 	status(head, "405")
+
+	// The site at a host of an API, in a stage of it, beside a route of the API's own.
+	apis := apisClient(t, s.API(), hansomtest.Credentials)
+	api, err := apis.ImportApi(t.Context(), &apigatewayv2.ImportApiInput{Body: aws.String(`{"openapi": "3.0.1", "info": {"title": "front", "version": "1"}, "paths": {
+		"/about": {"get": {"responses": {}, "x-amazon-apigateway-integration": {"type": "aws_proxy", "integrationSubtype": "Hansom-Respond", "payloadFormatVersion": "1.0", "requestParameters": {"Body": "of the API"}}}},
+		"/$default": {"x-amazon-apigateway-any-method": {"isDefaultRoute": true, "responses": {}, "x-amazon-apigateway-integration": {"type": "aws_proxy", "integrationSubtype": "Hansom-Site", "payloadFormatVersion": "1.0", "requestParameters": {"App": "pages"}}}}}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apis.CreateStage(t.Context(), &apigatewayv2.CreateStageInput{ApiId: api.ApiId, StageName: aws.String("live"), AutoDeploy: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	front := *api.ApiId + ".execute-api.localhost"
+	for path, want := range map[string]string{"/live": "home", "/live/": "home", "/live/about": "of the API", "/live/app.js": script, "/live/nothing": "nothing here"} {
+		if head, body := curl(t, s, front, path); string(body) != want || headerOf(head, "Apigw-Requestid") == "" {
+			t.Errorf("%s: %s%.100s", path, head, body)
+		}
+	}
+	head, body = curl(t, s, front, "/live/film.mp4", "-r", "1000000-2999999")
+	status(head, "206")
+	if !bytes.Equal(body, film[1000000:3000000]) {
+		t.Errorf("%d bytes came\n%s", len(body), head)
+	}
+	head, body = curl(t, s, front, "/live/app.js", "-H", "Accept-Encoding: br")
+	if headerOf(head, "Content-Encoding") != "br" || headerOf(head, "X-Frame-Options") != "DENY" || len(body) > len(script)/10 {
+		t.Error(head, len(body))
+	}
+	head, _ = curl(t, s, front, "/live/app.js", "-H", "Accept-Encoding: br", "-H", "If-None-Match: "+headerOf(head, "Etag"))
+	status(head, "304")
+	head, _ = curl(t, s, front, "/live/%2e%2e/etc/passwd")
+	status(head, "400")
 
 	// The next deployment, its predecessor at a host of its own, and back.
 	siteFolder(t, dir, "name: pages\nsite: ./public\n", map[string]string{"index.html": "home 2"})

@@ -21,11 +21,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/chromedp/chromedp"
 
 	"github.com/hansomcloud/hansom/internal/hansomtest"
 	"github.com/hansomcloud/hansom/internal/server"
@@ -143,6 +145,49 @@ func TestHTTPSForDevelopment(t *testing.T) {
 	s.Restart(t)
 	if _, made := s.Authority(); made {
 		t.Error("the authority was made again")
+	}
+}
+
+// A browser that has the development authority among its own shows an app over HTTP/2 without a warning, in a secure context, and its functions answer there; without it
+// there is a warning.
+func TestHTTPSChromium(t *testing.T) {
+	t.Parallel()
+	s := start(t, func(c *server.Config) { c.HTTPS, c.EdgeTLS = true, "127.0.0.1:0" })
+	authority, _ := s.Authority()
+	home := t.TempDir()
+	store := filepath.Join(home, ".pki", "nssdb")
+	if err := os.MkdirAll(store, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"-N", "--empty-password"}, {"-A", "-t", "C,,", "-n", "hansom", "-i", authority}} {
+		if out, err := run(t, os.Environ(), "", append([]string{"certutil", "-d", "sql:" + store}, args...)...); err != nil {
+			t.Fatalf("certutil %v: %v\n%s\n(scripts/setup.sh installs it)", args, err, out)
+		}
+	}
+	dir := t.TempDir()
+	siteFolder(t, dir, "name: secure\nsite: ./public\nfunctions:\n  tell:\n    runtime: nodejs22.x\n    code: ./tell\n    handler: index.handler\n    http: [GET /tell]\n", map[string]string{"index.html": `<!doctype html><title>secure</title><link rel="icon" href="data:,"><p id="state">asking</p>
+<script type="module">
+const answer = await (await fetch('/tell')).json();
+const protocols = performance.getEntries().filter((e) => e.nextHopProtocol && e.name.startsWith('https')).map((e) => e.nextHopProtocol);
+document.querySelector('#state').textContent = [isSecureContext, answer.proto, ...protocols].join(' ');
+</script>`})
+	if err := os.CopyFS(filepath.Join(dir, "tell"), fstest.MapFS{"index.mjs": {Data: []byte("export const handler = async (e) => ({proto: e.headers['x-forwarded-proto']});\n")}}); err != nil {
+		t.Fatal(err)
+	}
+	deploy(t, s, dir)
+	_, port, _ := strings.Cut(s.EdgeTLSAddr(), ":")
+	url := "https://secure.localhost:" + port + "/"
+	var console complaints
+	tab := chromium(t, chromedp.Env("HOME="+home))
+	console.watch(t, tab)
+	do(t, tab, chromedp.Navigate(url), shows("#state", "true https h2 h2"))
+	if list := console.all(); len(list) > 0 {
+		t.Errorf("the console shows:\n%s", strings.Join(list, "\n"))
+	}
+	ctx, cancel := context.WithTimeout(chromium(t, chromedp.Env("HOME="+t.TempDir())), time.Minute)
+	defer cancel()
+	if _, err := chromedp.Run(ctx, chromedp.Navigate(url)); err == nil || !strings.Contains(err.Error(), "ERR_CERT_AUTHORITY_INVALID") {
+		t.Errorf("a browser that does not know the authority: %v", err)
 	}
 }
 

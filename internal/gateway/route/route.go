@@ -4,6 +4,7 @@
 package route
 
 import (
+	"hash/maphash"
 	"maps"
 	"net/url"
 	"slices"
@@ -204,14 +205,10 @@ func (b *builder) finish() *Router {
 	return r
 }
 
-// hash is FNV-1a.
-func hash(s string) uint32 {
-	h := uint32(2166136261)
-	for i := range len(s) {
-		h = (h ^ uint32(s[i])) * 16777619
-	}
-	return h
-}
+// seed of the hash tables: those of a process have the same.
+var seed = maphash.MakeSeed()
+
+func hash(s string) uint32 { return uint32(maphash.String(seed, s)) }
 
 // exact is the node behind an exact segment; -1 without one.
 func (r *Router) exact(n *node, segment string) int32 {
