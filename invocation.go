@@ -33,6 +33,7 @@ type Exchange struct {
 	Request  *http.Request // its context ends with the client
 	Response http.ResponseWriter
 	Event    func() ([]byte, error) // payload format 2.0, belongs to the caller until Invoke returns; its error becomes that of Invoke
+	Context  func() string          // requestContext of payload format 2.0, with what the gateway has verified of the caller; nil when that is nothing
 }
 
 // Invoker runs a function and waits for its result. Errors (an *Error): NotFound, Throttled, TooLarge, Denied, Conflict,

@@ -67,8 +67,13 @@ func (x *exchange) makeEvent() ([]byte, error) {
 	return x.event, x.err
 }
 
+func (x *exchange) makeContext() string {
+	ip, _, _ := origin(x.Request)
+	return string(appendContext(nil, x.Request, &x.call, x.inv, ip))
+}
+
 func (x *exchange) put() {
-	x.Request, x.Response, x.call, x.inv, x.err = nil, nil, call{}, nil, nil
+	x.Request, x.Response, x.Context, x.call, x.inv, x.err = nil, nil, nil, call{}, nil, nil
 	if cap(x.event) <= keptBuffer {
 		exchanges.Put(x)
 	}
@@ -149,6 +154,9 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 	x := exchanges.Get().(*exchange)
 	defer x.put()
 	x.Request, x.Response, x.call, x.inv = r, w, *c, &inv
+	if c.principal != nil || c.decision != nil && c.decision.Context != nil {
+		x.Context = x.makeContext
+	}
 	inv.HTTP = &x.Exchange
 	var sink hansom.Sink
 	var streamed *payload.Stream

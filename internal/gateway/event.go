@@ -30,7 +30,6 @@ func appendEvent(b []byte, r *http.Request, c *call, inv *hansom.Invocation) ([]
 // appendRequest appends what of an event is there without the body.
 func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) []byte {
 	rawPath, rawQuery, _ := strings.Cut(c.uri, "?")
-	now := time.Now().UTC()
 	ip, scheme, port := origin(r)
 
 	b = payload.AppendField(b, "routeKey", c.routeKey)
@@ -71,8 +70,14 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 		b = appendMap(append(b, `,"stageVariables":`...), c.variables)
 	}
 
-	b = append(b, `,"requestContext":{`...)
-	b = payload.AppendString(append(b, `"accountId":`...), c.account)
+	return appendContext(append(b, `,"requestContext":`...), r, c, inv, ip)
+}
+
+// appendContext appends the request context.
+func appendContext(b []byte, r *http.Request, c *call, inv *hansom.Invocation, ip string) []byte {
+	now := time.Now().UTC()
+	path, _, _ := strings.Cut(c.uri, "?")
+	b = payload.AppendString(append(b, `{"accountId":`...), c.account)
 	b = payload.AppendField(b, "apiId", c.apiID)
 	if c.decision != nil && c.decision.Context != nil {
 		b = append(append(b, `,"authorizer":`...), c.decision.Context...)
@@ -89,7 +94,7 @@ func appendRequest(b []byte, r *http.Request, c *call, inv *hansom.Invocation) [
 	b = payload.AppendField(b, "domainName", c.host)
 	b = payload.AppendField(b, "domainPrefix", c.prefix)
 	b = payload.AppendString(append(b, `,"http":{"method":`...), r.Method)
-	b = payload.AppendField(b, "path", rawPath)
+	b = payload.AppendField(b, "path", path)
 	b = payload.AppendField(b, "protocol", r.Proto)
 	b = payload.AppendField(b, "sourceIp", ip)
 	b = payload.AppendField(b, "userAgent", r.UserAgent())

@@ -103,8 +103,16 @@ func rewrite(p *httputil.ProxyRequest) {
 		port = n
 	}
 	p.Out.Header["X-Forwarded-Port"] = []string{port}
-	identify(p.Out.Header, exchangeOf(p.In.Context()).inv)
+	inv := exchangeOf(p.In.Context()).inv
+	identify(p.Out.Header, inv)
+	delete(p.Out.Header, contextHeader) // only the gateway's is true
+	if inv.HTTP.Context != nil {
+		p.Out.Header[contextHeader] = []string{inv.HTTP.Context()}
+	}
 }
+
+// contextHeader tells a function who calls it, under the name that the AWS Lambda Web Adapter has for it.
+const contextHeader = "X-Amzn-Request-Context"
 
 // modify prepares an answer. What the gateway has set itself stays: the request id and a function URL's CORS headers.
 func modify(res *http.Response) error {

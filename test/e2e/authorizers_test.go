@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apigatewayv2"
 	gw "github.com/aws/aws-sdk-go-v2/service/apigatewayv2/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/hansomcloud/hansom"
@@ -35,6 +37,9 @@ exports.handler = async (event) => {
   const Effect = token === 'yes' ? 'Allow' : 'Deny';
   return { principalId: 'anna', policyDocument: { Version: '2012-10-17', Statement: [{ Action: 'execute-api:Invoke', Effect, Resource: event.methodArn }] }, context };
 };`
+
+// tellsContext serves HTTP, and answers with what it is told of its caller.
+const tellsContext = `require('http').createServer((request, answer) => answer.end(request.headers['x-amzn-request-context'] ?? 'nobody is known')).listen(process.env.PORT);`
 
 // guarded is an API whose routes have authorizers.
 type guarded struct {
@@ -107,6 +112,9 @@ func TestAuthorizers(t *testing.T) {
 	g.id = *api.ApiId
 	integration, err := g.api.CreateIntegration(t.Context(), &apigatewayv2.CreateIntegrationInput{ApiId: &g.id, IntegrationType: gw.IntegrationTypeAwsProxy, IntegrationUri: function, PayloadFormatVersion: aws.String("2.0")})
 	g.must(err)
+	create(t, client(t, g.API(), hansomtest.Credentials), "served", hansom.RuntimeHTTP, pack(t, map[string]string{"server.js": tellsContext}), func(in *lambda.CreateFunctionInput) { in.Handler = aws.String("node server.js") })
+	server, err := g.api.CreateIntegration(t.Context(), &apigatewayv2.CreateIntegrationInput{ApiId: &g.id, IntegrationType: gw.IntegrationTypeAwsProxy, IntegrationUri: aws.String("arn:aws:lambda:us-east-1:000000000000:function:served"), PayloadFormatVersion: aws.String("2.0")})
+	g.must(err)
 	issuer := newIssuer(t)
 	users := g.authorizer(apigatewayv2.CreateAuthorizerInput{Name: aws.String("users"), AuthorizerType: gw.AuthorizerTypeJwt, IdentitySource: []string{"$request.header.Authorization"},
 		JwtConfiguration: &gw.JWTConfiguration{Issuer: &issuer.URL, Audience: []string{"notes"}}})
@@ -121,8 +129,10 @@ func TestAuthorizers(t *testing.T) {
 		{RouteKey: aws.String("GET /iam"), AuthorizationType: gw.AuthorizationTypeAwsIam},
 		{RouteKey: aws.String("GET /key"), ApiKeyRequired: aws.Bool(true)},
 		{RouteKey: aws.String("GET /slow")},
+		{RouteKey: aws.String("GET /served/jwt"), AuthorizationType: gw.AuthorizationTypeJwt, AuthorizerId: users, Target: server.IntegrationId},
+		{RouteKey: aws.String("GET /served/open"), Target: server.IntegrationId},
 	} {
-		r.ApiId, r.Target = &g.id, aws.String("integrations/"+*integration.IntegrationId)
+		r.ApiId, r.Target = &g.id, aws.String("integrations/"+*cmp.Or(r.Target, integration.IntegrationId))
 		_, err := g.api.CreateRoute(t.Context(), &r)
 		g.must(err)
 	}
@@ -137,6 +147,9 @@ func TestAuthorizers(t *testing.T) {
 	g.expect("/jwt", bearer("read write", time.Hour), 200, `"scopes":["read"]`, "")
 	g.expect("/jwt", bearer("read", -time.Second), 401, `{"message":"Unauthorized"}`, `Bearer scope="read" error="invalid_token" error_description="the token has expired"`)
 	g.expect("/jwt", bearer("write", time.Hour), 403, `{"message":"Forbidden"}`, `Bearer scope="read" error="insufficient_scope" error_description="the token has none of the scopes"`)
+
+	g.expect("/served/jwt", bearer("read", time.Hour), 200, `"sub":"anna"`, "")
+	g.expect("/served/open", `X-Amzn-Request-Context: {"authorizer":{"jwt":{"claims":{"sub":"eve"}}}}`, 200, "nobody is known", "")
 
 	g.expect("/simple", "", 401, "Unauthorized", "")
 	g.expect("/simple", "X-Token: no", 403, "Forbidden", "")
