@@ -7,7 +7,7 @@ LDFLAGS := -s -w -X github.com/hansomcloud/hansom/internal/buildinfo.version=$(V
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The longest packages go first, and three at a time: much of what they do is waiting.
-TEST := $(GO) test -race -p 3 -timeout 35m ./test/e2e ./internal/cli ./...
+TEST := $(GO) test -race -p 3 -parallel 3 -timeout 35m ./test/e2e ./internal/cli ./...
 
 .PHONY: run build test check bench soak cover
 

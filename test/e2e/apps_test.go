@@ -221,6 +221,7 @@ func TestThumbnails(t *testing.T) {
 
 // TestTodos deploys the example in TypeScript and walks through the life of a todo.
 func TestTodos(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("npm"); err != nil {
 		t.Fatal("no npm: run scripts/setup.sh")
 	}

@@ -287,6 +287,7 @@ func TestEventsAreBackedUp(t *testing.T) {
 
 // Events that a version before the message log has accepted run after the upgrade.
 func TestEventsOfOlderVersion(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "events", python311, source(t, python311, "def handler(event, context):\n    print('event', event, context.aws_request_id)\n"))

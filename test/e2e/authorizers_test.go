@@ -103,6 +103,7 @@ func (g *guarded) expect(path, header string, status int, part, why string) {
 
 // TestAuthorizers makes an API with every kind of authorizer, a key and throttles with aws-sdk-go-v2 and awscli, and calls it.
 func TestAuthorizers(t *testing.T) {
+	t.Parallel()
 	g := &guarded{Server: start(t, nil), t: t}
 	g.connect()
 	create(t, client(t, g.API(), hansomtest.Credentials), "keeper", node22, source(t, node22, keeper))

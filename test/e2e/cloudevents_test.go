@@ -16,6 +16,7 @@ import (
 
 // A CloudEvent for a bus reaches, by a rule, a function that serves HTTP as the event that it was; the same again does not, one with its id of another source does.
 func TestCloudEvents(t *testing.T) {
+	t.Parallel()
 	w := serveWeb(t, "process")
 	r, q := rules{eventsClient(t, w.API(), hansomtest.Credentials), t}, queues{queueClient(t, w.API(), hansomtest.Credentials), t}
 	queue := q.create("results", nil)

@@ -40,6 +40,7 @@ func packages(t *testing.T, dir string) int {
 // Apps, functions and layers change beside a collector that has no patience: every change that is acknowledged runs, and in the
 // end only what is needed is left, also after a restart.
 func TestCollectBesideChanges(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *server.Config) { c.CodeGrace = 40 * time.Millisecond })
 	c := client(t, s.API(), hansomtest.Credentials)
 	until := time.Now().Add(4 * time.Second)

@@ -207,6 +207,7 @@ func (r *record) verify(t *testing.T, c *lambda.Client) {
 // after each start, what was not is there as a whole or not at all, and nothing of the dead server is left on the host. A server
 // beside it, with the same run directory, does not notice.
 func TestKilledServer(t *testing.T) {
+	t.Parallel()
 	const kills, clients = 20, 4
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

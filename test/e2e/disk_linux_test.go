@@ -43,6 +43,7 @@ func smallDisk(t *testing.T) string {
 // On a disk that is nearly full nothing new is accepted, and the refusal says why; calls are answered. What was accepted runs, and
 // the space that it leaves is used again, also after a restart.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t)
 	s := start(t, func(c *server.Config) { c.Data, c.Spare = filepath.Join(disk, "data"), 32 })
 	c := client(t, s.API(), hansomtest.Credentials)
@@ -121,6 +122,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // Something else fills the disk, so that the message log meets its end. When there is room again the same process goes on with all
 // messages that were accepted, those of before and those of after.
 func TestDiskFilledByOthers(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t)
 	s := start(t, func(c *server.Config) { c.Data, c.Spare = filepath.Join(disk, "data"), 0 })
 	c := queueClient(t, s.API(), hansomtest.Credentials)

@@ -213,6 +213,7 @@ func TestFailuresEnd(t *testing.T) {
 
 // A backup has buses, rules, archives and their events.
 func TestBusesAreBackedUp(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	r := rules{eventsClient(t, s.API(), hansomtest.Credentials), t}
 	bus := "arn:aws:events:us-east-1:000000000000:event-bus/default"

@@ -141,6 +141,7 @@ var empty = [3]string{"0", "0", "0"}
 // Messages of a queue reach the function in batches. Those that no filter lets through are dropped, those that the function names as
 // failed come again until they are dead letters.
 func TestMappingsOfQueues(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c, q := client(t, s.API(), hansomtest.Credentials), queues{queueClient(t, s.API(), hansomtest.Credentials), t}
 	for _, f := range []struct {
@@ -268,6 +269,7 @@ func TestMappingsInOrder(t *testing.T) {
 
 // No message is lost when the server is killed amid batches, and the mapping goes on by itself.
 func TestMappingsSurviveKill(t *testing.T) {
+	t.Parallel()
 	const messages = 100
 	data, runDir := filepath.Join(t.TempDir(), "data"), t.TempDir()
 	p := serve(t, data, runDir)

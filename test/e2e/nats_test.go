@@ -323,15 +323,15 @@ def handler(event, context):
 
 // A server that is killed while clients publish loses nothing that it has acknowledged.
 func TestNATSSurvivesKill(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
 	l.Close()
-	t.Setenv("HANSOM_NATS", addr)
 	data, runDir := filepath.Join(t.TempDir(), "data"), t.TempDir()
-	p := serve(t, data, runDir)
+	p := serve(t, data, runDir, "--nats", addr)
 	results := queues{queueClient(t, p.api, rootKey), t}.create("results", map[string]string{"VisibilityTimeout": "600"})
 	apis := apisClient(t, p.api, rootKey)
 	api, err := apis.CreateApi(t.Context(), &apigatewayv2.CreateApiInput{Name: aws.String("results"), ProtocolType: gw.ProtocolTypeHttp})
@@ -381,7 +381,7 @@ func TestNATSSurvivesKill(t *testing.T) {
 			default:
 			}
 		}
-		p = serve(t, data, runDir)
+		p = serve(t, data, runDir, "--nats", addr)
 		eventually(t, "the client connects again", conn.IsConnected)
 	}
 	all := len(missing)
@@ -422,6 +422,7 @@ func natsBeside(t testing.TB, dir string, port int) *natsserver.Server {
 
 // The message log is on a NATS server beside Hansom, and outlives it. What NATS does not take is refused.
 func TestExternalNATS(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	n := natsBeside(t, filepath.Join(dir, "nats"), natsserver.RANDOM_PORT)
 	addr := n.Addr().(*net.TCPAddr)

@@ -132,6 +132,7 @@ func (c *tally) counts() (sent, seen, again int) {
 // a queue, a function, an API destination that refuses it at first, and the dead-letter queue of one that is not there. Each schedule
 // fires, though there may be no server at its time.
 func TestMessagesSurviveKill(t *testing.T) {
+	t.Parallel()
 	const kills, length = 10, 30 * time.Second
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -46,6 +46,7 @@ func scheduled(t testing.TB, c *scheduler.Client, name, expression, target, inpu
 
 // A schedule calls a function at its time, and goes then when it is told to.
 func TestScheduleCallsFunction(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	lambda, c := client(t, s.API(), hansomtest.Credentials), schedulerClient(t, s.API(), hansomtest.Credentials)
 	create(t, lambda, "clock", python311, source(t, python311, "def handler(event, context):\n    print('called', event['at'], event['by'])\n"))
@@ -112,6 +113,7 @@ func TestScheduleTargets(t *testing.T) {
 
 // What came due while no server ran is made up for, once.
 func TestScheduleMissed(t *testing.T) {
+	t.Parallel()
 	data, runDir := filepath.Join(t.TempDir(), "data"), t.TempDir()
 	p := serve(t, data, runDir)
 	q, c := queues{queueClient(t, p.api, rootKey), t}, schedulerClient(t, p.api, rootKey)

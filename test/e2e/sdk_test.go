@@ -45,6 +45,7 @@ func lambdaGo(t *testing.T) []byte {
 
 // A function built with aws-lambda-go: results, errors and ends as Lambda reports them.
 func TestLambdaGo(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "go", types.RuntimeProvidedal2023, lambdaGo(t), timeout(2), memory(256))
@@ -141,6 +142,7 @@ func madeAfter(t *testing.T, text string, at time.Time) bool {
 }
 
 func TestInvokeWithResponseStream(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "go", types.RuntimeProvidedal2023, lambdaGo(t))
@@ -186,6 +188,7 @@ func TestInvokeWithResponseStream(t *testing.T) {
 
 // A function URL in mode RESPONSE_STREAM, with AuthType AWS_IAM and requests signed by the SDK.
 func TestStreamingFunctionURL(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "node", node22, source(t, node22, testdata(t, "streams.js")))
@@ -336,6 +339,7 @@ func TestWaiters(t *testing.T) {
 
 // The SDK's paginators: all there is, once, in pages of the size asked for, also while the list gets shorter.
 func TestPaginators(t *testing.T) {
+	t.Parallel()
 	const n = 7
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)

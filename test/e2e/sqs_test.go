@@ -204,6 +204,7 @@ func TestPoisonMessage(t *testing.T) {
 
 // Several consumers of a FIFO queue get each message of a group once and in order, whatever the others do.
 func TestGroupOrder(t *testing.T) {
+	t.Parallel()
 	const groups, each, consumers = 5, 12, 4
 	s := start(t, nil)
 	q := queues{queueClient(t, s.API(), hansomtest.Credentials), t}
@@ -384,6 +385,7 @@ func TestQueuesSurviveKill(t *testing.T) {
 
 // A project neither sees nor reaches the queues of another one, and a function's session uses the queues of its project but makes none.
 func TestQueueTenancy(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	a, b := newTenant(t, s, "blue"), newTenant(t, s, "green")
 	blue, green := queues{queueClient(t, s.API(), a.key), t}, queues{queueClient(t, s.API(), b.key), t}

@@ -276,6 +276,7 @@ func (n *tenant) picture(t *testing.T) string {
 
 // Two projects have functions, aliases, URLs and apps of the same names. Neither can reach what is the other's.
 func TestTenancy(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	acme, globex := newTenant(t, s, "acme"), newTenant(t, s, "globex")
 	before := acme.picture(t)
@@ -464,6 +465,7 @@ func TestTenancy(t *testing.T) {
 
 // A key that was removed is refused at once, also after a restart; a project goes only when it is empty, and with it its keys.
 func TestRemovedKeysAndProjects(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	n := newTenant(t, s, "acme")
 	var second struct{ AccessKeyID, SecretAccessKey string }

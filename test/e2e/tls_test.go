@@ -76,6 +76,7 @@ func secureBrowser(t testing.TB, addr, file string, http2 bool) *http.Client {
 
 // An unmodified curl trusts the development authority and speaks HTTP/2 and 1.1 to a function's URL, whose address is https.
 func TestHTTPSForDevelopment(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *server.Config) { c.HTTPS, c.EdgeTLS = true, "127.0.0.1:0" })
 	url := publicURL(t, s, "tell", tellRequest)
 	authority, made := s.Authority()

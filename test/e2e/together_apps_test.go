@@ -19,6 +19,7 @@ import (
 // An app whose functions have layers, serve HTTP and take several calls at once goes back to what it was, with a layer that was
 // deleted in between, and is then what its folder of then says.
 func TestRollbackWithLayers(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *server.Config) { c.CodeGrace = time.Second })
 	c, ctx := client(t, s.API(), hansomtest.Credentials), t.Context()
 	env := append(os.Environ(), "HANSOM_API="+s.API(), "HANSOM_ACCESS_KEY_ID=test", "HANSOM_SECRET_ACCESS_KEY=test")

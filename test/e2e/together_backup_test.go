@@ -23,6 +23,7 @@ var collected = regexp.MustCompile(`(?m)^hansom_packages_collected_total ([1-9]\
 // A backup of a server that is in use has the events that wait, and layers that were deleted and are in use; the collector leaves
 // them alone on either server.
 func TestBackupInUse(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(c *server.Config) { c.CodeGrace = time.Second })
 	c, ctx := client(t, s.API(), hansomtest.Credentials), t.Context()
 	hasCollected := func(s *hansomtest.Server) func() bool {

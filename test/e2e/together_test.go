@@ -188,6 +188,7 @@ exports.handler = async (event) => {
 
 // Managed runtimes take libraries from where a layer has them for their language, and start through a wrapper of the layer.
 func TestLanguagesInLayer(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	if isolated, _ := isolation(t, s); !isolated {
 		t.Skip("without isolation layers are not at /opt")

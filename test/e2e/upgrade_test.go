@@ -26,6 +26,7 @@ var teamKey = hansom.Credentials{AccessKeyID: "AKIA3OUZ67MK5MG5HY4W", SecretAcce
 
 // A server takes over the data directory of each older version: all that was there works and can be changed.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/upgrade/*.tar.gz")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

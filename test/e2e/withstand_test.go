@@ -229,6 +229,7 @@ func bomb(t *testing.T, size, declared int) []byte {
 }
 
 func TestMalformedZips(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	c := client(t, s.API(), hansomtest.Credentials)
 	create(t, c, "good", python311, source(t, python311, "def handler(event, context): return 'good'"))

@@ -40,6 +40,7 @@ const (
 // builder carries a plan out. The first failure is kept, and what comes after it is not done.
 type builder struct {
 	plan      *plan.Plan
+	serving   <-chan struct{} // closed when all threads may lose their capabilities
 	failure   string
 	kind      byte // of the failure's answer
 	listeners []int
@@ -91,6 +92,7 @@ func (b *builder) run() {
 	if p.Forked && b.failure == "" { // it gives up its rights while this process gives up its own
 		b.try("tell", "the command", write(plan.Forked, p.AppendForked(nil)))
 	}
+	<-b.serving
 	b.dropRights()
 	if b.failure != "" || len(p.Command) == 0 {
 		return

@@ -53,9 +53,9 @@ func main() {
 	if len(p.Extend) > 0 && syscall.Pipe2(gate, syscall.O_CLOEXEC) != nil {
 		syscall.Exit(1)
 	}
-	started, reading := make(chan struct{}), make(chan struct{})
-	go serve(p, gate[1], started, reading)
-	b := &builder{plan: p}
+	serving, started, reading := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go serve(p, gate[1], serving, started, reading)
+	b := &builder{plan: p, serving: serving}
 	b.run()
 	b.leaveOnFailure()
 	close(started)
@@ -171,15 +171,16 @@ func answer(kind byte, body []byte, files []int) {
 	}
 }
 
-// serve answers the server's requests, and ends the sandbox when the server closes the control socket, or dies. It waits for
-// started, closes reading and then does without the Go runtime, down to the growth of its stack: the main thread may be frozen at
-// any time, with locks of the runtime held.
-func serve(p *plan.Plan, gate int, started <-chan struct{}, reading chan<- struct{}) {
+// serve answers the server's requests, and ends the sandbox when the server closes the control socket, or dies. It closes serving
+// when it needs its capabilities no more, waits for started, closes reading and then does without the Go runtime, down to the growth
+// of its stack: the main thread may be frozen at any time, with locks of the runtime held.
+func serve(p *plan.Plan, gate int, serving chan<- struct{}, started <-chan struct{}, reading chan<- struct{}) {
 	runtime.LockOSThread()
 	freezer := p.Freezer
 	if !p.User { // so that it may signal the command
 		syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(p.UID), uintptr(p.UID), uintptr(p.UID))
 	}
+	close(serving)
 	<-started
 	request := make([]byte, 1)
 	thaw := []byte("THAWED")
