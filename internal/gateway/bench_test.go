@@ -14,13 +14,13 @@ import (
 	"github.com/hansomcloud/hansom/internal/gateway/api"
 )
 
-// manyAPIs are n of routes each: exact ones, some with parameters, and a greedy one.
-func manyAPIs(n, routes int) map[string]*api.Live {
+// manyAPIs are n of routes each, from number first on: by turns one with a parameter, an exact one and a greedy one.
+func manyAPIs(n, routes, first int) map[string]*api.Live {
 	all := map[string]*api.Live{}
 	for i := range n {
 		id := fmt.Sprintf("api%07d", i)
 		s := &api.Snapshot{Integrations: []api.Integration{function("f", "2.0")}}
-		for k := range routes {
+		for k := first; k < first+routes; k++ {
 			key := fmt.Sprintf("GET /items%d/{id}", k)
 			switch k % 3 {
 			case 1:
@@ -58,7 +58,7 @@ func BenchmarkRouting(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(fmt.Sprintf("%dof%dx%d", size.asked, size.apis, size.routes), func(b *testing.B) {
 			g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
-			g.SetAPIs(manyAPIs(size.apis, size.routes))
+			g.SetAPIs(manyAPIs(size.apis, size.routes, 0))
 			list := requests(b, size.apis, size.asked, size.routes)
 			b.ReportAllocs()
 			i := 0
@@ -84,7 +84,7 @@ func BenchmarkServe(b *testing.B) {
 	for _, size := range sizes {
 		b.Run(fmt.Sprintf("%dof%dx%d", size.asked, size.apis, size.routes), func(b *testing.B) {
 			g := New(DefaultConfig(), Deps{Invoker: invoke}, slog.New(slog.DiscardHandler))
-			g.SetAPIs(manyAPIs(size.apis, size.routes))
+			g.SetAPIs(manyAPIs(size.apis, size.routes, 0))
 			list := requests(b, size.apis, size.asked, size.routes)
 			w := httptest.NewRecorder()
 			b.ReportAllocs()
@@ -102,28 +102,43 @@ func BenchmarkServe(b *testing.B) {
 	}
 }
 
-// BenchmarkScale compares many APIs with one, in turns and by the quickest of many rounds, so that other work on the machine shows less: what finding a route takes, and
-// what all of a request does.
+// BenchmarkScale compares many APIs with one that has one route, of each kind by turns, and by the quickest of many rounds, so that other work on the machine shows less: what
+// finding a route takes, and what all of a request does.
 func BenchmarkScale(b *testing.B) {
 	invoke := invokeFunc(func(context.Context, *hansom.Invocation, hansom.Sink) (hansom.Result, error) {
 		return hansom.NewResult([]byte("{}"), nil), nil
 	})
-	type side struct {
-		g        *Gateway
-		requests []*http.Request
-	}
-	var sides []side
-	for _, size := range sizes {
+	gateway := func(apis map[string]*api.Live) *Gateway {
 		g := New(DefaultConfig(), Deps{Invoker: invoke}, slog.New(slog.DiscardHandler))
-		g.SetAPIs(manyAPIs(size.apis, size.routes))
-		sides = append(sides, side{g, requests(b, size.apis, size.asked, size.routes)})
+		g.SetAPIs(apis)
+		return g
+	}
+	type asked struct {
+		g *Gateway
+		r *http.Request
+	}
+	var sides [3][]asked
+	var alone [3]*Gateway
+	for kind := range alone {
+		alone[kind] = gateway(manyAPIs(1, 1, kind))
+	}
+	for _, r := range requests(b, 1, 1, len(alone)) {
+		sides[0] = append(sides[0], asked{alone[r.RequestURI[len("/items")]-'0'], r})
+	}
+	for i, size := range sizes[1:] {
+		g := gateway(manyAPIs(size.apis, size.routes, 0))
+		for _, r := range requests(b, size.apis, size.asked, size.routes) {
+			sides[i+1] = append(sides[i+1], asked{g, r})
+		}
 	}
 	w := httptest.NewRecorder()
 	for name, ask := range map[string]func(g *Gateway, r *http.Request){
 		"route": func(g *Gateway, r *http.Request) {
 			label, host, below := g.label(r.Host)
 			p, _ := g.place(label, host, below, rawPath(r))
-			p.route(r.Method)
+			if t, _ := p.route(r.Method); t == nil {
+				b.Fatal("no route")
+			}
 		},
 		"request": func(g *Gateway, r *http.Request) {
 			w.Body.Reset()
@@ -134,15 +149,15 @@ func BenchmarkScale(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			best := []time.Duration{time.Hour, time.Hour, time.Hour}
 			for range b.N {
-				for i, s := range sides {
+				for i, side := range sides {
 					begin := time.Now()
-					for _, r := range s.requests {
-						ask(s.g, r)
+					for _, a := range side {
+						ask(a.g, a.r)
 					}
 					best[i] = min(best[i], time.Since(begin))
 				}
 			}
-			b.ReportMetric(float64(best[0])/float64(len(sides[0].requests)), "ns/request-of-1")
+			b.ReportMetric(float64(best[0])/float64(len(sides[0])), "ns/request-of-1")
 			b.ReportMetric(float64(best[1])/float64(best[0]), "x-of-1000")
 			b.ReportMetric(float64(best[2])/float64(best[0]), "x-in-turns")
 		})
@@ -152,7 +167,7 @@ func BenchmarkScale(b *testing.B) {
 // BenchmarkChange is a change of one of many APIs.
 func BenchmarkChange(b *testing.B) {
 	g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
-	all := manyAPIs(1000, 50)
+	all := manyAPIs(1000, 50, 0)
 	g.SetAPIs(all)
 	one := map[string]*api.Live{"api0000007": all["api0000007"]}
 	b.ReportAllocs()
@@ -164,7 +179,7 @@ func BenchmarkChange(b *testing.B) {
 // A change leaves the other APIs as they are.
 func TestChange(t *testing.T) {
 	g := New(DefaultConfig(), Deps{}, slog.New(slog.DiscardHandler))
-	all := manyAPIs(3, 3)
+	all := manyAPIs(3, 3, 0)
 	g.SetAPIs(all)
 	before := *g.apis.Load()
 	g.SetAPIs(map[string]*api.Live{"api0000001": nil, "api0000002": all["api0000002"]})
