@@ -3,7 +3,6 @@
 package apigateway
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -71,71 +70,46 @@ var actions = map[string]action{
 func New(region string, plans *usage.Service, quotas Quotas, logger *slog.Logger) *Service {
 	var inputs []int
 	for i := range operations {
-		if operations[i].input >= 0 {
-			inputs = append(inputs, operations[i].input)
+		if operations[i].Input >= 0 {
+			inputs = append(inputs, operations[i].Input)
 		}
 	}
 	return &Service{region, plans, quotas, logger.With("component", "apigateway api"), model.NewValidator(shapes[:], inputs), time.Now}
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	op, vars := route(r)
+	op, vars := model.Find(operations, r)
 	out, err := s.serve(r, op, vars)
 	switch {
 	case err != nil:
 		s.WriteError(w, r, err)
 	case out == nil:
-		w.WriteHeader(op.status)
+		w.WriteHeader(op.Status)
 	default:
-		awsapi.WriteJSON(w, op.status, out)
+		awsapi.WriteJSON(w, op.Status, out)
 	}
 }
 
-func (s *Service) serve(r *http.Request, op *operation, vars map[string]string) (any, error) {
+func (s *Service) serve(r *http.Request, op *model.Operation, vars map[string]string) (any, error) {
 	p := awsapi.PrincipalFrom(r.Context())
 	switch {
 	case p.Kind == hansom.FunctionSession:
 		return nil, awsapi.Denied(p, "apigateway:"+r.Method, "arn:aws:apigateway:"+s.region+"::"+r.URL.Path)
 	case op == nil:
 		return nil, hansom.Errorf(hansom.NotFound, "route", "No operation of API Gateway is at %s %s.", r.Method, r.URL.Path)
-	case actions[op.name] == nil:
+	case actions[op.Name] == nil:
 		return nil, hansom.Errorf(hansom.Unsupported, "route",
-			"%s is not supported by this server: it has HTTP APIs (apigatewayv2), and of API Gateway's first version API keys and usage plans for them.", op.name)
+			"%s is not supported by this server: it has HTTP APIs (apigatewayv2), and of API Gateway's first version API keys and usage plans for them.", op.Name)
 	}
-	in, err := s.read(r, op, vars)
+	body, err := awsapi.ReadBody(r, op.Name, maxRequest)
 	if err != nil {
 		return nil, err
 	}
-	return actions[op.name](s, &call{r.Context(), p.Project, in})
-}
-
-// route finds the operation at a method and a path, and what stands in the path for its variables. One with a query goes first.
-func route(r *http.Request) (found *operation, vars map[string]string) {
-	for i := range operations {
-		op := &operations[i]
-		if op.method != r.Method || op.query != "" && !strings.Contains(r.URL.RawQuery, op.query) || found != nil && op.query == "" {
-			continue
-		}
-		if v, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
-			found, vars = op, v
-		}
-	}
-	return found, vars
-}
-
-// read decodes and validates the input of an operation.
-func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (model.Params, error) {
-	body, err := awsapi.ReadBody(r, op.name, maxRequest)
+	in, err := s.validator.Read(op, vars, r.URL.RawQuery, body)
 	if err != nil {
 		return nil, err
 	}
-	in := model.Params{}
-	if op.payload != "" {
-		in[op.payload] = body
-	} else if in, err = s.validator.Decode(op.input, bytes.TrimSpace(body)); err != nil {
-		return nil, err
-	}
-	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
+	return actions[op.Name](s, &call{r.Context(), p.Project, in})
 }
 
 // kinds maps kinds of errors to the service's codes. An error's own Code takes precedence.

@@ -80,26 +80,26 @@ func TestOperations(t *testing.T) {
 	s, _ := service(t, nil)
 	refused := 0
 	for _, op := range operations {
-		if (op.input >= 0) != (actions[op.name] != nil) {
-			t.Errorf("%s is in the table or has an action, not both", op.name)
+		if (op.Input >= 0) != (actions[op.Name] != nil) {
+			t.Errorf("%s is in the table or has an action, not both", op.Name)
 		}
-		if actions[op.name] != nil {
+		if actions[op.Name] != nil {
 			continue
 		}
 		refused++
 		var path strings.Builder
-		for i, part := range strings.Split(op.path, "{") {
+		for i, part := range strings.Split(op.Path, "{") {
 			if i > 0 {
 				_, part, _ = strings.Cut(part, "}")
 				path.WriteString("x")
 			}
 			path.WriteString(part)
 		}
-		r := httptest.NewRequest(op.method, "http://apigateway.test"+path.String()+"?"+op.query, strings.NewReader("{}"))
+		r := httptest.NewRequest(op.Method, "http://apigateway.test"+path.String()+"?"+op.Query, strings.NewReader("{}"))
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), awstest.Callers[""], "request-1")))
-		if w.Code != 400 || w.Header().Get("X-Amzn-Errortype") != "BadRequestException" || !strings.Contains(w.Body.String(), op.name+" is not supported by this server") {
-			t.Errorf("%s: %d %s", op.name, w.Code, w.Body)
+		if w.Code != 400 || w.Header().Get("X-Amzn-Errortype") != "BadRequestException" || !strings.Contains(w.Body.String(), op.Name+" is not supported by this server") {
+			t.Errorf("%s: %d %s", op.Name, w.Code, w.Body)
 		}
 	}
 	if refused+len(actions) != len(operations) || len(actions) != 20 {

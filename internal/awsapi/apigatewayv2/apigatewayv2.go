@@ -49,7 +49,7 @@ type Service struct {
 // call is one request.
 type call struct {
 	context.Context
-	op      *operation
+	op      *model.Operation
 	project string
 	in      model.Params
 }
@@ -97,13 +97,13 @@ var absent = []struct{ part, why string }{
 func New(cfg Config, apis *api.Service, logger *slog.Logger) *Service {
 	inputs := make([]int, len(operations))
 	for i := range operations {
-		inputs[i] = operations[i].input
+		inputs[i] = operations[i].Input
 	}
 	return &Service{cfg, apis, logger.With("component", "apigatewayv2 api"), model.NewValidator(shapes[:], inputs)}
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	op, vars := route(r)
+	op, vars := model.Find(operations, r)
 	out, err := s.serve(r, op, vars)
 	if err != nil {
 		s.WriteError(w, r, err)
@@ -111,32 +111,32 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if doc, ok := out.(raw); ok {
 		w.Header()["Content-Type"] = []string{doc.contentType}
-		w.WriteHeader(op.status)
+		w.WriteHeader(op.Status)
 		w.Write(doc.body)
 		return
 	}
 	switch {
-	case op.status == http.StatusNoContent:
-		w.WriteHeader(op.status)
+	case op.Status == http.StatusNoContent:
+		w.WriteHeader(op.Status)
 	case out == nil:
-		awsapi.WriteJSON(w, op.status, struct{}{})
+		awsapi.WriteJSON(w, op.Status, struct{}{})
 	default:
-		awsapi.WriteJSON(w, op.status, out)
+		awsapi.WriteJSON(w, op.Status, out)
 	}
 }
 
-func (s *Service) serve(r *http.Request, op *operation, vars map[string]string) (any, error) {
+func (s *Service) serve(r *http.Request, op *model.Operation, vars map[string]string) (any, error) {
 	p := awsapi.PrincipalFrom(r.Context())
 	name := r.Method + " " + r.URL.Path
 	if op != nil {
-		name = op.name
+		name = op.Name
 	}
 	if p.Kind == hansom.FunctionSession {
 		return nil, awsapi.Denied(p, "apigateway:"+r.Method, "arn:aws:apigateway:"+s.cfg.Region+"::"+strings.TrimPrefix(r.URL.Path, "/v2"))
 	}
 	act := action(nil)
 	if op != nil {
-		act = actions[op.name]
+		act = actions[op.Name]
 	}
 	if act == nil {
 		for _, a := range absent {
@@ -153,33 +153,16 @@ func (s *Service) serve(r *http.Request, op *operation, vars map[string]string) 
 	return act(s, &call{r.Context(), op, p.Project, in})
 }
 
-// route finds the operation at a method and a path, and what stands in the path for its variables.
-func route(r *http.Request) (*operation, map[string]string) {
-	for i := range operations {
-		if op := &operations[i]; op.method == r.Method {
-			if vars, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
-				return op, vars
-			}
-		}
-	}
-	return nil, nil
-}
-
 // read decodes and validates the input of an operation.
-func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (model.Params, error) {
-	body, err := awsapi.ReadBody(r, op.name, maxRequest)
-	if err != nil {
-		return nil, err
-	}
-	body = bytes.TrimSpace(body)
-	in, err := s.validator.Decode(op.input, body)
+func (s *Service) read(r *http.Request, op *model.Operation, vars map[string]string) (model.Params, error) {
+	body, err := awsapi.ReadBody(r, op.Name, maxRequest)
 	if err != nil {
 		return nil, err
 	}
 	if err := newer(body); err != nil {
 		return nil, err
 	}
-	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
+	return s.validator.Read(op, vars, r.URL.RawQuery, body)
 }
 
 // newer refuses values of members that the model is too old for, unless they are what holds here in any case.

@@ -60,18 +60,18 @@ func TestRequests(t *testing.T) {
 func TestOperations(t *testing.T) {
 	s, _ := service(t)
 	for _, op := range operations {
-		if actions[op.name] != nil {
+		if actions[op.Name] != nil {
 			continue
 		}
-		path := op.path
+		path := op.Path
 		for _, name := range []string{"apiId", "routeId", "routeResponseId", "integrationId", "integrationResponseId", "modelId", "vpcLinkId"} {
 			path = strings.ReplaceAll(path, "{"+name+"}", "x")
 		}
-		r := httptest.NewRequest(op.method, "http://apigateway.test"+path, strings.NewReader("{}"))
+		r := httptest.NewRequest(op.Method, "http://apigateway.test"+path, strings.NewReader("{}"))
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), awstest.Callers[""], "request-1")))
-		if w.Code != 400 || w.Header().Get("X-Amzn-Errortype") != "BadRequestException" || !strings.Contains(w.Body.String(), op.name+" is not supported: ") {
-			t.Errorf("%s: %d %s", op.name, w.Code, w.Body)
+		if w.Code != 400 || w.Header().Get("X-Amzn-Errortype") != "BadRequestException" || !strings.Contains(w.Body.String(), op.Name+" is not supported: ") {
+			t.Errorf("%s: %d %s", op.Name, w.Code, w.Body)
 		}
 	}
 	if len(actions)+21 != len(operations) {

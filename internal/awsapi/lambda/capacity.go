@@ -47,7 +47,7 @@ func (s *Service) slots(c *call) (int, error) {
 		return 0, err
 	}
 	if config["ExecutionEnvironmentMemoryGiBPerVCpu"] != nil {
-		return 0, unsupported(c.op.name, "ExecutionEnvironmentMemoryGiBPerVCpu")
+		return 0, unsupported(c.op.Name, "ExecutionEnvironmentMemoryGiBPerVCpu")
 	}
 	if n := config.integer("PerExecutionEnvironmentMaxConcurrency"); n > 0 {
 		return n, nil
@@ -58,7 +58,7 @@ func (s *Service) slots(c *call) (int, error) {
 // checkProvider refuses the name or ARN of a capacity provider that does not exist.
 func (s *Service) checkProvider(c *call, name string) error {
 	if own := providerARN(s.cfg.Region, c.project); name != own && name != localProvider {
-		return hansom.Errorf(hansom.NotFound, c.op.name, "Capacity provider not found: %s. The only one here is %s", name, own)
+		return hansom.Errorf(hansom.NotFound, c.op.Name, "Capacity provider not found: %s. The only one here is %s", name, own)
 	}
 	return nil
 }

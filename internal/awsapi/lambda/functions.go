@@ -16,7 +16,7 @@ var notYet = []string{"VpcConfig", "KMSKeyArn", "FileSystemConfigs", "ImageConfi
 	"PublishTo", "DurableConfig", "TenancyConfig"}
 
 func (c *call) refuseUnsupported() error {
-	return refuse(c.op.name, c.in, notYet...)
+	return refuse(c.op.Name, c.in, notYet...)
 }
 
 // logging is what a request's LoggingConfig has.
@@ -27,14 +27,14 @@ func (c *call) logging() hansom.Logging {
 
 func (s *Service) createFunction(c *call) (any, error) {
 	if len(c.function) > maxName {
-		return nil, hansom.Errorf(hansom.Invalid, c.op.name, "1 validation error detected: Value '%s' at 'functionName' failed to satisfy constraint: "+
+		return nil, hansom.Errorf(hansom.Invalid, c.op.Name, "1 validation error detected: Value '%s' at 'functionName' failed to satisfy constraint: "+
 			"Member must have length less than or equal to %d", c.function, maxName)
 	}
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
 	if c.in.text("PackageType") == "Image" {
-		return nil, unsupported(c.op.name, "PackageType Image")
+		return nil, unsupported(c.op.Name, "PackageType Image")
 	}
 	if err := c.refuseUnsupported(); err != nil {
 		return nil, err
@@ -61,15 +61,15 @@ func (s *Service) createFunction(c *call) (any, error) {
 
 // zip returns the package that CreateFunction, UpdateFunctionCode and PublishLayerVersion carry.
 func (c *call) zip(in params, what string) ([]byte, error) {
-	if err := refuse(c.op.name, in, "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri", "SourceKMSKeyArn"); err != nil {
+	if err := refuse(c.op.Name, in, "S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri", "SourceKMSKeyArn"); err != nil {
 		return nil, err
 	}
 	zip, ok := in["ZipFile"].([]byte)
 	if !ok || len(zip) == 0 {
-		return nil, hansom.Errorf(hansom.Invalid, c.op.name, "Please provide a source for %s.", what)
+		return nil, hansom.Errorf(hansom.Invalid, c.op.Name, "Please provide a source for %s.", what)
 	}
 	if len(zip) > hansom.MaxZipInline {
-		return nil, tooLarge(c.op.name, maxCodeRequest)
+		return nil, tooLarge(c.op.Name, maxCodeRequest)
 	}
 	return zip, nil
 }
@@ -128,7 +128,7 @@ func (s *Service) getFunctionConfiguration(c *call) (any, error) {
 }
 
 func (s *Service) listFunctions(c *call) (any, error) {
-	if err := refuse(c.op.name, c.in, "MasterRegion"); err != nil {
+	if err := refuse(c.op.Name, c.in, "MasterRegion"); err != nil {
 		return nil, err
 	}
 	functions, next, err := s.functions.List(c.Context(), c.project, c.in.text("FunctionVersion") == "ALL", c.page())
@@ -149,7 +149,7 @@ func (s *Service) updateFunctionCode(c *call) (any, error) {
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
-	if err := refuse(c.op.name, c.in, "PublishTo"); err != nil {
+	if err := refuse(c.op.Name, c.in, "PublishTo"); err != nil {
 		return nil, err
 	}
 	zip, err := c.zip(c.in, "function code")
@@ -207,7 +207,7 @@ func (s *Service) publishVersion(c *call) (any, error) {
 	if err := c.unqualified(); err != nil {
 		return nil, err
 	}
-	if err := refuse(c.op.name, c.in, "PublishTo"); err != nil {
+	if err := refuse(c.op.Name, c.in, "PublishTo"); err != nil {
 		return nil, err
 	}
 	f, err := s.functions.Publish(c.Context(), c.project, c.function, function.PublishInput{

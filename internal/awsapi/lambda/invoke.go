@@ -107,9 +107,9 @@ func header(r *http.Request, name string) string {
 
 // validateInvocation holds a request to the model, and refuses by name what the server does not do.
 func (s *Service) validateInvocation(r *http.Request, opName, fullName string, query url.Values) error {
-	var op *operation
+	var op *model.Operation
 	for i := range operations {
-		if operations[i].name == opName {
+		if operations[i].Name == opName {
 			op = &operations[i]
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/artifact"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/model"
 	"github.com/hansomcloud/hansom/internal/event"
 	"github.com/hansomcloud/hansom/internal/function"
 	"github.com/hansomcloud/hansom/internal/layer"
@@ -72,7 +73,7 @@ var invocations = []string{opInvoke, opStream, opAsync}
 // call is one request to an operation of the control plane.
 type call struct {
 	*http.Request
-	op        *operation
+	op        *model.Operation
 	principal hansom.Principal
 	project   string
 	function  string // bare name
@@ -127,10 +128,10 @@ func New(cfg Config, functions *function.Service, layers *layer.Service, provisi
 		},
 		routes: newRoutes(),
 	}
-	var served []*operation
+	var served []*model.Operation
 	for i := range operations {
 		op := &operations[i]
-		if _, ok := s.actions[op.name]; ok || slices.Contains(invocations, op.name) {
+		if _, ok := s.actions[op.Name]; ok || slices.Contains(invocations, op.Name) {
 			served = append(served, op)
 		}
 	}
@@ -148,28 +149,28 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case op == nil:
 		s.WriteError(w, r, hansom.Errorf(hansom.NotFound, "route", "No operation of the Lambda API is at %s %s.", r.Method, r.URL.Path).WithCode("UnknownOperationException"))
-	case op.name == opInvoke:
+	case op.Name == opInvoke:
 		s.invoke(w, r, path["FunctionName"])
-	case op.name == opStream:
+	case op.Name == opStream:
 		s.invokeStream(w, r, path["FunctionName"])
-	case op.name == opAsync:
+	case op.Name == opAsync:
 		s.invokeAsync(w, r, path["FunctionName"])
 	case p.Kind == hansom.FunctionSession:
 		resource := "*"
 		if n, ok := parseName(path["FunctionName"]); ok {
 			resource = hansom.FunctionARN(s.cfg.Region, p.Project, n.function, n.qualifier)
 		}
-		s.WriteError(w, r, awsapi.Denied(p, "lambda:"+op.name, resource))
+		s.WriteError(w, r, awsapi.Denied(p, "lambda:"+op.Name, resource))
 	default:
 		s.control(w, r, op, path, p)
 	}
 }
 
 // control serves an operation of the control plane.
-func (s *Service) control(w http.ResponseWriter, r *http.Request, op *operation, path map[string]string, p hansom.Principal) {
-	act, ok := s.actions[op.name]
+func (s *Service) control(w http.ResponseWriter, r *http.Request, op *model.Operation, path map[string]string, p hansom.Principal) {
+	act, ok := s.actions[op.Name]
 	if !ok {
-		s.WriteError(w, r, hansom.Errorf(hansom.Unsupported, op.name, "The operation %s is not supported by this server.", op.name))
+		s.WriteError(w, r, hansom.Errorf(hansom.Unsupported, op.Name, "The operation %s is not supported by this server.", op.Name))
 		return
 	}
 	c, err := s.prepare(w, r, op, path, p)
@@ -189,12 +190,12 @@ func (s *Service) control(w http.ResponseWriter, r *http.Request, op *operation,
 }
 
 // prepare reads and validates a request and finds the function it is about.
-func (s *Service) prepare(w http.ResponseWriter, r *http.Request, op *operation, path map[string]string, p hansom.Principal) (*call, error) {
+func (s *Service) prepare(w http.ResponseWriter, r *http.Request, op *model.Operation, path map[string]string, p hansom.Principal) (*call, error) {
 	limit := int64(maxControlRequest)
-	if op.name == "CreateFunction" || op.name == "UpdateFunctionCode" || op.name == "PublishLayerVersion" {
+	if op.Name == "CreateFunction" || op.Name == "UpdateFunctionCode" || op.Name == "PublishLayerVersion" {
 		limit = maxCodeRequest
 	}
-	body, err := readAll(r, op.name, limit)
+	body, err := readAll(r, op.Name, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -202,13 +203,13 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, op *operation,
 	if err != nil {
 		return nil, unreadable("The query of the request cannot be read: " + err.Error())
 	}
-	c := &call{Request: r, op: op, principal: p, project: p.Project, status: op.status}
+	c := &call{Request: r, op: op, principal: p, project: p.Project, status: op.Status}
 	if c.in, err = s.validator.decode(op, request{path, query, r.Header, body}); err != nil {
 		return nil, err
 	}
 	if full := c.in.text("FunctionName"); full != "" {
 		n, _ := parseName(full) // the pattern has accepted it
-		if c.function, c.qualifier, err = s.locate(p, op.name, n, c.in.text("Qualifier")); err != nil {
+		if c.function, c.qualifier, err = s.locate(p, op.Name, n, c.in.text("Qualifier")); err != nil {
 			return nil, err
 		}
 	}
@@ -218,7 +219,7 @@ func (s *Service) prepare(w http.ResponseWriter, r *http.Request, op *operation,
 // unqualified refuses a version or alias in the name, for operations on the function as a whole.
 func (c *call) unqualified() error {
 	if c.qualifier != "" && c.qualifier != hansom.Latest {
-		return hansom.Errorf(hansom.Invalid, c.op.name, "%s acts on the function as a whole: leave the qualifier %s out of FunctionName.", c.op.name, c.qualifier)
+		return hansom.Errorf(hansom.Invalid, c.op.Name, "%s acts on the function as a whole: leave the qualifier %s out of FunctionName.", c.op.Name, c.qualifier)
 	}
 	return nil
 }
@@ -259,10 +260,10 @@ func readError(err error) error {
 }
 
 // route finds the operation at a method and path.
-func (s *Service) route(r *http.Request) (*operation, map[string]string) {
+func (s *Service) route(r *http.Request) (*model.Operation, map[string]string) {
 	segments := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
 	for _, rt := range s.routes[r.Method] {
-		if vars, ok := rt.match(segments); ok && (rt.op.query == "" || strings.Contains(r.URL.RawQuery, rt.op.query)) {
+		if vars, ok := rt.match(segments); ok && (rt.op.Query == "" || strings.Contains(r.URL.RawQuery, rt.op.Query)) {
 			return rt.op, vars
 		}
 	}
@@ -271,7 +272,7 @@ func (s *Service) route(r *http.Request) (*operation, map[string]string) {
 
 // route is the path of an operation, cut at the slashes.
 type route struct {
-	op       *operation
+	op       *model.Operation
 	segments []string // "{Name}" stands for any segment
 }
 
@@ -279,11 +280,11 @@ type route struct {
 func newRoutes() map[string][]route {
 	routes := map[string][]route{}
 	for op := range every {
-		routes[op.method] = append(routes[op.method], route{op, strings.Split(strings.Trim(op.path, "/"), "/")})
+		routes[op.Method] = append(routes[op.Method], route{op, strings.Split(strings.Trim(op.Path, "/"), "/")})
 	}
 	for _, list := range routes {
 		for i := range list { // stable: the ones with a query first
-			for j := i; j > 0 && list[j].op.query != "" && list[j-1].op.query == ""; j-- {
+			for j := i; j > 0 && list[j].op.Query != "" && list[j-1].op.Query == ""; j-- {
 				list[j], list[j-1] = list[j-1], list[j]
 			}
 		}

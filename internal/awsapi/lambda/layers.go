@@ -58,7 +58,7 @@ func (s *Service) layerName(c *call) (project, name string, err error) {
 		return "", "", err
 	}
 	if arn.Region != s.cfg.Region {
-		return "", "", hansom.Errorf(hansom.NotFound, c.op.name, "Layers from '%s' are not reachable in this region ('%s')", arn.Region, s.cfg.Region)
+		return "", "", hansom.Errorf(hansom.NotFound, c.op.Name, "Layers from '%s' are not reachable in this region ('%s')", arn.Region, s.cfg.Region)
 	}
 	return arn.Account, strings.TrimPrefix(arn.Resource, "layer:"), nil
 }
@@ -73,8 +73,8 @@ func (s *Service) ownLayer(c *call) (name string, err error) {
 }
 
 func (s *Service) deniedLayer(c *call, arn string) error {
-	return hansom.Errorf(hansom.Denied, c.op.name,
-		"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%[2]s action", c.principal.ARN, c.op.name, arn)
+	return hansom.Errorf(hansom.Denied, c.op.Name,
+		"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%[2]s action", c.principal.ARN, c.op.Name, arn)
 }
 
 func (c *call) layerNumber() int64 { n, _ := c.in["VersionNumber"].(int64); return n }
@@ -114,7 +114,7 @@ func (s *Service) getLayerByARN(c *call) (any, error) {
 	arn := c.in.text("Arn")
 	project, name, number, ok := layer.ParseARN(arn, s.cfg.Region)
 	if !ok {
-		return nil, hansom.Errorf(hansom.NotFound, c.op.name, "The resource you requested does not exist.")
+		return nil, hansom.Errorf(hansom.NotFound, c.op.Name, "The resource you requested does not exist.")
 	}
 	v, err := s.layers.Get(c.Context(), c.project, project, name, number)
 	return s.layerOf(c, &v, err)

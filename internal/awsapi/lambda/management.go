@@ -60,6 +60,6 @@ func (s *Service) listCodeSigning(*call) (any, error) {
 
 // noCodeSigning answers what names a configuration.
 func (s *Service) noCodeSigning(c *call) (any, error) {
-	return nil, hansom.Errorf(hansom.NotFound, c.op.name, "The code signing configuration cannot be found. Check that the provided configuration is not deleted: %s.",
+	return nil, hansom.Errorf(hansom.NotFound, c.op.Name, "The code signing configuration cannot be found. Check that the provided configuration is not deleted: %s.",
 		c.in.text("CodeSigningConfigArn"))
 }

@@ -65,21 +65,21 @@ var foreign = []string{"DestinationConfig", "ParallelizationFactor", "MaximumRec
 
 // mappingInput is what CreateEventSourceMapping and UpdateEventSourceMapping are told. Members that a queue does not have are refused.
 func (c *call) mappingInput() (in event.Input, err error) {
-	if err := refuse(c.op.name, c.in, "SelfManagedEventSource", "Topics", "Queues", "KMSKeyArn", "LoggingConfig", "ProvisionedPollerConfig"); err != nil {
+	if err := refuse(c.op.Name, c.in, "SelfManagedEventSource", "Topics", "Queues", "KMSKeyArn", "LoggingConfig", "ProvisionedPollerConfig"); err != nil {
 		return in, err
 	}
 	in = event.Input{Source: c.in.text("EventSourceArn"), Function: c.function, Qualifier: c.qualifier, Enabled: c.in.boolPtr("Enabled"),
 		Batch: c.in.integerPtr("BatchSize"), Window: c.in.integerPtr("MaximumBatchingWindowInSeconds"), Tags: c.in.textMap("Tags")}
-	if in.Source == "" && c.op.name != "UpdateEventSourceMapping" || in.Source != "" && !strings.Contains(in.Source, ":sqs:") && !strings.Contains(in.Source, ":nats:") {
+	if in.Source == "" && c.op.Name != "UpdateEventSourceMapping" || in.Source != "" && !strings.Contains(in.Source, ":sqs:") && !strings.Contains(in.Source, ":nats:") {
 		return in, nil // which is refused for that
 	}
 	for _, name := range foreign {
 		if meaningful(c.in[name], name) != "" {
-			return in, hansom.Errorf(hansom.Invalid, c.op.name, "Unsupported %s parameter for given event source mapping type.", name)
+			return in, hansom.Errorf(hansom.Invalid, c.op.Name, "Unsupported %s parameter for given event source mapping type.", name)
 		}
 	}
 	if c.in["StartingPosition"] != nil || c.in["StartingPositionTimestamp"] != nil {
-		return in, hansom.Errorf(hansom.Invalid, c.op.name, "Unsupported starting position for arn type: %s", in.Source)
+		return in, hansom.Errorf(hansom.Invalid, c.op.Name, "Unsupported starting position for arn type: %s", in.Source)
 	}
 	if types := c.in.texts("FunctionResponseTypes"); types != nil {
 		partial := len(types) > 0

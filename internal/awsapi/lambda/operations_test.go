@@ -30,21 +30,21 @@ func states(t *testing.T) map[string]string {
 	parameter := regexp.MustCompile(`\{\w+\}`)
 	out := map[string]string{}
 	for op := range every {
-		path := parameter.ReplaceAllString(op.path, "x")
-		if op.query != "" {
-			path += "?" + op.query
+		path := parameter.ReplaceAllString(op.Path, "x")
+		if op.Query != "" {
+			path += "?" + op.Query
 		}
-		r := httptest.NewRequest(op.method, path, nil)
+		r := httptest.NewRequest(op.Method, path, nil)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r.WithContext(awsapi.WithCall(r.Context(), root, "id")))
 		var body struct{ Message string }
 		_ = json.Unmarshal(w.Body.Bytes(), &body) // answers without a body are served
-		out[op.name] = "served"
-		if body.Message == fmt.Sprintf("The operation %s is not supported by this server.", op.name) {
-			out[op.name] = "refused"
+		out[op.Name] = "served"
+		if body.Message == fmt.Sprintf("The operation %s is not supported by this server.", op.Name) {
+			out[op.Name] = "refused"
 		}
-		if _, control := s.actions[op.name]; (control || slices.Contains(invocations, op.name)) != (out[op.name] == "served") {
-			t.Errorf("%s answers %d %s", op.name, w.Code, w.Body)
+		if _, control := s.actions[op.Name]; (control || slices.Contains(invocations, op.Name)) != (out[op.Name] == "served") {
+			t.Errorf("%s answers %d %s", op.Name, w.Code, w.Body)
 		}
 	}
 	return out
@@ -100,7 +100,7 @@ func TestOperationsAreDocumented(t *testing.T) {
 func TestOperationsAreThoseOfTheSDK(t *testing.T) {
 	var have []string
 	for op := range every {
-		have = append(have, op.name)
+		have = append(have, op.Name)
 	}
 	var want []string
 	client := reflect.TypeFor[*sdk.Client]()

@@ -20,14 +20,14 @@ func (s *Service) tagged(c *call) (function, mapping string, err error) {
 	name, _, qualified := strings.Cut(name, ":")
 	switch {
 	case qualified && isFunction:
-		return "", "", hansom.Errorf(hansom.Invalid, c.op.name, "Tags on function aliases and versions are not supported. Please specify a function ARN.")
+		return "", "", hansom.Errorf(hansom.Invalid, c.op.Name, "Tags on function aliases and versions are not supported. Please specify a function ARN.")
 	case !isFunction && !isMapping:
-		return "", "", hansom.Errorf(hansom.NotFound, c.op.name, "The resource %s does not exist: functions and event source mappings have tags here.", resource)
+		return "", "", hansom.Errorf(hansom.NotFound, c.op.Name, "The resource %s does not exist: functions and event source mappings have tags here.", resource)
 	case arn.Account != c.project:
-		return "", "", hansom.Errorf(hansom.Denied, c.op.name,
-			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%[2]s action", c.principal.ARN, c.op.name, resource)
+		return "", "", hansom.Errorf(hansom.Denied, c.op.Name,
+			"User: %s is not authorized to perform: lambda:%s on resource: %s because no resource-based policy allows the lambda:%[2]s action", c.principal.ARN, c.op.Name, resource)
 	case arn.Region != s.cfg.Region:
-		return "", "", hansom.Errorf(hansom.NotFound, c.op.name, "Function not found: %s", resource)
+		return "", "", hansom.Errorf(hansom.NotFound, c.op.Name, "Function not found: %s", resource)
 	case isMapping:
 		return "", mapping, nil
 	}
@@ -41,7 +41,7 @@ func (s *Service) tag(c *call) (any, error) {
 	}
 	tags := c.in.textMap("Tags")
 	if len(tags) == 0 {
-		return nil, hansom.Errorf(hansom.Invalid, c.op.name, "An error occurred and the request cannot be processed.")
+		return nil, hansom.Errorf(hansom.Invalid, c.op.Name, "An error occurred and the request cannot be processed.")
 	}
 	if mapping == "" {
 		return nil, s.functions.Tag(c.Context(), c.project, name, tags)

@@ -97,10 +97,10 @@ func own(x any) any {
 type validator struct{ *model.Validator }
 
 // newValidator prepares for the inputs of ops.
-func newValidator(ops []*operation) *validator {
+func newValidator(ops []*model.Operation) *validator {
 	inputs := make([]int, len(ops))
 	for i, op := range ops {
-		inputs[i] = op.input
+		inputs[i] = op.Input
 	}
 	return &validator{model.NewValidator(shapes[:], inputs)}
 }
@@ -115,13 +115,13 @@ type request struct {
 
 // decode returns the input of op. A value of the wrong type is a SerializationException; values that break constraints are
 // reported together, in AWS's words, as a ValidationException.
-func (v *validator) decode(op *operation, r request) (params, error) {
-	s := &shapes[op.input]
+func (v *validator) decode(op *model.Operation, r request) (params, error) {
+	s := &shapes[op.Input]
 	var body []byte
-	if op.payload == "" && slices.ContainsFunc(s.Members, func(m model.Member) bool { return m.In == model.InBody }) {
+	if op.Payload == "" && slices.ContainsFunc(s.Members, func(m model.Member) bool { return m.In == model.InBody }) {
 		body = r.body
 	}
-	in, err := v.Decode(op.input, body)
+	in, err := v.Decode(op.Input, body)
 	if err != nil {
 		return nil, err
 	}
@@ -150,14 +150,14 @@ func (v *validator) decode(op *operation, r request) (params, error) {
 			return nil, err
 		}
 	}
-	if op.payload != "" {
-		in[op.payload] = r.body
+	if op.Payload != "" {
+		in[op.Payload] = r.body
 	}
 	handler := in["Handler"]
 	if line, ok := handler.(string); ok && (in["Runtime"] == nil || in["Runtime"] == hansom.RuntimeHTTP) {
 		in["Handler"] = strings.Join(strings.Fields(line), "_") // of the runtime http it is a command line; function looks again
 	}
-	if err := v.Check(op.input, in); err != nil {
+	if err := v.Check(op.Input, in); err != nil {
 		return nil, err
 	}
 	if handler != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/awsapi"
+	"github.com/hansomcloud/hansom/internal/awsapi/model"
 )
 
 // TestRequests sends the requests of testdata/requests.json, one a row, and compares the errors.
@@ -92,16 +93,16 @@ func TestRoutes(t *testing.T) {
 	s := &Service{routes: newRoutes()}
 	for i := range operations {
 		op := &operations[i]
-		path := strings.NewReplacer("{", "%3Ax%2F", "}", "").Replace(op.path) // a slash inside of a segment
-		r := httptest.NewRequest(op.method, path+"?"+op.query, nil)
+		path := strings.NewReplacer("{", "%3Ax%2F", "}", "").Replace(op.Path) // a slash inside of a segment
+		r := httptest.NewRequest(op.Method, path+"?"+op.Query, nil)
 		got, vars := s.route(r)
 		if got != op {
-			t.Errorf("%s %s is routed to %+v", op.method, path, got)
+			t.Errorf("%s %s is routed to %+v", op.Method, path, got)
 			continue
 		}
 		for name, v := range vars {
 			if v != ":x/"+name {
-				t.Errorf("%s: {%s} is %q", op.name, name, v)
+				t.Errorf("%s: {%s} is %q", op.Name, name, v)
 			}
 		}
 	}
@@ -116,11 +117,11 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	var op *operation
-	var all []*operation
+	var op *model.Operation
+	var all []*model.Operation
 	for i := range operations {
 		all = append(all, &operations[i])
-		if operations[i].name == "CreateFunction" {
+		if operations[i].Name == "CreateFunction" {
 			op = &operations[i]
 		}
 	}

@@ -1,9 +1,44 @@
 package model
 
 import (
+	"bytes"
+	"net/http"
 	"net/url"
 	"strings"
 )
+
+// Operation is one of an API in the REST protocol.
+type Operation struct {
+	Name, Method, Path string
+	Query              string // what the query must hold for the route to match, "mode=import"
+	Status             int    // of a successful answer
+	Input              int    // index of a shape; -1 for an operation that is not offered
+	Payload            string // the member that is the whole body
+}
+
+// Find returns the operation that a request is for, nil without one, and what stands in its path for the variables. One with a query goes first.
+func Find(operations []Operation, r *http.Request) (found *Operation, vars map[string]string) {
+	for i := range operations {
+		op := &operations[i]
+		if op.Method != r.Method || op.Query != "" && !strings.Contains(r.URL.RawQuery, op.Query) || found != nil && op.Query == "" {
+			continue
+		}
+		if v, ok := MatchPath(op.Path, r.URL.EscapedPath()); ok {
+			found, vars = op, v
+		}
+	}
+	return found, vars
+}
+
+// Read decodes and validates the input of an operation. Errors: as Decode and Check.
+func (v *Validator) Read(op *Operation, vars map[string]string, rawQuery string, body []byte) (in Params, err error) {
+	if op.Payload != "" {
+		in = Params{op.Payload: body}
+	} else if in, err = v.Decode(op.Input, bytes.TrimSpace(body)); err != nil {
+		return nil, err
+	}
+	return in, v.Complete(op.Input, in, vars, rawQuery)
+}
 
 // MatchPath matches an escaped path with that of an operation, as in "/v2/apis/{apiId}", and returns what stands for its variables, which is never
 // empty.

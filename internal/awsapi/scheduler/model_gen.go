@@ -5,19 +5,19 @@ package scheduler
 import "github.com/hansomcloud/hansom/internal/awsapi/model"
 
 // operations are all operations of the model; the index of the input is into shapes.
-var operations = [...]operation{
-	{name: "CreateSchedule", method: "POST", path: "/schedules/{Name}", query: "", status: 200, input: 0, payload: ""},
-	{name: "CreateScheduleGroup", method: "POST", path: "/schedule-groups/{Name}", query: "", status: 200, input: 70, payload: ""},
-	{name: "DeleteSchedule", method: "DELETE", path: "/schedules/{Name}", query: "", status: 200, input: 73, payload: ""},
-	{name: "DeleteScheduleGroup", method: "DELETE", path: "/schedule-groups/{Name}", query: "", status: 200, input: 74, payload: ""},
-	{name: "GetSchedule", method: "GET", path: "/schedules/{Name}", query: "", status: 200, input: 75, payload: ""},
-	{name: "GetScheduleGroup", method: "GET", path: "/schedule-groups/{Name}", query: "", status: 200, input: 76, payload: ""},
-	{name: "ListScheduleGroups", method: "GET", path: "/schedule-groups", query: "", status: 200, input: 77, payload: ""},
-	{name: "ListSchedules", method: "GET", path: "/schedules", query: "", status: 200, input: 81, payload: ""},
-	{name: "ListTagsForResource", method: "GET", path: "/tags/{ResourceArn}", query: "", status: 200, input: 83, payload: ""},
-	{name: "TagResource", method: "POST", path: "/tags/{ResourceArn}", query: "", status: 200, input: 85, payload: ""},
-	{name: "UntagResource", method: "DELETE", path: "/tags/{ResourceArn}", query: "", status: 200, input: 86, payload: ""},
-	{name: "UpdateSchedule", method: "PUT", path: "/schedules/{Name}", query: "", status: 200, input: 88, payload: ""},
+var operations = []model.Operation{
+	{Name: "CreateSchedule", Method: "POST", Path: "/schedules/{Name}", Query: "", Status: 200, Input: 0, Payload: ""},
+	{Name: "CreateScheduleGroup", Method: "POST", Path: "/schedule-groups/{Name}", Query: "", Status: 200, Input: 70, Payload: ""},
+	{Name: "DeleteSchedule", Method: "DELETE", Path: "/schedules/{Name}", Query: "", Status: 200, Input: 73, Payload: ""},
+	{Name: "DeleteScheduleGroup", Method: "DELETE", Path: "/schedule-groups/{Name}", Query: "", Status: 200, Input: 74, Payload: ""},
+	{Name: "GetSchedule", Method: "GET", Path: "/schedules/{Name}", Query: "", Status: 200, Input: 75, Payload: ""},
+	{Name: "GetScheduleGroup", Method: "GET", Path: "/schedule-groups/{Name}", Query: "", Status: 200, Input: 76, Payload: ""},
+	{Name: "ListScheduleGroups", Method: "GET", Path: "/schedule-groups", Query: "", Status: 200, Input: 77, Payload: ""},
+	{Name: "ListSchedules", Method: "GET", Path: "/schedules", Query: "", Status: 200, Input: 81, Payload: ""},
+	{Name: "ListTagsForResource", Method: "GET", Path: "/tags/{ResourceArn}", Query: "", Status: 200, Input: 83, Payload: ""},
+	{Name: "TagResource", Method: "POST", Path: "/tags/{ResourceArn}", Query: "", Status: 200, Input: 85, Payload: ""},
+	{Name: "UntagResource", Method: "DELETE", Path: "/tags/{ResourceArn}", Query: "", Status: 200, Input: 86, Payload: ""},
+	{Name: "UpdateSchedule", Method: "PUT", Path: "/schedules/{Name}", Query: "", Status: 200, Input: 88, Payload: ""},
 }
 
 var shapes = [...]model.Shape{

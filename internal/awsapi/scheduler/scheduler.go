@@ -3,7 +3,6 @@
 package scheduler
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/base64"
@@ -57,7 +56,7 @@ var actions = map[string]action{
 func New(region string, schedules *schedule.Service, logger *slog.Logger) *Service {
 	inputs := make([]int, len(operations))
 	for i := range operations {
-		inputs[i] = operations[i].input
+		inputs[i] = operations[i].Input
 	}
 	return &Service{region, schedules, logger.With("component", "scheduler api"), model.NewValidator(shapes[:], inputs)}
 }
@@ -75,44 +74,23 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Service) serve(r *http.Request) (any, error) {
-	op, vars := route(r)
+	op, vars := model.Find(operations, r)
 	p := awsapi.PrincipalFrom(r.Context())
 	switch {
 	case op == nil:
 		return nil, hansom.Errorf(hansom.NotFound, "route", "No operation of EventBridge Scheduler is at %s %s.", r.Method, r.URL.Path).WithCode("UnknownOperationException")
 	case p.Kind == hansom.FunctionSession:
-		return nil, awsapi.Denied(p, "scheduler:"+op.name, "arn:aws:scheduler:"+s.region+":"+p.Project+":*")
+		return nil, awsapi.Denied(p, "scheduler:"+op.Name, "arn:aws:scheduler:"+s.region+":"+p.Project+":*")
 	}
-	in, err := s.read(r, op, vars)
+	body, err := awsapi.ReadBody(r, op.Name, maxRequest)
 	if err != nil {
 		return nil, err
 	}
-	return actions[op.name](s, &call{r.Context(), op.name, p.Project, in})
-}
-
-// route finds the operation at a method and a path, and what stands in the path for its variable.
-func route(r *http.Request) (*operation, map[string]string) {
-	for i := range operations {
-		if op := &operations[i]; op.method == r.Method {
-			if vars, ok := model.MatchPath(op.path, r.URL.EscapedPath()); ok {
-				return op, vars
-			}
-		}
-	}
-	return nil, nil
-}
-
-// read decodes and validates the input of an operation.
-func (s *Service) read(r *http.Request, op *operation, vars map[string]string) (model.Params, error) {
-	body, err := awsapi.ReadBody(r, op.name, maxRequest)
+	in, err := s.validator.Read(op, vars, r.URL.RawQuery, body)
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.validator.Decode(op.input, bytes.TrimSpace(body))
-	if err != nil {
-		return nil, err
-	}
-	return in, s.validator.Complete(op.input, in, vars, r.URL.RawQuery)
+	return actions[op.Name](s, &call{r.Context(), op.Name, p.Project, in})
 }
 
 // kinds maps kinds of errors to the service's codes. An error's own Code takes precedence, and the model's status of a code.
