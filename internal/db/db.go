@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -38,6 +39,7 @@ type DB struct {
 	write   *sql.DB // the same as read on PostgreSQL
 	room    func() error
 	log     *slog.Logger
+	closed  atomic.Bool
 
 	seen        int64         // revision of the last change that was announced, where the database is shared; the token is held
 	writing     chan struct{} // holds one token while a transaction runs: notices go out in the order of commits
@@ -106,6 +108,7 @@ func Open(ctx context.Context, url string, logger *slog.Logger, opts ...Option) 
 
 // Close waits for running queries and closes the database.
 func (d *DB) Close() error {
+	d.closed.Store(true)
 	err := d.read.Close()
 	if d.write != nil && d.write != d.read {
 		err = errors.Join(err, d.write.Close())

@@ -52,7 +52,6 @@ type Service struct {
 	transport *http.Transport
 	wake      chan struct{} // a connection is to be authorized
 
-	loading      sync.Mutex
 	mu           sync.RWMutex
 	connections  map[key]*Connection // what is in it is replaced as a whole
 	destinations map[key]*Destination
@@ -86,12 +85,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, dialer *upstream.Dial
 		wake: make(chan struct{}, 1), tokens: map[string]*token{}, paces: map[string]*pace{}}
 	// A redirect is an answer like others: what a connection has is for its endpoint alone.
 	s.client = &http.Client{Transport: s.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	database.Subscribe(func(c db.Change) {
-		if c.Domain == domain {
-			s.reload(context.Background())
-		}
-	})
-	return s, s.load(ctx)
+	_, err = database.Mirror(ctx, domain, s.load, nil, s.logger)
+	return s, err
 }
 
 // Run has the connections with OAuth authorized until ctx ends.

@@ -9,20 +9,8 @@ import (
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
-const reloadTime = 30 * time.Second
-
-// reload reads everything after a change.
-func (s *Service) reload(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, reloadTime)
-	defer cancel()
-	if err := s.load(ctx); err != nil {
-		s.logger.Error("a change of connections or API destinations could not be read; they are as before until they are changed again", "error", err)
-	}
-}
-
+// load reads everything.
 func (s *Service) load(ctx context.Context) error {
-	s.loading.Lock() // the last to read is the last to write
-	defer s.loading.Unlock()
 	connections, err := s.connectionsIn(ctx, s.db.Read(), "")
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -131,11 +132,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, deps Deps, logger *sl
 	}
 	s := newUnstored(cfg, deps, logger.With("component", "event"))
 	s.db = database
-	database.Subscribe(s.changed)
-	list, err := s.mappings(ctx, database.Read(), "")
-	for i := range list {
-		s.set(list[i].ID, &list[i])
-	}
+	database.Subscribe(s.again)
+	_, err = database.Mirror(ctx, domain, s.load, s.changed, s.log)
 	return s, err
 }
 
@@ -166,23 +164,40 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// changed follows the configuration.
-func (s *Service) changed(c db.Change) {
-	if c.Domain != domain {
-		s.again(c)
-		return
+// load reads every mapping.
+func (s *Service) load(ctx context.Context) error {
+	list, err := s.mappings(ctx, s.db.Read(), "")
+	if err != nil {
+		return err
 	}
+	there := map[string]bool{}
+	for i := range list {
+		s.set(list[i].ID, &list[i])
+		there[list[i].ID] = true
+	}
+	s.mu.RLock()
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(s.runners)), func(id string) bool { return there[id] })
+	s.mu.RUnlock()
+	for _, id := range gone {
+		s.set(id, nil)
+	}
+	return nil
+}
+
+// changed reads the mappings that a change names.
+func (s *Service) changed(ctx context.Context, c db.Change) error {
 	for _, id := range c.Keys {
-		list, err := s.mappings(context.Background(), s.db.Read(), `WHERE id = ?`, id)
+		list, err := s.mappings(ctx, s.db.Read(), `WHERE id = ?`, id)
 		switch {
 		case err != nil:
-			s.log.Error("a mapping could not be read; it works as before until it is changed again", "mapping", id, "error", err)
+			return err
 		case len(list) == 0:
 			s.set(id, nil)
 		default:
 			s.set(id, &list[0])
 		}
 	}
+	return nil
 }
 
 // again has the mappings look anew whose functions or queues are among those that changed: what is gone stops them, what is there again

@@ -99,33 +99,20 @@ func New(ctx context.Context, cfg Config, database *db.DB, dispatcher Dispatcher
 	if s.ticks, err = tick.New(ctx, clock, database, s.fire, logger); err != nil {
 		return nil, err
 	}
-	database.Subscribe(s.changed)
-	return s, s.reload(ctx)
+	_, err = database.Mirror(ctx, domain, s.load, s.refreshAll, s.logger)
+	return s, err
 }
 
 // SetArchiver has what is published archived. It is called before anything is published.
 func (s *Service) SetArchiver(a Archiver) { s.archiver = a }
 
-// Run fires the schedules of rules, and reads again what could not be read when it changed, until ctx ends.
+// Run fires the schedules of rules until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	work.Go(func() { _ = s.ticks.Run(ctx) })
 	work.Go(func() { s.announce(ctx) })
-	defer work.Wait()
-	ticker := time.NewTicker(time.Minute)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			if s.isStale() {
-				if err := s.reload(ctx); err != nil {
-					s.logger.Error("buses could not be read; it is tried again", "error", err)
-				}
-			}
-		}
-	}
+	work.Wait()
+	return nil
 }
 
 // ARN names what EventBridge has: "event-bus/orders", "rule/orders/paid".

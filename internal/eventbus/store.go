@@ -25,10 +25,6 @@ type live struct {
 type view struct {
 	mu    sync.RWMutex
 	buses map[busKey]*live
-
-	writing  sync.Mutex // serialises changes
-	revision int64      // of the database, up to which the view is complete
-	stale    bool       // reading a change failed: read everything again
 }
 
 func (v *view) bus(project, name string) *Bus {
@@ -110,32 +106,14 @@ func (l *live) put(name string, r *Rule) {
 	}
 }
 
-// changed is called after each commit that changed a configuration, of this domain or another.
-func (s *Service) changed(c db.Change) {
-	v := &s.view
-	v.writing.Lock()
-	defer v.writing.Unlock()
-	gap := c.Revision != v.revision+1
-	v.revision = max(v.revision, c.Revision)
-	if !gap && c.Domain != domain {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	var err error
-	if gap {
-		err = s.reloadLocked(ctx)
-	} else {
-		for _, key := range c.Keys {
-			if err = s.refresh(ctx, key); err != nil {
-				break
-			}
+// refreshAll reads what a change names.
+func (s *Service) refreshAll(ctx context.Context, c db.Change) error {
+	for _, key := range c.Keys {
+		if err := s.refresh(ctx, key); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		v.stale = true
-		s.logger.Error("a change of buses could not be read; it is tried again", "error", err)
-	}
+	return nil
 }
 
 // refresh reads what a key of a change names: project/bus is the bus with all its rules, project/bus/rule a rule.
@@ -179,25 +157,8 @@ func first[T any](list []*T) *T {
 	return list[0]
 }
 
-func (s *Service) isStale() bool {
-	s.view.writing.Lock()
-	defer s.view.writing.Unlock()
-	return s.view.stale
-}
-
-// reload reads everything.
-func (s *Service) reload(ctx context.Context) error {
-	s.view.writing.Lock()
-	defer s.view.writing.Unlock()
-	return s.reloadLocked(ctx)
-}
-
-func (s *Service) reloadLocked(ctx context.Context) error {
-	// The revision first: what is committed after it is announced, or seen as a gap.
-	revision, err := s.db.Revision(ctx)
-	if err != nil {
-		return err
-	}
+// load reads everything.
+func (s *Service) load(ctx context.Context) error {
 	list, err := s.readBuses(ctx, s.db.Read(), "")
 	if err != nil {
 		return err
@@ -214,10 +175,8 @@ func (s *Service) reloadLocked(ctx context.Context) error {
 		of(buses, r.Project, r.Bus).put(r.Name, r)
 	}
 	s.view.mu.Lock()
+	defer s.view.mu.Unlock()
 	s.view.buses = buses
-	s.view.mu.Unlock()
-	s.view.revision = max(s.view.revision, revision)
-	s.view.stale = false
 	return nil
 }
 

@@ -49,7 +49,6 @@ func (s *Service) Run(ctx context.Context) error {
 	group.SetLimit(max(1, s.cfg.Activations))
 	defer group.Wait()
 	for {
-		s.rereadStale(ctx)
 		for key := range s.takeWaiting() {
 			group.Go(func() error {
 				project, name := noted(key)
@@ -66,22 +65,6 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-	}
-}
-
-func (s *Service) rereadStale(ctx context.Context) {
-	for ctx.Err() == nil {
-		s.view.writing.Lock()
-		var err error
-		if s.view.stale {
-			err = s.reloadLocked(ctx)
-		}
-		s.view.writing.Unlock()
-		if err == nil {
-			return
-		}
-		s.log.Error("functions could not be read; it is tried again", "error", err)
-		sleep(ctx, retryDelay)
 	}
 }
 

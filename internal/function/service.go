@@ -103,11 +103,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, artifacts *artifact.S
 	s := &Service{cfg: cfg, db: database, artifacts: artifacts, layers: layers, runtimes: runtimes, prepared: none{},
 		log: logger.With("component", "function"), wake: make(chan struct{}, 1), now: time.Now, newID: hansom.NewID, draw: rand.Float64}
 	s.events = events.New(database, cfg.Region, s, note, func() time.Time { return s.now() })
-	database.Subscribe(s.changed)
-	if err := s.reload(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	_, err = database.Mirror(ctx, domain, s.reload, s.changed, s.log)
+	return s, err
 }
 
 // SetProvisioned says what keeps instances ready, before the service is used.

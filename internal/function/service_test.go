@@ -422,22 +422,6 @@ func TestOtherProcess(t *testing.T) {
 	})
 }
 
-// A view that could not be read is read again by Run.
-func TestStaleView(t *testing.T) {
-	url := dbtest.SQLite(t)
-	h := newHost(t)
-	here, there := h.open(t, dbtest.Open(t, url)), h.open(t, dbtest.Open(t, url))
-	create(t, there, simple(t, "f"))
-	if _, err := here.Resolve(context.Background(), project, "f", ""); err == nil {
-		t.Fatal("the change was seen without a notice")
-	}
-	here.view.stale = true
-	here.wakeUp()
-	changed := changes(here.db)
-	run(t, here)
-	settle(t, here, changed, project, "f") // found by reading again, then activated
-}
-
 func TestConcurrentWrites(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		ctx := context.Background()

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/db"
@@ -17,10 +16,6 @@ type view struct {
 	projects sync.Map // project -> *sync.Map of name -> *entry
 	urls     sync.Map // id -> *hansom.FunctionURL
 	reserved sync.Map // project -> *atomic.Int64: the reserved concurrency of its functions together
-
-	writing  sync.Mutex // serialises changes
-	revision int64      // of the database, up to which the view is complete
-	stale    bool       // reading a change failed: read everything again
 
 	waiting struct { // functions to activate
 		sync.Mutex
@@ -162,48 +157,21 @@ func (s *Service) URL(id string) (*hansom.FunctionURL, bool) {
 // manyKeys is the number of changed functions from which on reading all of them at once is quicker.
 const manyKeys = 50
 
-// changed is called after each commit that changed a configuration, of this domain or another.
-func (s *Service) changed(c db.Change) {
-	v := &s.view
-	v.writing.Lock()
-	defer v.writing.Unlock()
-	gap := c.Revision != v.revision+1
-	v.revision = max(v.revision, c.Revision)
-	if !gap && c.Domain != domain {
-		return
+// changed reads the functions that a change names.
+func (s *Service) changed(ctx context.Context, c db.Change) error {
+	if len(c.Keys) > manyKeys {
+		return s.reload(ctx)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	var err error
-	if gap || len(c.Keys) > manyKeys {
-		err = s.reloadLocked(ctx)
-	} else {
-		for _, key := range c.Keys {
-			if err = s.refresh(ctx, key, !c.Other); err != nil {
-				break
-			}
+	for _, key := range c.Keys {
+		if err := s.refresh(ctx, key, !c.Other); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		v.stale = true // Run reads again
-		s.log.Error("a change of functions could not be read; it is tried again", "error", err)
-		s.wakeUp()
-	}
+	return nil
 }
 
 // reload reads everything.
 func (s *Service) reload(ctx context.Context) error {
-	s.view.writing.Lock()
-	defer s.view.writing.Unlock()
-	return s.reloadLocked(ctx)
-}
-
-func (s *Service) reloadLocked(ctx context.Context) error {
-	// The revision first: what is committed after it is announced, or seen as a gap.
-	revision, err := s.db.Revision(ctx)
-	if err != nil {
-		return err
-	}
 	entries, urls, err := s.load(ctx, "", "")
 	if err != nil {
 		return err
@@ -221,8 +189,6 @@ func (s *Service) reloadLocked(ctx context.Context) error {
 	for key, e := range entries {
 		s.replace(key, e, urls, true)
 	}
-	s.view.revision = max(s.view.revision, revision)
-	s.view.stale = false
 	return nil
 }
 

@@ -37,7 +37,7 @@ func BenchmarkManyQueues(b *testing.B) {
 		r.start()
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "ms/restart")
 		begin = time.Now()
-		if err := r.reload(context.Background()); err != nil {
+		if err := r.load(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "of-which-ms/definitions")

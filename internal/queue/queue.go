@@ -122,8 +122,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, messages *backlog.Sto
 	s.moving.tasks = map[string]*running{}
 	s.ending, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	s.view.projects = map[string]map[string]*Queue{}
-	database.Subscribe(s.changed)
-	return s, s.reload(ctx)
+	_, err = database.Mirror(ctx, domain, s.load, s.refresh, s.logger)
+	return s, err
 }
 
 // Run ends messages that are older than their queue keeps them, and what is left of queues that were deleted, and runs move tasks,
@@ -143,12 +143,6 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		case <-s.wake:
 		case <-ticker.C:
-			if s.isStale() {
-				if err := s.reload(ctx); err != nil {
-					s.logger.Error("queues could not be read; it is tried again", "error", err)
-					continue
-				}
-			}
 			s.sweep(ctx)
 		}
 	}

@@ -15,10 +15,6 @@ import (
 type view struct {
 	mu       sync.RWMutex
 	projects map[string]map[string]*Queue
-
-	writing  sync.Mutex // serialises changes
-	revision int64      // of the database, up to which the view is complete
-	stale    bool       // reading a change failed: read everything again
 }
 
 func (v *view) find(project, name string) *Queue {
@@ -49,59 +45,24 @@ func (v *view) put(project, name string, q *Queue) {
 	v.projects[project][name] = q
 }
 
-// changed is called after each commit that changed a configuration, of this domain or another.
-func (s *Service) changed(c db.Change) {
-	v := &s.view
-	v.writing.Lock()
-	defer v.writing.Unlock()
-	gap := c.Revision != v.revision+1
-	v.revision = max(v.revision, c.Revision)
-	if !gap && c.Domain != domain {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	var err error
-	if gap {
-		err = s.reloadLocked(ctx)
-	} else {
-		for _, key := range c.Keys {
-			project, name, _ := strings.Cut(key, "/")
-			var list []*Queue
-			if list, err = s.read(ctx, s.db.Read(), `WHERE project = ? AND name = ?`, project, name); err != nil {
-				break
-			}
-			if len(list) == 0 {
-				list = []*Queue{nil}
-			}
-			v.put(project, name, list[0])
+// refresh reads the queues that a change names.
+func (s *Service) refresh(ctx context.Context, c db.Change) error {
+	for _, key := range c.Keys {
+		project, name, _ := strings.Cut(key, "/")
+		list, err := s.read(ctx, s.db.Read(), `WHERE project = ? AND name = ?`, project, name)
+		if err != nil {
+			return err
 		}
+		if len(list) == 0 {
+			list = []*Queue{nil}
+		}
+		s.view.put(project, name, list[0])
 	}
-	if err != nil {
-		v.stale = true
-		s.logger.Error("a change of queues could not be read; it is tried again", "error", err)
-	}
+	return nil
 }
 
-func (s *Service) isStale() bool {
-	s.view.writing.Lock()
-	defer s.view.writing.Unlock()
-	return s.view.stale
-}
-
-// reload reads everything.
-func (s *Service) reload(ctx context.Context) error {
-	s.view.writing.Lock()
-	defer s.view.writing.Unlock()
-	return s.reloadLocked(ctx)
-}
-
-func (s *Service) reloadLocked(ctx context.Context) error {
-	// The revision first: what is committed after it is announced, or seen as a gap.
-	revision, err := s.db.Revision(ctx)
-	if err != nil {
-		return err
-	}
+// load reads everything.
+func (s *Service) load(ctx context.Context) error {
 	list, err := s.read(ctx, s.db.Read(), "")
 	if err != nil {
 		return err
@@ -114,10 +75,8 @@ func (s *Service) reloadLocked(ctx context.Context) error {
 		projects[q.Project][q.Name] = q
 	}
 	s.view.mu.Lock()
+	defer s.view.mu.Unlock()
 	s.view.projects = projects
-	s.view.mu.Unlock()
-	s.view.revision = max(s.view.revision, revision)
-	s.view.stale = false
 	return nil
 }
 

@@ -59,7 +59,6 @@ type Service struct {
 
 	mu       sync.Mutex
 	archives map[source][]*kept
-	revision int64 // of the database, up to which archives is complete
 	next     *batch
 	writing  chan struct{} // holds a token while a batch is written
 
@@ -91,8 +90,8 @@ func New(ctx context.Context, cfg Config, database *db.DB, buses Buses, logger *
 	s := &Service{cfg: cfg, db: database, buses: buses, logger: logger.With("component", "archive"), newID: hansom.NewID,
 		writing: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	s.running.cancel = map[string]context.CancelFunc{}
-	database.Subscribe(s.changed)
-	return s, s.reload(ctx)
+	_, err = database.Mirror(ctx, domain, s.load, nil, s.logger)
+	return s, err
 }
 
 // Run replays, and ends old events, until ctx ends.
@@ -122,31 +121,8 @@ func (s *Service) wakeUp() {
 	}
 }
 
-// changed is called after each commit that changed a configuration, of this domain or another. There are few archives: all are read again.
-func (s *Service) changed(c db.Change) {
-	s.mu.Lock()
-	gap := c.Revision != s.revision+1
-	s.revision = max(s.revision, c.Revision)
-	s.mu.Unlock()
-	if !gap && c.Domain != domain {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	if err := s.reload(ctx); err != nil {
-		s.logger.Error("a change of archives could not be read; it is tried again with the next one", "error", err)
-		s.mu.Lock()
-		s.revision = -1
-		s.mu.Unlock()
-	}
-}
-
-func (s *Service) reload(ctx context.Context) error {
-	// The revision first: what is committed after it is announced, or seen as a gap.
-	revision, err := s.db.Revision(ctx)
-	if err != nil {
-		return err
-	}
+// load reads all archives: there are few.
+func (s *Service) load(ctx context.Context) error {
 	list, err := s.read(ctx, s.db.Read(), "")
 	if err != nil {
 		return err
@@ -158,7 +134,7 @@ func (s *Service) reload(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.archives, s.revision = archives, max(s.revision, revision)
+	s.archives = archives
 	return nil
 }
 

@@ -71,9 +71,8 @@ type Service struct {
 	onRemove func(ctx context.Context, tx *db.Tx, project, api, stage string) error
 	refused  func(name string) bool // names that no domain can have; nil for none
 
-	loading   sync.Mutex // held while what is live is read again and followers are told
-	followers []Follower
-	unread    map[string]bool // notices whose things could not be read
+	mirror    *db.Mirror
+	followers []Follower // told while nothing else is read
 
 	mu      sync.RWMutex
 	live    map[string]*Live   // by ID
@@ -89,16 +88,10 @@ func New(ctx context.Context, cfg Config, database *db.DB, logger *slog.Logger) 
 	if err := database.Migrate(ctx, domain, files); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: database, logger: logger.With("component", "apis"), unread: map[string]bool{}, live: map[string]*Live{}, domains: map[string]*Domain{},
+	s := &Service{cfg: cfg, db: database, logger: logger.With("component", "apis"),
 		onRemove: func(context.Context, *db.Tx, string, string, string) error { return nil }}
-	database.Subscribe(func(c db.Change) {
-		if c.Domain == domain {
-			s.changed(c.Keys)
-		}
-	})
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	return s, s.load(ctx)
+	s.mirror, err = database.Mirror(ctx, domain, s.load, s.changed, s.logger)
+	return s, err
 }
 
 // OnRemove has f called when a stage of an API is removed, with the API when stage is "", within that transaction. It is set before the Service is used.
@@ -108,11 +101,11 @@ func (s *Service) OnRemove(f func(ctx context.Context, tx *db.Tx, project, api, 
 
 // Follow tells f of every API and every domain now, and of each change from then on, in order. It cannot be taken back.
 func (s *Service) Follow(f Follower) {
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	s.followers = append(s.followers, f)
-	f.SetAPIs(maps.Clone(s.live)) // only what holds loading writes to it
-	f.SetDomains(s.allDomains())
+	s.mirror.Do(func() {
+		s.followers = append(s.followers, f)
+		f.SetAPIs(maps.Clone(s.live)) // only what the mirror calls writes to it
+		f.SetDomains(s.allDomains())
+	})
 }
 
 func (s *Service) allDomains() []*Domain {
@@ -126,9 +119,6 @@ func (s *Service) Live(id string) *Live {
 	return s.live[id]
 }
 
-// reloadTime is how long it may take to read what changed.
-const reloadTime = 30 * time.Second
-
 // Kinds of notices, which stand before the ID of what changed.
 const (
 	ofAPI     = "api/"
@@ -136,17 +126,10 @@ const (
 	ofProject = "project/" // it was removed
 )
 
-// changed reads again what notices name, and tells the followers.
-func (s *Service) changed(notices []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), reloadTime)
-	defer cancel()
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	for _, n := range notices {
-		s.unread[n] = true
-	}
+// changed reads what a change names, and tells the followers.
+func (s *Service) changed(ctx context.Context, c db.Change) error {
 	apis, domains := map[string]*Live{}, false
-	for _, n := range slices.Sorted(maps.Keys(s.unread)) {
+	for _, n := range c.Keys {
 		kind, id, _ := strings.Cut(n, "/")
 		var err error
 		switch kind + "/" {
@@ -163,10 +146,8 @@ func (s *Service) changed(notices []string) {
 			s.forget(id, apis)
 		}
 		if err != nil {
-			s.logger.Error("a change of an API could not be read; it counts after the next change", "changed", n, "error", err)
-			continue
+			return err
 		}
-		delete(s.unread, n)
 	}
 	s.mu.Lock()
 	for id, l := range apis {
@@ -177,6 +158,12 @@ func (s *Service) changed(notices []string) {
 		}
 	}
 	s.mu.Unlock()
+	s.tell(apis, domains)
+	return nil
+}
+
+// tell tells the followers of APIs that changed, nil for those that are gone, and of the domains when some did.
+func (s *Service) tell(apis map[string]*Live, domains bool) {
 	for _, f := range s.followers {
 		if len(apis) > 0 {
 			f.SetAPIs(maps.Clone(apis))

@@ -7,7 +7,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/db"
 )
 
-// load reads everything. loading is held.
+// load reads everything, and tells the followers.
 func (s *Service) load(ctx context.Context) error {
 	apis, err := db.Documents[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis`)
 	if err != nil {
@@ -17,16 +17,23 @@ func (s *Service) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	live, changed, named := map[string]*Live{}, map[string]*Live{}, map[string]*Domain{}
+	for id := range s.live {
+		changed[id] = nil
+	}
 	for _, a := range apis {
-		if s.live[a.ID], err = s.makeLive(ctx, a); err != nil {
+		if live[a.ID], err = s.makeLive(ctx, a); err != nil {
 			return err
 		}
+		changed[a.ID] = live[a.ID]
 	}
 	for _, d := range domains {
-		s.domains[d.Name] = d
+		named[d.Name] = d
 	}
+	s.mu.Lock()
+	s.live, s.domains = live, named
+	s.mu.Unlock()
+	s.tell(changed, true)
 	return nil
 }
 
@@ -71,7 +78,7 @@ func save(ctx context.Context, tx *db.Tx, a *API) error {
 	return exec(ctx, tx, ofAPI+a.ID, `UPDATE gateway_apis SET document = ? WHERE id = ?`, db.Document(a), a.ID)
 }
 
-// readLive reads an API as it answers; nil when it is gone. loading is held.
+// readLive reads an API as it answers; nil when it is gone.
 func (s *Service) readLive(ctx context.Context, id string) (*Live, error) {
 	a, err := document[API](ctx, s.db.Read(), `SELECT document FROM gateway_apis WHERE id = ?`, id)
 	if err != nil || a == nil {
@@ -80,7 +87,7 @@ func (s *Service) readLive(ctx context.Context, id string) (*Live, error) {
 	return s.makeLive(ctx, a)
 }
 
-// makeLive puts what is deployed together. Snapshots that are in memory are not read again. loading is held.
+// makeLive puts what is deployed together. Snapshots that are in memory are not read again. Only what the mirror calls may call it.
 func (s *Service) makeLive(ctx context.Context, a *API) (*Live, error) {
 	known := map[string]*Snapshot{}
 	if old := s.live[a.ID]; old != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/gateway/api"
 )
 
-// load reads everything. loading is held.
+// load reads everything.
 func (s *Service) load(ctx context.Context) error {
 	keys, err := s.readKeys(ctx, s.db.Read(), ``)
 	if err != nil {
@@ -25,6 +25,7 @@ func (s *Service) load(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keys, s.values, s.plans, s.byKey = map[string]*stored{}, map[value]*api.Key{}, map[string]*api.Plan{}, map[string][]*api.Plan{}
 	for _, k := range keys {
 		s.setKey(k.ID, k)
 	}

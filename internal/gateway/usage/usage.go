@@ -12,7 +12,6 @@ import (
 	"embed"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -75,9 +74,6 @@ type Service struct {
 	aead   cipher.AEAD
 	digest []byte // key of digests
 
-	loading sync.Mutex      // held while what changed is read again
-	unread  map[string]bool // notices whose things could not be read
-
 	mu     sync.RWMutex
 	keys   map[string]*stored // by ID
 	values map[value]*api.Key
@@ -111,16 +107,9 @@ func New(ctx context.Context, cfg Config, database *db.DB, apis APIs, logger *sl
 	if err := database.Migrate(ctx, domain, files); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, db: database, apis: apis, logger: logger.With("component", "usage"), aead: aead, digest: mac(cfg.Key, "look-up of API keys"),
-		unread: map[string]bool{}, keys: map[string]*stored{}, values: map[value]*api.Key{}, plans: map[string]*api.Plan{}, byKey: map[string][]*api.Plan{}}
-	database.Subscribe(func(c db.Change) {
-		if c.Domain == domain {
-			s.changed(c.Keys)
-		}
-	})
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	return s, s.load(ctx)
+	s := &Service{cfg: cfg, db: database, apis: apis, logger: logger.With("component", "usage"), aead: aead, digest: mac(cfg.Key, "look-up of API keys")}
+	_, err = database.Mirror(ctx, domain, s.load, s.changed, s.logger)
+	return s, err
 }
 
 func mac(key []byte, text string) []byte {
@@ -129,9 +118,6 @@ func mac(key []byte, text string) []byte {
 	return m.Sum(nil)
 }
 
-// reloadTime is how long it may take to read what changed.
-const reloadTime = 30 * time.Second
-
 // Kinds of notices, which stand before the ID of what changed.
 const (
 	ofKey     = "key/"
@@ -139,16 +125,9 @@ const (
 	ofProject = "project/" // it was removed
 )
 
-// changed reads again what notices name.
-func (s *Service) changed(notices []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), reloadTime)
-	defer cancel()
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	for _, n := range notices {
-		s.unread[n] = true
-	}
-	for _, n := range slices.Sorted(maps.Keys(s.unread)) {
+// changed reads what a change names.
+func (s *Service) changed(ctx context.Context, c db.Change) error {
+	for _, n := range c.Keys {
 		kind, id, _ := strings.Cut(n, "/")
 		var err error
 		switch kind + "/" {
@@ -160,11 +139,10 @@ func (s *Service) changed(notices []string) {
 			s.forget(id)
 		}
 		if err != nil {
-			s.logger.Error("a change of API keys could not be read; it counts after the next change", "changed", n, "error", err)
-			continue
+			return err
 		}
-		delete(s.unread, n)
 	}
+	return nil
 }
 
 // forget removes a project from memory.
