@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -74,7 +75,7 @@ func TestEventsBoto3(t *testing.T) {
 	}
 }
 
-// TestEventsAWSCLI walks through a rule's life with Debian's awscli.
+// TestEventsAWSCLI walks through the lives of a rule and of schedules with Debian's awscli.
 func TestEventsAWSCLI(t *testing.T) {
 	t.Parallel()
 	const program = "/usr/bin/aws"
@@ -86,27 +87,44 @@ func TestEventsAWSCLI(t *testing.T) {
 	queue := q.create("cli", nil)
 	do := func(want string, args ...string) string {
 		t.Helper()
-		out, err := run(t, environment(s), t.TempDir(), append([]string{program, "--endpoint-url", s.API(), "--output", "text", "events"}, args...)...)
+		out, err := run(t, environment(s), t.TempDir(), append([]string{program, "--endpoint-url", s.API(), "--output", "text"}, args...)...)
 		if (err != nil) != strings.HasPrefix(want, "(") || !strings.Contains(out, want) {
-			t.Fatalf("aws events %s: %v\n%s\nwant %q", strings.Join(args, " "), err, out, want)
+			t.Fatalf("aws %s: %v\n%s\nwant %q", strings.Join(args, " "), err, out, want)
 		}
 		return strings.TrimSpace(out)
 	}
-	do("event-bus/cli", "create-event-bus", "--name", "cli")
-	do("rule/cli/paid", "put-rule", "--name", "paid", "--event-bus-name", "cli", "--event-pattern", `{"source":["shop"]}`, "--tags", "Key=team,Value=blue")
-	do("0", "put-targets", "--rule", "paid", "--event-bus-name", "cli", "--targets", "Id=q,Arn="+queueARN("cli")+",InputPath=$.detail")
-	do("ENABLED", "describe-rule", "--name", "paid", "--event-bus-name", "cli", "--query", "State")
-	do("blue", "list-tags-for-resource", "--resource-arn", "arn:aws:events:us-east-1:000000000000:rule/cli/paid")
-	do("0", "put-events", "--entries", `[{"Source":"shop","DetailType":"t","Detail":"{\"n\": 1}","EventBusName":"cli"}]`)
+	do("event-bus/cli", "events", "create-event-bus", "--name", "cli")
+	do("rule/cli/paid", "events", "put-rule", "--name", "paid", "--event-bus-name", "cli", "--event-pattern", `{"source":["shop"]}`, "--tags", "Key=team,Value=blue")
+	do("0", "events", "put-targets", "--rule", "paid", "--event-bus-name", "cli", "--targets", "Id=q,Arn="+queueARN("cli")+",InputPath=$.detail")
+	do("ENABLED", "events", "describe-rule", "--name", "paid", "--event-bus-name", "cli", "--query", "State")
+	do("blue", "events", "list-tags-for-resource", "--resource-arn", "arn:aws:events:us-east-1:000000000000:rule/cli/paid")
+	do("0", "events", "put-events", "--entries", `[{"Source":"shop","DetailType":"t","Detail":"{\"n\": 1}","EventBusName":"cli"}]`)
 	if list := q.receive(queue, 1, 10); len(list) != 1 || *list[0].Body != `{"n":1}` {
 		t.Errorf("received %+v", list)
 	}
-	do("(ValidationException)", "delete-event-bus", "--name", "cli")
-	do("(ResourceNotFoundException)", "describe-rule", "--name", "none")
-	do("", "remove-targets", "--rule", "paid", "--event-bus-name", "cli", "--ids", "q")
-	do("", "delete-rule", "--name", "paid", "--event-bus-name", "cli")
-	do("", "delete-event-bus", "--name", "cli")
-	do("default", "list-event-buses", "--query", "EventBuses[].Name")
+	do("(ValidationException)", "events", "delete-event-bus", "--name", "cli")
+	do("(ResourceNotFoundException)", "events", "describe-rule", "--name", "none")
+	do("", "events", "remove-targets", "--rule", "paid", "--event-bus-name", "cli", "--ids", "q")
+	do("", "events", "delete-rule", "--name", "paid", "--event-bus-name", "cli")
+	do("", "events", "delete-event-bus", "--name", "cli")
+	do("default", "events", "list-event-buses", "--query", "EventBuses[].Name")
+
+	target := "Arn=" + queueARN("cli") + `,RoleArn=arn:aws:iam::000000000000:role/x,Input='{"n": 2}'`
+	do("schedule-group/night", "scheduler", "create-schedule-group", "--name", "night", "--tags", "Key=team,Value=blue")
+	do("schedule/night/once", "scheduler", "create-schedule", "--name", "once", "--group-name", "night", "--schedule-expression", "at("+time.Now().UTC().Add(-time.Second).Format("2006-01-02T15:04:05")+")",
+		"--flexible-time-window", "Mode=OFF", "--target", target)
+	if list := q.receive(queue, 1, 20); len(list) != 1 || *list[0].Body != `{"n": 2}` {
+		t.Errorf("received %+v", list)
+	}
+	do("schedule/night/daily", "scheduler", "create-schedule", "--name", "daily", "--group-name", "night", "--schedule-expression", "cron(0 3 * * ? *)", "--schedule-expression-timezone", "Europe/Berlin",
+		"--flexible-time-window", "Mode=FLEXIBLE,MaximumWindowInMinutes=15", "--target", target)
+	do("Europe/Berlin", "scheduler", "get-schedule", "--name", "daily", "--group-name", "night", "--query", "ScheduleExpressionTimezone")
+	do("daily", "scheduler", "list-schedules", "--group-name", "night", "--query", "Schedules[].Name")
+	do("blue", "scheduler", "list-tags-for-resource", "--resource-arn", "arn:aws:scheduler:us-east-1:000000000000:schedule-group/night")
+	do("(ConflictException)", "scheduler", "create-schedule-group", "--name", "night")
+	do("", "scheduler", "delete-schedule", "--name", "daily", "--group-name", "night")
+	do("(ResourceNotFoundException)", "scheduler", "get-schedule", "--name", "daily", "--group-name", "night")
+	do("", "scheduler", "delete-schedule-group", "--name", "night")
 }
 
 // An event calls a function, whose own event, published with the session that it has, goes to a queue and to a bus.
