@@ -394,6 +394,8 @@ func (v *visit) whole() bool {
 		v.refuse(http.StatusRequestEntityTooLarge, "Request Entity Too Large", nil)
 	case hansom.Unauthenticated: // it is not the body that was signed
 		v.refuse(http.StatusForbidden, "Forbidden", nil)
+	case hansom.Timeout: // edge.Front
+		v.refuse(http.StatusRequestTimeout, "Request Timeout", nil)
 	default:
 		v.refuse(http.StatusBadRequest, "Bad Request", nil)
 	}
