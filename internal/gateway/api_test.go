@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -73,10 +75,31 @@ type world struct {
 	calls  []string // functions, as name:qualifier
 	logs   []hansom.LogEvent
 	result string
+	counts map[string]int // "API stage status"
 
 	sent   []integrate.Message
 	events []integrate.Event
 	err    error
+}
+
+// at counts answers of a stage.
+type at struct {
+	*world
+	name string
+}
+
+func (w *world) Stage(_, api, stage string) Observer { return at{w, api + " " + stage} }
+
+func (w *world) ForgetAPI(_, api string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.counts, func(name string, _ int) bool { return strings.HasPrefix(name, api+" ") })
+}
+
+func (a at) Observe(status int, _ time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.counts[fmt.Sprint(a.name, " ", status)]++
 }
 
 func (w *world) Append(e hansom.LogEvent) {
@@ -113,7 +136,7 @@ func (w *world) PutEvent(_ context.Context, _ string, e integrate.Event) (string
 }
 
 func newWorld(t testing.TB, live *api.Live) *world {
-	w := &world{result: `{"statusCode":200,"headers":{"content-type":"text/plain","access-control-allow-origin":"https://function.example"},"body":"hello"}`}
+	w := &world{result: `{"statusCode":200,"headers":{"content-type":"text/plain","access-control-allow-origin":"https://function.example"},"body":"hello"}`, counts: map[string]int{}}
 	limits, err := throttle.New(throttle.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +149,7 @@ func newWorld(t testing.TB, live *api.Live) *world {
 		w.calls = append(w.calls, inv.Function+":"+inv.Qualifier)
 		return hansom.NewResult([]byte(w.result), nil), w.err
 	})
-	w.Gateway = New(DefaultConfig(), Deps{URLs: urls{}, Invoker: invoke, Authorizer: w, Limits: limits, Logs: w,
+	w.Gateway = New(DefaultConfig(), Deps{URLs: urls{}, Invoker: invoke, Authorizer: w, Limits: limits, Logs: w, Meter: w,
 		Integrate: integrate.Deps{Region: hansom.DefaultRegion, Upstreams: servers, Queues: w, Buses: w}}, slog.New(slog.DiscardHandler))
 	w.SetAPIs(map[string]*api.Live{"abc123": live})
 	return w
@@ -685,6 +708,32 @@ func TestHandOver(t *testing.T) {
 	}
 	if code, _ := ask(false); code != 429 || len(w.logs) != 2 {
 		t.Errorf("%d, %v", code, w.logs)
+	}
+}
+
+// What is answered is counted once, by its stage and its status, and forgotten with the API.
+func TestMeter(t *testing.T) {
+	w := newWorld(t, testLive([]api.Integration{function("f", "2.0"), {ID: "r", Type: api.AWSProxy, Subtype: api.SubtypeRedirect, Parameters: map[string]string{"Location": "/"}}},
+		[]api.Route{{Key: "GET /f", Integration: "f"}, {Key: "GET /r", Integration: "r"}, {Key: "GET /auth", Integration: "f", Authorization: "JWT"}}, nil))
+	for _, path := range []string{"/f", "/f", "/r", "/auth", "/none"} {
+		w.ask(t, "GET "+path)
+	}
+	w.result = `{"statusCode":"no"}`
+	w.ask(t, "GET /f")
+	w.deps.Invoker = servesHTTP{}
+	func() {
+		defer func() { _ = recover() }()
+		r := readRequest(t, "GET /f HTTP/1.1\nHost: "+apiHost)
+		w.ServeHTTP(httptest.NewRecorder(), r.WithContext(hansom.WithFiber(r.Context(), &fiber{})))
+	}()
+	w.ask(t, "GET /f")
+	id, _, _ := strings.Cut(apiHost, ".")
+	want := map[string]int{id + " $default 200": 2, id + " $default 202": 1, id + " $default 302": 1, id + " $default 401": 1, id + " $default 404": 1, id + " $default 500": 1}
+	if !maps.Equal(w.counts, want) {
+		t.Errorf("counted %v, want %v", w.counts, want)
+	}
+	if w.SetAPIs(map[string]*api.Live{id: nil}); len(w.counts) > 0 {
+		t.Errorf("an API that is gone has %v", w.counts)
 	}
 }
 

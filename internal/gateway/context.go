@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hansomcloud/hansom"
@@ -33,15 +35,45 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// ReadFrom lets files go out as the writer below can.
+func (w *recorder) ReadFrom(r io.Reader) (n int64, err error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err = io.Copy(w.ResponseWriter, r)
+	w.bytes += n
+	return n, err
+}
+
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// log writes the line of the request, when it was answered.
-func (v *visit) log() {
+var recorders = sync.Pool{New: func() any { return new(recorder) }}
+
+// count counts an answer of a function, also one that broke off, and gives the recorder back.
+func (w *recorder) count(m Observer, start time.Time, r *http.Request, c *call) {
+	if c.served && hansom.FiberOf(r.Context()) != nil {
+		return // it comes again
+	}
+	m.Observe(w.status, time.Since(start))
+	if !c.served { // what passes an answer on may hold it still
+		*w = recorder{}
+		recorders.Put(w)
+	}
+}
+
+// end counts the request and writes its line, when it was answered.
+func (v *visit) end() {
 	if v.again {
 		return
 	}
 	now := v.g.cfg.Now()
+	if v.stage.meter != nil {
+		v.stage.meter.Observe(v.record.status, now.Sub(v.start))
+	}
+	if v.stage.log == nil {
+		return
+	}
 	v.stage.log.Write(now, v.id, func(name string) string {
 		switch name {
 		case "responseLatency":

@@ -67,8 +67,20 @@ type Sites interface {
 	Preview(label string) http.Handler
 }
 
+// Meter counts what is answered; it may forget an API that is gone.
+type Meter interface {
+	Stage(project, api, stage string) Observer
+	ForgetAPI(project, api string)
+}
+
+// Observer counts an answer, 0 for none, and what it took.
+type Observer interface {
+	Observe(status int, took time.Duration)
+}
+
 // Deps are what a Gateway works with. Only the first three must be there: without an Authorizer, routes that ask for one answer 500, without Limits and Quotas there
-// are none, and without Logs no access logs.
+// are none, without Logs no access logs, and without
+// a Meter nothing is counted.
 type Deps struct {
 	URLs       URLs
 	Auth       Authenticator // of function URLs
@@ -78,6 +90,7 @@ type Deps struct {
 	Quotas     Quotas
 	Logs       accesslog.Sink
 	Sites      Sites
+	Meter      Meter
 	Integrate  integrate.Deps
 }
 
@@ -146,6 +159,11 @@ func (g *Gateway) SetApps(list []App) {
 	}
 	if len(bare) == 1 {
 		now.hosts[""] = bare[0]
+	}
+	for name, s := range before.names {
+		if now.names[name] == nil {
+			g.forget(s)
+		}
 	}
 	g.apps.Store(now)
 }

@@ -36,6 +36,7 @@ func (s *served) own() bool { return s.app.Name != "" }
 type stage struct {
 	name       string
 	router     route.Router
+	meter      Observer // nil when nothing is counted
 	targets    []target // by the router's indexes
 	variables  map[string]string
 	live       *api.LiveStage
@@ -78,6 +79,7 @@ func (g *Gateway) SetAPIs(changed map[string]*api.Live) {
 	now := maps.Clone(*g.apis.Load())
 	for id, live := range changed {
 		if live == nil {
+			g.forget(now[id])
 			delete(now, id)
 			continue
 		}
@@ -90,6 +92,13 @@ func (g *Gateway) SetAPIs(changed map[string]*api.Live) {
 		now[id] = s
 	}
 	g.apis.Store(&now)
+}
+
+// forget ends the counts of an API that is gone; nil is none.
+func (g *Gateway) forget(s *served) {
+	if s != nil && g.deps.Meter != nil {
+		g.deps.Meter.ForgetAPI(s.project, s.id)
+	}
 }
 
 func (g *Gateway) serveApp(a App) (*served, error) {
@@ -125,6 +134,9 @@ func (g *Gateway) compileStage(s *served, l *api.LiveStage) (*stage, error) {
 		return nil, err
 	}
 	st.router = *router
+	if g.deps.Meter != nil {
+		st.meter = g.deps.Meter.Stage(s.project, s.id, l.Name)
+	}
 	if l.LogTarget != "" && g.deps.Logs != nil {
 		if st.log, err = accesslog.New(s.live.Project, s.live.ID, l.Name, l.LogTarget, l.LogFormat, g.deps.Logs); err != nil {
 			g.log.Error("a stage has no access log", "api", s.live.ID, "stage", l.Name, "error", err)

@@ -30,6 +30,11 @@ func (g *Gateway) serveStage(w http.ResponseWriter, r *http.Request, p *place) {
 	}
 	c := t.call(p, params)
 	c.uri = r.RequestURI
+	if p.stage.meter != nil {
+		rec := recorders.Get().(*recorder)
+		rec.ResponseWriter, w = w, rec
+		defer rec.count(p.stage.meter, time.Now(), r, &c)
+	}
 	if status, message := g.invoke(w, r, &c); status != 0 {
 		refuse(w, status, message)
 	}
@@ -106,11 +111,11 @@ func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p *place, t *tar
 		panic(hansom.ErrHandOver) // now, and not when it has been counted
 	}
 	w.Header()["Apigw-Requestid"] = []string{v.id}
-	if p.stage.log != nil {
+	if p.stage.log != nil || p.stage.meter != nil {
 		v.start = g.cfg.Now()
 		v.record = &recorder{ResponseWriter: w}
 		v.w = v.record
-		defer v.log()
+		defer v.end()
 	}
 	if p.stage.cors != nil && (cors(v.w, r, p.stage.cors, http.StatusNoContent)) {
 		return

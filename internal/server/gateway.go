@@ -13,6 +13,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/gateway/integrate"
 	"github.com/hansomcloud/hansom/internal/gateway/throttle"
 	"github.com/hansomcloud/hansom/internal/queue"
+	"github.com/hansomcloud/hansom/internal/telemetry"
 )
 
 // openGateway makes the handler of the edge listener. invoker runs functions.
@@ -31,13 +32,20 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 	cfg := gateway.DefaultConfig()
 	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
 	s.gateway = gateway.New(cfg, gateway.Deps{
-		URLs: s.functions, Auth: scoped{sessions{s.auth, s.functions}, "lambda"}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs,
+		URLs: s.functions, Auth: scoped{sessions{s.auth, s.functions}, "lambda"}, Invoker: invoker, Sites: s.sites, Authorizer: s.authorize, Limits: limits, Quotas: s.quotas, Logs: s.logs, Meter: meter{s.metrics},
 		Integrate: s.integrations(),
 	}, logger.With("component", "gateway"))
 	s.names = &domainNames{Gateway: s.gateway}
 	s.apis.Refuse(s.names.owned)
 	s.apis.Follow(s.names)
 	return nil
+}
+
+// meter counts the requests of APIs.
+type meter struct{ *telemetry.Metrics }
+
+func (m meter) Stage(project, api, stage string) gateway.Observer {
+	return m.Metrics.Stage(project, api, stage)
 }
 
 // integrations is what integrations other than functions work with.

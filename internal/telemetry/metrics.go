@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -14,7 +15,7 @@ import (
 
 // MetricsConfig of the metrics.
 type MetricsConfig struct {
-	// MaxFunctions bounds the functions that have series of their own; the others share the labels project and function "other".
+	// MaxFunctions bounds the functions that have series of their own, and the stages of APIs; the others share series whose labels are "other".
 	MaxFunctions int
 }
 
@@ -27,14 +28,51 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	invocations, coldStarts, throttles, provisioned, spillover *prometheus.CounterVec
-	duration, init                                             *prometheus.HistogramVec
+	requests                                                   *prometheus.CounterVec
+	duration, init, latency                                    *prometheus.HistogramVec
 
-	functions sync.Map // name -> *functionMetrics
-	known     atomic.Int64
-	other     *functionMetrics
+	functions known[name, functionMetrics]
+	stages    known[stageName, Stage]
 }
 
 type name struct{ project, function string }
+
+type stageName struct{ project, api, stage string }
+
+// known are series that were looked up once, at most so many.
+type known[K comparable, S any] struct {
+	make func(K) *S
+	most int64
+
+	all   sync.Map // K -> *S
+	count atomic.Int64
+	other *S // of those that are too many
+}
+
+// of returns the series of k. No lock is taken for one that has been seen.
+func (s *known[K, S]) of(k K) *S {
+	if x, ok := s.all.Load(k); ok {
+		return x.(*S)
+	}
+	if s.count.Add(1) > s.most {
+		s.count.Add(-1)
+		return s.other
+	}
+	x, loaded := s.all.LoadOrStore(k, s.make(k))
+	if loaded {
+		s.count.Add(-1)
+	}
+	return x.(*S)
+}
+
+// forget tells whether k had series.
+func (s *known[K, S]) forget(k K) bool {
+	_, ok := s.all.LoadAndDelete(k)
+	if ok {
+		s.count.Add(-1)
+	}
+	return ok
+}
 
 // functionMetrics are the series of one function, looked up once.
 type functionMetrics struct {
@@ -61,7 +99,8 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	histogram := func(name, help string) *prometheus.HistogramVec {
+	ofStage := []string{"project", "api", "stage"}
+	histogram := func(name, help string, labels []string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60}}, labels)
 	}
@@ -73,12 +112,15 @@ func NewMetrics(cfg MetricsConfig) *Metrics {
 		throttles:   counter("hansom_throttles_total", "Invocations refused for a concurrency limit.", labels...),
 		provisioned: counter("hansom_provisioned_invocations_total", "Invocations that ran on provisioned concurrency.", labels...),
 		spillover:   counter("hansom_spillover_invocations_total", "Invocations that ran beside provisioned concurrency, which was in use or not ready.", labels...),
-		duration:    histogram("hansom_invocation_duration_seconds", "Time in the handler."),
-		init:        histogram("hansom_init_duration_seconds", "Time to start an instance and load the function."),
+		duration:    histogram("hansom_invocation_duration_seconds", "Time in the handler.", labels),
+		init:        histogram("hansom_init_duration_seconds", "Time to start an instance and load the function.", labels),
+		requests:    counter("hansom_api_requests_total", "Requests answered at a stage of an API, by the class of the status.", append(ofStage, "status")...),
+		latency:     histogram("hansom_api_request_duration_seconds", "Time from a request's arrival to the end of its answer.", ofStage),
 	}
-	m.registry.MustRegister(m.invocations, m.coldStarts, m.throttles, m.provisioned, m.spillover, m.duration, m.init,
+	m.registry.MustRegister(m.invocations, m.coldStarts, m.throttles, m.provisioned, m.spillover, m.duration, m.init, m.requests, m.latency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.other = m.series(name{"other", "other"})
+	m.functions.make, m.functions.most, m.functions.other = m.series, int64(cfg.MaxFunctions), m.series(name{"other", "other"})
+	m.stages.make, m.stages.most, m.stages.other = m.stage, int64(cfg.MaxFunctions), m.stage(stageName{"other", "other", "other"})
 	return m
 }
 
@@ -98,26 +140,47 @@ func (m *Metrics) series(n name) *functionMetrics {
 	return f
 }
 
-// of returns the series of a function. No lock is taken for one that has been seen.
-func (m *Metrics) of(project, function string) *functionMetrics {
-	n := name{project, function}
-	if f, ok := m.functions.Load(n); ok {
-		return f.(*functionMetrics)
+// Stage counts what is answered at a stage of an API.
+type Stage struct {
+	status  [6]prometheus.Counter // by the first digit; 0 for one whose client went away before
+	latency prometheus.Observer
+}
+
+func (m *Metrics) stage(s stageName) *Stage {
+	r := &Stage{latency: m.latency.WithLabelValues(s.project, s.api, s.stage)}
+	for i, class := range []string{"none", "1xx", "2xx", "3xx", "4xx", "5xx"} {
+		r.status[i] = m.requests.WithLabelValues(s.project, s.api, s.stage, class)
 	}
-	if m.known.Add(1) > int64(m.cfg.MaxFunctions) {
-		m.known.Add(-1)
-		return m.other
-	}
-	f, loaded := m.functions.LoadOrStore(n, m.series(n))
-	if loaded {
-		m.known.Add(-1)
-	}
-	return f.(*functionMetrics)
+	return r
+}
+
+// Stage has the series of a stage of an API.
+func (m *Metrics) Stage(project, api, stage string) *Stage {
+	return m.stages.of(stageName{project, api, stage})
+}
+
+// Observe counts an answer.
+func (r *Stage) Observe(status int, took time.Duration) {
+	r.status[min(max(status/100, 0), len(r.status)-1)].Inc()
+	r.latency.Observe(took.Seconds())
+}
+
+// ForgetAPI drops the series of an API that was deleted.
+func (m *Metrics) ForgetAPI(project, api string) {
+	m.stages.all.Range(func(k, _ any) bool {
+		if s := k.(stageName); s.project == project && s.api == api {
+			m.stages.forget(s)
+		}
+		return true
+	})
+	match := prometheus.Labels{"project": project, "api": api}
+	m.requests.DeletePartialMatch(match)
+	m.latency.DeletePartialMatch(match)
 }
 
 // Record counts a finished invocation.
 func (m *Metrics) Record(c hansom.Completion) {
-	f := m.of(c.Version.Project, c.Version.Function)
+	f := m.functions.of(name{c.Version.Project, c.Version.Function})
 	if int(c.Status) < len(f.status) {
 		f.status[c.Status].Inc()
 	}
@@ -135,14 +198,15 @@ func (m *Metrics) Record(c hansom.Completion) {
 }
 
 // Throttle counts an invocation refused for a concurrency limit.
-func (m *Metrics) Throttle(project, function string) { m.of(project, function).throttles.Inc() }
+func (m *Metrics) Throttle(project, function string) {
+	m.functions.of(name{project, function}).throttles.Inc()
+}
 
 // Forget drops the series of a deleted function.
 func (m *Metrics) Forget(project, function string) {
-	if _, ok := m.functions.LoadAndDelete(name{project, function}); !ok {
+	if !m.functions.forget(name{project, function}) {
 		return
 	}
-	m.known.Add(-1)
 	match := prometheus.Labels{"project": project, "function": function}
 	m.invocations.DeletePartialMatch(match)
 	m.coldStarts.DeletePartialMatch(match)

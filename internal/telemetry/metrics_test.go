@@ -32,6 +32,10 @@ func TestMetrics(t *testing.T) {
 	m.Throttle(project, "b")
 	m.Record(hansom.Completion{Version: version("c")})
 	m.Throttle(project, "d")
+	m.Stage(project, "api1", "$default").Observe(200, 3*time.Millisecond)
+	m.Stage(project, "api1", "$default").Observe(599, time.Second)
+	m.Stage(project, "api1", "live").Observe(0, 0)
+	m.Stage(project, "api2", "live").Observe(404, 0)
 	m.Gauge("hansom_instances", "Instances by state.", []string{"state"}, func(emit func(float64, ...string)) {
 		emit(3, "idle")
 		emit(1, "busy")
@@ -52,10 +56,16 @@ func TestMetrics(t *testing.T) {
 	}
 	m.Forget(project, "a")
 	m.Forget(project, "a")
+	m.ForgetAPI(project, "api1")
+	m.ForgetAPI(project, "api1")
+	m.Stage(project, "api2", "live").Observe(404, 0)
 	m.Record(hansom.Completion{Version: version("d")})
 	got = scrape(t, m)
 	if strings.Contains(got, `function="a"`) || !strings.Contains(got, `hansom_invocations_total{function="d",project="000000000000",status="ok"} 1`) {
 		t.Error("forgetting a function does not make room for another")
+	}
+	if strings.Contains(got, `"api1"`) || !strings.Contains(got, `hansom_api_requests_total{api="api2",project="000000000000",stage="live",status="4xx"} 1`) {
+		t.Error("forgetting an API does not make room for another")
 	}
 }
 
