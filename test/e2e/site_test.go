@@ -204,6 +204,9 @@ func TestSite(t *testing.T) {
 	status(head, "304")
 	head, _ = curl(t, s, front, "/live/%2e%2e/etc/passwd")
 	status(head, "400")
+	if _, text := get(t, http.DefaultClient, s.API()+"/_hansom/metrics"); !strings.Contains(text, fmt.Sprintf(`hansom_api_requests_total{api=%q,project="000000000000",stage="live",status="3xx"} 1`, *api.ApiId)) {
+		t.Error("the request that was answered with 304 is not counted")
+	}
 
 	// The next deployment, its predecessor at a host of its own, and back.
 	siteFolder(t, dir, "name: pages\nsite: ./public\n", map[string]string{"index.html": "home 2"})
