@@ -456,6 +456,13 @@ func TestScope(t *testing.T) {
 	if service, region, ok := Scope(r); service != "iam" || region != "us-east-1" || !ok {
 		t.Error(service, region, ok)
 	}
+	for credential, want := range map[string]string{"Credential=a/1/r/first/aws4_request, SignedHeaders=host": "first", "SignedHeaders=host,  Credential=a/1/r/late/aws4_request": "late",
+		"Credential=a/1/r/first/aws4_request, Credential=a/1/r/last/aws4_request": "last"} { // the one that is verified
+		r.Header.Set("Authorization", algorithm+" "+credential)
+		if service, _, _ := Scope(r); service != want {
+			t.Errorf("%s is for %q, want %q", credential, service, want)
+		}
+	}
 	r = httptest.NewRequest("GET", "/", nil)
 	if _, _, ok := Scope(r); ok {
 		t.Error("an unsigned request has a scope")

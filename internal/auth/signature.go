@@ -44,9 +44,9 @@ func Scope(r *http.Request) (service, region string, ok bool) {
 	var sig signature
 	credential, found := "", false
 	if h := r.Header["Authorization"]; len(h) > 0 {
-		if rest, is := strings.CutPrefix(h[0], algorithm); is {
-			credential, _, _, _ = splitAuthorization(rest)
-			found = true
+		var rest string
+		if rest, found = strings.CutPrefix(h[0], algorithm); found {
+			credential = credentialOf(rest)
 		}
 	} else if strings.Contains(r.URL.RawQuery, "X-Amz-Algorithm=") {
 		credential, found = r.URL.Query().Get("X-Amz-Credential"), true
@@ -244,6 +244,16 @@ func (g *signature) splitCredential(s string) bool {
 	}
 	g.accessKey = rest
 	return rest != "" && !strings.Contains(rest, "/") && g.date != "" && g.service != ""
+}
+
+// credentialOf is the credential alone, of which most clients write the one there is first.
+func credentialOf(s string) string {
+	first, rest, _ := strings.Cut(s, ",")
+	if c, ok := strings.CutPrefix(strings.Trim(first, " \t"), "Credential="); ok && !strings.Contains(rest, "Credential=") {
+		return c
+	}
+	c, _, _, _ := splitAuthorization(s)
+	return c
 }
 
 // splitAuthorization reads "Credential=..., SignedHeaders=..., Signature=..." in any order; bad is the first part without "=".

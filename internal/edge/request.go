@@ -47,10 +47,10 @@ func (r *request) parse(head string) bool {
 	if r.target, ok = strings.CutSuffix(line, " HTTP/1.1"); !ok || !plainTarget(r.target) {
 		return false
 	}
-	var err error
-	if r.url, err = url.ParseRequestURI(r.target); err != nil {
+	if r.url = parseTarget(r.target); r.url == nil {
 		return false
 	}
+	var err error
 	connection := false
 	for n := 0; rest != ""; n++ {
 		if line, rest, ok = strings.Cut(rest, "\r\n"); !ok || n == maxHeaders {
@@ -121,6 +121,29 @@ func plainTarget(s string) bool {
 	}
 	return true
 }
+
+// parseTarget is url.ParseRequestURI for a plain target; nil is its error. A path that escapes nothing is taken as it is.
+func parseTarget(s string) *url.URL {
+	path, query, asks := strings.Cut(s, "?")
+	for i := range len(path) {
+		if !pathBytes[path[i]] {
+			u, err := url.ParseRequestURI(s)
+			if err != nil {
+				return nil
+			}
+			return u
+		}
+	}
+	return &url.URL{Path: path, RawQuery: query, ForceQuery: asks && query == ""}
+}
+
+// pathBytes are those of a path that stand for themselves: unreserved ones and sub-delims that url.URL does not escape.
+var pathBytes = func() (t [256]bool) {
+	for _, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+,/:;=@") {
+		t[c] = true
+	}
+	return t
+}()
 
 // token is that of RFC 9110 section 5.6.2, which header names are.
 func token(s string) bool {
