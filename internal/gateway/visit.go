@@ -74,8 +74,8 @@ type visit struct {
 
 	id, trace string
 	start     time.Time
-	record    *recorder // nil when nobody asks
-	decision  *authorize.Decision
+	record    *recorder           // &recorded; nil when nobody asks
+	decision  *authorize.Decision // &decided; nil when nobody was asked
 	parsed    *mapping.Input
 	again     bool // it comes again, over net/http
 
@@ -88,6 +88,11 @@ type visit struct {
 	called      bool          // the integration was
 	refused     int           // status of a refusal
 	message     string        // of it
+
+	// In one piece of memory with the rest.
+	recorded recorder
+	query    authorize.Query
+	decided  authorize.Decision
 }
 
 // visit answers a request: preflights, the site of an app where no route fits, throttles, the authorizer, the usage plan, and then the integration.
@@ -113,7 +118,7 @@ func (g *Gateway) visit(w http.ResponseWriter, r *http.Request, p *place, t *tar
 	w.Header()["Apigw-Requestid"] = []string{v.id}
 	if p.stage.log != nil || p.stage.meter != nil {
 		v.start = g.cfg.Now()
-		v.record = &recorder{ResponseWriter: w}
+		v.recorded.ResponseWriter, v.record = w, &v.recorded
 		v.w = v.record
 		defer v.end()
 	}
@@ -221,14 +226,16 @@ func (v *visit) allowed() bool {
 		return false
 	}
 	ip, _, _ := origin(v.r)
-	q := authorize.Query{Request: v.r, API: v.api.live, Stage: v.stage.live, Route: v.t.route, ID: v.id, Path: v.path, Params: v.param, Selection: v.selection, Source: ip}
+	q := &v.query
+	*q = authorize.Query{Request: v.r, API: v.api.live, Stage: v.stage.live, Route: v.t.route, ID: v.id, Path: v.path, Params: v.param, Selection: v.selection, Source: ip}
 	q.Event = func(format string, identity []string) ([]byte, error) {
 		c := v.call()
 		inv := hansom.Invocation{ID: v.id, Trace: v.trace}
-		return appendAuthorizerEvent(nil, format, authorize.RouteARN(v.g.cfg.Region, &q), identity, v.r, &c, &inv), nil
+		return appendAuthorizerEvent(nil, format, authorize.RouteARN(v.g.cfg.Region, q), identity, v.r, &c, &inv), nil
 	}
-	d := v.g.deps.Authorizer.Authorize(v.r.Context(), &q)
-	v.decision = &d
+	v.decided = v.g.deps.Authorizer.Authorize(v.r.Context(), q)
+	d := &v.decided
+	v.decision = d
 	if d.Status != 0 {
 		v.refuse(d.Status, d.Message, d.Header)
 		return false

@@ -37,6 +37,9 @@ func (s *Service) jwt(ctx context.Context, q *Query, a *api.Authorizer) Decision
 		s.log.Error("a token could not be verified", "api", q.API.ID, "route", q.Route.Key, "error", err)
 		return refused(http.StatusInternalServerError, err.Error())
 	}
+	if m, ok := t.Made.Load().(*made); ok && m.route == q.Route {
+		return m.decision
+	}
 	// Format 2.0 has what 1.0 has within another object: one text is both.
 	const before, after = `{"jwt":`, `}`
 	b := make([]byte, 0, len(t.JSON)+128)
@@ -52,12 +55,20 @@ func (s *Service) jwt(ctx context.Context, q *Query, a *api.Authorizer) Decision
 	}
 	b = append(b, "}"+after...)
 	v1 := b[len(before) : len(b)-len(after)]
-	return Decision{Context: b, ContextV1: v1[:len(v1):len(v1)], Value: func(name string) string {
+	d := Decision{Context: b, ContextV1: v1[:len(v1):len(v1)], Value: func(name string) string {
 		if name, ok := strings.CutPrefix(name, "claims."); ok {
 			return t.Claims[name]
 		}
 		return ""
 	}}
+	t.Made.Store(&made{q.Route, d})
+	return d
+}
+
+// made is what a token lets through at the route that it was used at last.
+type made struct {
+	route    *api.Route
+	decision Decision
 }
 
 // bearer is a token without its scheme (RFC 6750, 2.1), which may be left out.

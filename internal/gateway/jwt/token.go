@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
@@ -127,6 +128,9 @@ type Token struct {
 	issuer                     string
 	audience                   []string // of aud, else client_id
 	expires, notBefore, issued float64  // seconds since 1970; notBefore and issued are -Inf when they are not there
+
+	// Made is for what who asks for tokens has made of this one.
+	Made atomic.Value
 }
 
 // parseClaims reads the payload of a token, and checks the form of the claims that are registered.
