@@ -23,7 +23,8 @@ type Mirror struct {
 
 	mu       sync.Mutex
 	revision int64 // of the database, up to which everything was read
-	stale    bool  // reading failed
+	stale    bool  // reading failed: the next change has everything read again, or a timer
+	waiting  bool  // for the timer
 }
 
 // Mirror reads everything with all, and what a change of the domain names with some, as Subscribe has it; without some it is all again.
@@ -61,15 +62,12 @@ func (m *Mirror) changed(c Change) {
 	defer m.mu.Unlock()
 	gap := c.Revision != m.revision+1
 	m.revision = max(m.revision, c.Revision)
-	if m.stale || !gap && c.Domain != m.domain {
-		return // what is stale is read again soon
+	switch {
+	case gap || m.stale || c.Domain == m.domain && m.some == nil:
+		m.read(m.readAll)
+	case c.Domain == m.domain:
+		m.read(func(ctx context.Context) error { return m.some(ctx, c) })
 	}
-	m.read(func(ctx context.Context) error {
-		if gap || m.some == nil {
-			return m.readAll(ctx)
-		}
-		return m.some(ctx, c)
-	})
 }
 
 // read calls f, and has everything read again later when it fails.
@@ -82,5 +80,16 @@ func (m *Mirror) read(f func(ctx context.Context) error) {
 	}
 	m.stale = true
 	m.log.Error("what changed in the database could not be read; it is tried again", "domain", m.domain, "error", err)
-	time.AfterFunc(mirrorRetry, func() { m.Do(func() { m.read(m.readAll) }) })
+	if !m.waiting {
+		m.waiting = true
+		time.AfterFunc(mirrorRetry, m.retry)
+	}
+}
+
+func (m *Mirror) retry() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting = false; m.stale {
+		m.read(m.readAll)
+	}
 }

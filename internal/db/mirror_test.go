@@ -85,7 +85,7 @@ func TestMirror(t *testing.T) {
 	s.fail(errors.New("the disk is gone"))
 	change(t, here, "mine", "e")
 	change(t, here, "mine", "f") // it is stale already
-	expect("while it fails", "e")
+	expect("while it fails", "e", "all")
 	again := func() {
 		t.Helper()
 		for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {

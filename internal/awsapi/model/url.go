@@ -18,12 +18,13 @@ type Operation struct {
 
 // Find returns the operation that a request is for, nil without one, and what stands in its path for the variables. One with a query goes first.
 func Find(operations []Operation, r *http.Request) (found *Operation, vars map[string]string) {
+	path := r.URL.EscapedPath()
 	for i := range operations {
 		op := &operations[i]
 		if op.Method != r.Method || op.Query != "" && !strings.Contains(r.URL.RawQuery, op.Query) || found != nil && op.Query == "" {
 			continue
 		}
-		if v, ok := MatchPath(op.Path, r.URL.EscapedPath()); ok {
+		if v, ok := MatchPath(op.Path, path); ok {
 			found, vars = op, v
 		}
 	}

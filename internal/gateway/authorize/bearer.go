@@ -37,7 +37,7 @@ func (s *Service) jwt(ctx context.Context, q *Query, a *api.Authorizer) Decision
 		s.log.Error("a token could not be verified", "api", q.API.ID, "route", q.Route.Key, "error", err)
 		return refused(http.StatusInternalServerError, err.Error())
 	}
-	if m, ok := t.Made.Load().(*made); ok && m.route == q.Route {
+	if m, ok := t.Derived.Load().(*made); ok && m.route == q.Route {
 		return m.decision
 	}
 	// Format 2.0 has what 1.0 has within another object: one text is both.
@@ -61,7 +61,7 @@ func (s *Service) jwt(ctx context.Context, q *Query, a *api.Authorizer) Decision
 		}
 		return ""
 	}}
-	t.Made.Store(&made{q.Route, d})
+	t.Derived.Store(&made{q.Route, d})
 	return d
 }
 

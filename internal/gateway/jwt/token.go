@@ -129,8 +129,8 @@ type Token struct {
 	audience                   []string // of aud, else client_id
 	expires, notBefore, issued float64  // seconds since 1970; notBefore and issued are -Inf when they are not there
 
-	// Made is for what who asks for tokens has made of this one.
-	Made atomic.Value
+	// Derived is for what a caller of Verify has made of the token, so that it need not again.
+	Derived atomic.Value
 }
 
 // parseClaims reads the payload of a token, and checks the form of the claims that are registered.
