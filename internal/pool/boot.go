@@ -117,7 +117,7 @@ func (p *Pool) tryInit(g *group, rt *runtimes.Runtime, phase initPhase, limit ti
 	spec, in := p.spec(v, rt, command, code, layers, creds, phase, start)
 	// Not all of a burst of instances end together.
 	early := v.Timeout + time.Minute + mathrand.N(p.cfg.Credentials/10)
-	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early), provisioned: phase == provisioned}
+	inst := &instance{id: spec.ID, group: g, gone: make(chan struct{}), left: make(chan struct{}), release: release, retireAt: creds.Expires.Add(-early), provisioned: phase == provisioned}
 	inst.busy.Store(true)
 
 	if f := external(rt, &spec); f != nil {

@@ -34,6 +34,7 @@ type instance struct {
 	link     sandbox.Link
 	output   *output
 	gone     chan struct{} // closed when the tree is gone and all that it wrote is logged
+	left     chan struct{} // closed when it has left its group and given its memory back
 	begun    atomic.Bool   // its end has
 	release  func()        // gives back what is bound
 	retireAt time.Time     // no call starts later: the credentials are about to expire
@@ -302,7 +303,7 @@ func exited(inst *instance) *failure {
 // end ends the instance and gives its memory back. Whoever calls it has taken the instance out of idle.
 func (p *Pool) end(inst *instance) {
 	if inst.begun.Swap(true) {
-		<-inst.gone
+		<-inst.left
 		return
 	}
 	p.memory.End(inst.group.bytes)
@@ -332,8 +333,9 @@ func (p *Pool) ended(inst *instance, reason sandbox.ShutdownReason) {
 	g := inst.group
 	g.mu.Lock()
 	delete(g.instances, inst)
+	p.memory.Ended(g.bytes) // under mu: Close does not wait for what is in no group
 	g.mu.Unlock()
-	p.memory.Ended(g.bytes)
+	close(inst.left)
 	p.reclaim()
 	p.progress()
 }
