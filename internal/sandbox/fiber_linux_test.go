@@ -196,6 +196,48 @@ func TestPipelinesOnLoops(t *testing.T) {
 	}
 }
 
+// Four events reach the runtime while the loop is busy with other fibers; fewer wait for those.
+func TestEventsGoOutTogether(t *testing.T) {
+	defer func() { readingLoop, callingLoop = nil, nil }()
+	l := newLoop(t)
+	readingLoop, callingLoop = l, l
+	link, p, _ := newPipeline(t)
+	hold := func() (held <-chan struct{}, release func()) {
+		begun, end := make(chan struct{}), make(chan struct{})
+		_ = l.Go(func(*loop.Fiber) { close(begun); <-end })
+		return begun, func() { close(end) }
+	}
+	for _, events := range []int{3, 4} {
+		held, start := hold() // or the first would run before the last has come
+		<-held
+		var calls []<-chan outcome
+		for range events {
+			calls = append(calls, started(link, within("id", "x", time.Hour), nil))
+		}
+		busy, free := hold()
+		start()
+		<-busy
+		if events < 4 {
+			_ = p.conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			if n, err := p.conn.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the runtime received some of %d events at once, %v", events, err)
+			}
+			free()
+		}
+		_ = p.conn.SetReadDeadline(time.Now().Add(time.Minute))
+		for range events {
+			h, _ := p.receive()
+			p.send(encode(frame.Header{Kind: frame.Result, Stream: h.Stream}, "1"))
+		}
+		if events == 4 {
+			free()
+		}
+		for _, call := range calls {
+			wantPayload(t, call, "1")
+		}
+	}
+}
+
 // Close ends a call that is under way on a loop.
 func TestCloseDuringACallOnAFiber(t *testing.T) {
 	link := bare(t)

@@ -19,13 +19,14 @@ import (
 const (
 	recentStreams = 128      // streams whose late log messages still find their request
 	maxControl    = 64 << 10 // bytes of PING and WINDOW that a runtime may leave unread
+	together      = 4        // events of fibers that are written at once: with more a runtime and its loop only wait for each other
 )
 
 // Pipeline is the Link of managed runtimes that may take several invocations at once, which Init.Slots says; it is a FrameLink
-// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered: fibers when all
-// of them that can go on have done so. One fiber, or a goroutine where there is no loop, reads and wakes the callers. Neither ever
-// waits for a sink: a streamed answer has credit (frame.Credit), which its caller grants again as the sink takes it. A missed
-// deadline sends CANCEL and leaves the other invocations alone.
+// for those that take one. Callers append their INVOKE to one queue, and one of them writes all that has gathered: fibers when there
+// are some, or when all of them that can go on have done so. One fiber, or a goroutine where there is no loop, reads and wakes the
+// callers. Neither ever waits for a sink: a streamed answer has credit (frame.Credit), which its caller grants again as the sink
+// takes it. A missed deadline sends CANCEL and leaves the other invocations alone.
 type Pipeline struct {
 	conn  *net.UnixConn
 	raw   syscall.RawConn
@@ -52,6 +53,7 @@ type Pipeline struct {
 	idle    sync.Cond            // writing has become false
 	writing bool                 // somebody takes from queue
 	awaited bool                 // due will be called
+	waiting int                  // events that fibers queued since the last write
 	full    bool                 // the socket is: the reader goes on with queue when there is room
 	closed  bool                 // fd is
 	control int                  // bytes of PING and WINDOW queued since all was written
@@ -236,14 +238,19 @@ func (l *Pipeline) send(c *exchange, req *Request) error {
 		l.arm(c.deadline)
 	}
 	f, _ := req.Fiber.(*loop.Fiber)
-	switch {
-	case f == nil || f.Detached():
+	if f == nil || f.Detached() {
 		l.flush(true)
-	case l.awaited:
-		l.mu.Unlock()
-	default:
-		l.awaited = true
-		l.mu.Unlock()
+		return nil
+	}
+	if l.waiting++; l.waiting == together {
+		l.waiting = 0
+		l.flush(false)
+		return nil
+	}
+	awaited := l.awaited
+	l.awaited = true
+	l.mu.Unlock()
+	if !awaited {
 		f.Loop().Later(l.due)
 	}
 	return nil
@@ -252,7 +259,7 @@ func (l *Pipeline) send(c *exchange, req *Request) error {
 // flushDue writes what fibers have queued.
 func (l *Pipeline) flushDue() {
 	l.mu.Lock()
-	l.awaited = false
+	l.awaited, l.waiting = false, 0
 	l.flush(false)
 }
 

@@ -320,6 +320,7 @@ func (s *Server) Run(ctx context.Context) error {
 	run("quotas", func() error { return s.quotas.Run(background) })
 	run("artifacts", func() error { return s.artifacts.Run(background, s.references) })
 	run("pool", func() error { return s.pool.Maintain(background) })
+	run("memory", func() error { return tidy(background) })
 	if s.blanks != nil {
 		run("blanks", func() error { return s.blanks.Run(beginning) })
 	}
