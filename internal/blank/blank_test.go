@@ -57,7 +57,7 @@ func spec(id string, flags ...string) sandbox.Spec {
 // await waits until a condition holds.
 func await(t *testing.T, s *Stock, what string, ok func(Stats) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(s.Stats()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(s.Stats()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: %+v", what, s.Stats())
 		}

@@ -321,7 +321,7 @@ func serve(t *testing.T, l *Link) *front {
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "gateway")
 		inv := &hansom.Invocation{ID: "id", HTTP: &hansom.Exchange{Request: r, Response: w}}
-		resp, err := l.Invoke(&sandbox.Request{Invocation: inv, Deadline: time.Now().Add(20 * time.Second).UnixMilli()}, nil)
+		resp, err := l.Invoke(&sandbox.Request{Invocation: inv, Deadline: time.Now().Add(time.Minute).UnixMilli()}, nil)
 		f.mu.Lock()
 		f.last, f.fault = resp, err
 		f.mu.Unlock()

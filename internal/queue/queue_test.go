@@ -330,9 +330,9 @@ func mustGet(t *testing.T, r *rig, name string) *Queue {
 // wait waits for a condition.
 func wait(t testing.TB, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it did not come to pass within 20 s")
+			t.Fatal("it did not come to pass within a minute")
 		}
 	}
 }

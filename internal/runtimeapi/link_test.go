@@ -56,7 +56,7 @@ func dial(t testing.TB, addr string) *runtime {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return &runtime{t: t, addr: addr, conn: conn, in: bufio.NewReader(conn)}
 }
 
@@ -104,7 +104,7 @@ func (r *runtime) respond(id, body string, want int) {
 
 func request(id, event string) *sandbox.Request {
 	return &sandbox.Request{Invocation: &hansom.Invocation{ID: id, ARN: "arn:aws:lambda:us-east-1:000000000000:function:f", Payload: []byte(event)},
-		Deadline: time.Now().Add(20 * time.Second).UnixMilli()}
+		Deadline: time.Now().Add(time.Minute).UnixMilli()}
 }
 
 func invoke(t testing.TB, l sandbox.Link, id, event string, sink hansom.Sink) sandbox.Response {

@@ -95,7 +95,7 @@ func start(t testing.TB, command, env []string) (*runtimeapi.Link, sandbox.Sandb
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := l.Init(ctx, &sandbox.Init{}); err != nil {
 		t.Fatal(err)

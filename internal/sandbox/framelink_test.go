@@ -79,7 +79,7 @@ func (p *peer) receive() (frame.Header, []byte) {
 
 func request(id, event string) *sandbox.Request {
 	return &sandbox.Request{Invocation: &hansom.Invocation{ID: id, ARN: "arn", Trace: "trace", ClientContext: []byte(`{"a":1}`), Payload: []byte(event)},
-		Deadline: time.Now().Add(10 * time.Second).UnixMilli()}
+		Deadline: time.Now().Add(time.Minute).UnixMilli()}
 }
 
 // answering makes p answer one INVOKE with frames.

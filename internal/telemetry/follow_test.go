@@ -31,7 +31,7 @@ func next(t *testing.T, pull func() (hansom.LogEvent, error, bool)) hansom.LogEv
 			t.Fatalf("the query ended: %v", i.err)
 		}
 		return i.e
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no line came")
 	}
 	panic("unreachable")

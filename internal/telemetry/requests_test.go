@@ -42,7 +42,7 @@ func nextRequest(t *testing.T, told <-chan Request) Request {
 	select {
 	case r := <-told:
 		return r
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing was told")
 		return Request{}
 	}

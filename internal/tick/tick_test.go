@@ -280,7 +280,7 @@ func TestRestart(t *testing.T) {
 	if _, err := a.Look(t.Context()); err == nil {
 		t.Fatal("it was settled all the same")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	w.fire = func(context.Context, string, time.Time) (time.Time, error) {
 		cancel()

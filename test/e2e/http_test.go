@@ -129,7 +129,7 @@ func (w *web) echo(t testing.TB, method, path string, header ...string) (*http.R
 // logged waits for a line of the function's log.
 func (w *web) logged(t testing.TB, line string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		_, text := manage(t, w.API(), hansomtest.Credentials, "GET", "logs?function="+w.name, "")
 		if strings.Contains(text, line) {
 			return
@@ -628,7 +628,7 @@ func TestHTTPSmuggling(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(20 * time.Second))
+			conn.SetDeadline(time.Now().Add(time.Minute))
 			fmt.Fprint(conn, strings.ReplaceAll(c.request, "Host: H\r\n", "Host: "+host+"\r\n"))
 			in := bufio.NewReader(conn)
 			for i, want := range c.statuses {

@@ -168,7 +168,7 @@ func (r *rig) begin(name string, since, until int, filters ...string) {
 // await waits until a replay is in a state.
 func (r *rig) await(name, state string) *Replay {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		x, err := r.Replay(r.t.Context(), project, name)
 		if err != nil {
 			r.t.Fatal(err)
@@ -359,7 +359,7 @@ func TestReplays(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 		r.clock.forward(DefaultConfig().Keep + time.Second)
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 			if list, err := r.Replays(t.Context(), project, "", "", ""); err != nil || len(list) == 0 {
 				break
 			}

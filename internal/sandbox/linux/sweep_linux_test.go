@@ -127,7 +127,7 @@ func (s *server) groups(t *testing.T, runDir string) []string {
 // await waits until a condition holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("still not so: " + what)
 		}
@@ -197,7 +197,7 @@ func TestKilledServer(t *testing.T) {
 	if stray != nil {
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("a process of the dead server is left")
 			stray.Process.Kill()
 		}

@@ -163,7 +163,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	ln.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute))
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer daemon.Close()
-	daemon.SetDeadline(time.Now().Add(20 * time.Second))
+	daemon.SetDeadline(time.Now().Add(time.Minute))
 	in := bufio.NewReader(daemon)
 	if line, err := in.ReadString('\n'); err != nil || line != "daemon\n" {
 		t.Fatalf("the daemon said %q, %v", line, err)

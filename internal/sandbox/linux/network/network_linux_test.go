@@ -192,7 +192,7 @@ func TestSpoofing(t *testing.T) {
 		}
 	})
 	buf := make([]byte, 100)
-	server.SetReadDeadline(time.Now().Add(20 * time.Second))
+	server.SetReadDeadline(time.Now().Add(time.Minute))
 	count, from, err := server.ReadFrom(buf) // the honest one was sent last
 	if err != nil || string(buf[:count]) != a.Addr.String() || from.(*net.UDPAddr).IP.String() != "93.184.216.2" {
 		t.Errorf("%q from %v, %v", buf[:count], from, err)
@@ -299,7 +299,7 @@ func TestForwarding(t *testing.T) {
 	send("a sandbox", s)
 	send("the host", nil)
 	buf := make([]byte, 100)
-	lan.SetReadDeadline(time.Now().Add(20 * time.Second))
+	lan.SetReadDeadline(time.Now().Add(time.Minute))
 	if count, _, err := lan.ReadFrom(buf); err != nil || string(buf[:count]) != "the host" {
 		t.Errorf("%q %v", buf[:count], err)
 	}
@@ -409,7 +409,7 @@ func TestUplinkChanges(t *testing.T) {
 	if err := here.RouteAdd(&netlink.Route{Gw: net.ParseIP("94.0.0.1"), Priority: 7}); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !forwards("other0"); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !forwards("other0"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the new uplink does not forward")
 		}
