@@ -84,7 +84,7 @@ func TestEventsAWSCLI(t *testing.T) {
 	}
 	s := hansomtest.Start(t, nil)
 	q := queues{queueClient(t, s.API(), hansomtest.Credentials), t}
-	queue := q.create("cli", map[string]string{"VisibilityTimeout": "3600"})
+	queue := q.create("cli", nil)
 	do := func(want string, args ...string) string {
 		t.Helper()
 		out, err := run(t, environment(s), t.TempDir(), append([]string{program, "--endpoint-url", s.API(), "--output", "text"}, args...)...)

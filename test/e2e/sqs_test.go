@@ -42,6 +42,9 @@ type queues struct {
 
 func (q queues) create(name string, attributes map[string]string) *string {
 	q.t.Helper()
+	if attributes == nil { // nothing comes again on a slow machine
+		attributes = map[string]string{"VisibilityTimeout": "43200"}
+	}
 	out, err := q.CreateQueue(q.t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
 	if err != nil {
 		q.t.Fatal(err)
@@ -289,7 +292,7 @@ func TestQueuesRestart(t *testing.T) {
 	}
 	s.Restart(t)
 	q = queues{queueClient(t, s.API(), hansomtest.Credentials), t}
-	queue = q.create("q", nil)
+	queue = q.create("q", map[string]string{})
 	if got := q.counts(queue); got != want {
 		t.Errorf("counts after the restart %v, want %v", got, want)
 	}
