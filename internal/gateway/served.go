@@ -159,11 +159,11 @@ func (g *Gateway) compileStage(s *served, l *api.LiveStage) (*stage, error) {
 	}
 	for i := range l.Authorizers {
 		for _, source := range l.Authorizers[i].Sources {
-			st.selections[source], _ = mapping.ParseValue(source)
+			st.selections[source], _ = mapping.ParseSelection(source)
 		}
 	}
 	selection := cmp.Or(s.live.KeySelection, "$request.header.x-api-key")
-	st.selections[selection], _ = mapping.ParseValue(selection)
+	st.selections[selection], _ = mapping.ParseSelection(selection)
 	return st, nil
 }
 

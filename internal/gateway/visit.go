@@ -476,7 +476,7 @@ func (v *visit) selection(expression string) (string, bool) {
 	value, ok := v.stage.selections[expression]
 	if !ok {
 		var err error
-		if value, err = mapping.ParseValue(expression); err != nil {
+		if value, err = mapping.ParseSelection(expression); err != nil {
 			return "", false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hansomcloud/hansom"
 )
@@ -61,36 +62,79 @@ func invalid(format string, args ...any) error {
 	return hansom.Errorf(hansom.Invalid, opParse, format, args...)
 }
 
-// ParseValue reads an expression of a request: one variable ("$request.header.x"), or a text with any number of them in braces
-// ("${request.header.x}"). Error: Invalid.
+// ParseValue reads an expression of a request: a text with any number of variables in it, "$request.header.x" or "${request.header.x}". A dollar sign within a
+// text that begins no variable stands for itself. Error: Invalid.
 func ParseValue(s string) (Value, error) { return parseValue(s, false) }
 
-func parseValue(s string, answer bool) (Value, error) {
-	if strings.HasPrefix(s, "$") && !strings.HasPrefix(s, "${") {
-		p, err := parseVariable(s[1:], answer)
-		return Value{[]part{p}}, err
-	}
-	var v Value
-	for s != "" {
-		before, rest, ok := strings.Cut(s, "${")
-		if before != "" {
-			v.parts = append(v.parts, part{text: before})
-		}
-		if !ok {
+// ParseSelection reads a selection expression, which is one variable: "$request.header.x". Error: Invalid.
+func ParseSelection(s string) (Value, error) {
+	p, err := parseVariable(strings.TrimPrefix(s, "$"), false)
+	return Value{[]part{p}}, err
+}
+
+func parseValue(whole string, answer bool) (v Value, err error) {
+	text := ""
+	for s := whole; s != ""; {
+		before, rest, ok := strings.Cut(s, "$")
+		if text += before; !ok {
 			break
 		}
-		name, after, ok := strings.Cut(rest, "}")
-		if !ok {
-			return v, invalid("the expression %q has a ${ without its }", s)
+		first := len(v.parts) == 0 && text == ""
+		name, braced := strings.CutPrefix(rest, "{")
+		if braced {
+			if name, s, ok = strings.Cut(name, "}"); !ok {
+				return v, invalid("the expression %q has a ${ without its }", whole)
+			}
+			name = strings.TrimPrefix(name, "$")
+		} else {
+			n := nameEnd(rest)
+			if name = rest[:n]; !first || n < len(rest) {
+				name = strings.TrimRight(name, ".-") // they end a sentence, not a name
+			}
+			s = rest[len(name):]
 		}
-		p, err := parseVariable(strings.TrimPrefix(name, "$"), answer)
-		if err != nil {
+		p, err := parseVariable(name, answer)
+		switch {
+		case err == nil:
+		case braced || first:
 			return v, err
+		default:
+			text, s = text+"$", rest
+			continue
 		}
-		v.parts = append(v.parts, p)
-		s = after
+		if text != "" {
+			v.parts = append(v.parts, part{text: text})
+		}
+		v.parts, text = append(v.parts, p), ""
+	}
+	if text != "" {
+		v.parts = append(v.parts, part{text: text})
 	}
 	return v, nil
+}
+
+// nameEnd is where the name of a variable without braces ends.
+func nameEnd(s string) int {
+	n, also := 0, "-.["
+	if strings.HasPrefix(s, "context.") {
+		also = "."
+	} else if strings.HasPrefix(s, "stageVariables.") {
+		n, also = len("stageVariables."), ""
+	}
+	for ; n < len(s); n++ {
+		switch c := s[n]; {
+		case c == '_', c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= utf8.RuneSelf:
+		case strings.IndexByte(also, c) < 0:
+			return n
+		case c == '[':
+			end := strings.IndexByte(s[n:], ']')
+			if end < 0 {
+				return len(s)
+			}
+			n += end
+		}
+	}
+	return n
 }
 
 // parseVariable reads a variable without its dollar sign.
