@@ -153,7 +153,17 @@ func integrationOf(in model.Params, i *api.Integration) error {
 	if tls := structure(in, "TlsConfig"); tls != nil {
 		i.ServerName = tls.Text("ServerNameToVerify")
 	}
-	merge(&i.Parameters, pairs(in, "RequestParameters"))
+	for key, v := range pairs(in, "RequestParameters") {
+		_, there := i.Parameters[key]
+		if v == "" && (there || !strings.HasPrefix(key, "remove:")) { // what is removed needs no value
+			delete(i.Parameters, key)
+			continue
+		}
+		if i.Parameters == nil {
+			i.Parameters = map[string]string{}
+		}
+		i.Parameters[key] = v
+	}
 	byStatus, _ := in["ResponseParameters"].(map[string]any)
 	for status := range byStatus {
 		parameters := pairs(byStatus, status)

@@ -69,7 +69,7 @@ type Integration struct {
 	Type        string // AWSProxy or HTTPProxy
 	Subtype     string `json:",omitempty"`
 	URI         string `json:",omitempty"` // of a function its ARN or the lambda:path form; of HTTPProxy a URL, which may have {parameters} of the route's path
-	Method      string `json:",omitempty"` // of HTTPProxy; "ANY" and "" pass on the request's
+	Method      string `json:",omitempty"` // of HTTPProxy; "ANY" and "" pass on the request's. Of a function POST, which says nothing
 	Payload     string `json:",omitempty"` // PayloadFormatVersion: "1.0" or "2.0"
 	Timeout     int    // ms, 50 to 30000
 	Description string `json:",omitempty"`

@@ -68,6 +68,9 @@ func checkRole(arn string) error {
 // checkIntegration sets what is not given, and holds an integration of an API to the rules.
 func (s *Service) checkIntegration(a *API, i *Integration) error {
 	i.Timeout, i.Payload = cmp.Or(i.Timeout, MaxTimeout), cmp.Or(i.Payload, "1.0")
+	if i.Type == AWSProxy && i.Subtype == "" {
+		i.Method = cmp.Or(i.Method, "POST") // functions are invoked with it
+	}
 	if i.Timeout < MinTimeout || i.Timeout > MaxTimeout {
 		return invalid("Timeout should be between %d ms and %d ms", MinTimeout, MaxTimeout)
 	}
