@@ -201,7 +201,7 @@ var shapes = [...]model.Shape{
 		{Name: "TimeoutInMillis", Shape: 46, Wire: "timeoutInMillis"},
 		{Name: "TlsConfig", Shape: 47, Wire: "tlsConfig"},
 	}},
-	37: {Kind: model.Text, HasMin: true, Min: 1, HasMax: true, Max: 1024},
+	37: {Kind: model.Text, HasMin: true, Min: 1, HasMax: true, Max: 3072},
 	38: {Kind: model.Text, Enum: []string{"INTERNET", "VPC_LINK"}},
 	39: {Kind: model.Text, Enum: []string{"CONVERT_TO_BINARY", "CONVERT_TO_TEXT"}},
 	40: {Kind: model.Text, Enum: []string{"AWS", "HTTP", "MOCK", "HTTP_PROXY", "AWS_PROXY"}},

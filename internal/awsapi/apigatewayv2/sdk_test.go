@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -64,6 +65,7 @@ func TestSDK(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	st := must[*sdk.CreateStageOutput](t)(c.CreateStage(ctx, &sdk.CreateStageInput{ApiId: a.ApiId, StageName: aws.String("$default"), AutoDeploy: aws.Bool(true), StageVariables: map[string]string{"a": "b"},
+		AccessLogSettings: &types.AccessLogSettings{DestinationArn: aws.String("arn:aws:logs:us-east-1:000000000000:log-group:a"), Format: aws.String(strings.Repeat("$context.requestId ", 160))},
 		RouteSettings: map[string]types.RouteSettings{*r.RouteKey: {ThrottlingRateLimit: aws.Float64(1.5), ThrottlingBurstLimit: aws.Int32(3)}}}))
 	if *st.DeploymentId == "" || *st.RouteSettings[*r.RouteKey].ThrottlingRateLimit != 1.5 || st.LastUpdatedDate.Year() != 2026 {
 		t.Errorf("%+v", st)

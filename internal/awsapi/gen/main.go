@@ -104,9 +104,10 @@ var (
 			s.Max = ptr(2048)
 			s.Pattern = `(arn:(aws[a-zA-Z-]*)?:lambda:[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:layer:[a-zA-Z0-9-_]+:[0-9]+)|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+)`
 		},
-		"SecurityGroupId":                func(s *shape) { s.Min, s.Max, s.Pattern, s.nullable = ptr(0), ptr(1024), `sg-[0-9a-zA-Z]*`, true },
-		"StringWithLengthBetween1And512": func(s *shape) { s.Min = ptr(0) }, // "" removes a parameter of an integration
-		"SubnetId":                       func(s *shape) { s.Min, s.Max, s.Pattern, s.nullable = ptr(0), ptr(1024), `subnet-[0-9a-z]*`, true },
+		"SecurityGroupId":                 func(s *shape) { s.Min, s.Max, s.Pattern, s.nullable = ptr(0), ptr(1024), `sg-[0-9a-zA-Z]*`, true },
+		"StringWithLengthBetween1And1024": func(s *shape) { s.Max = ptr(3 << 10) }, // formats of access logs have 3 KB (developer guide, "Quotas")
+		"StringWithLengthBetween1And512":  func(s *shape) { s.Min = ptr(0) },       // "" removes a parameter of an integration
+		"SubnetId":                        func(s *shape) { s.Min, s.Max, s.Pattern, s.nullable = ptr(0), ptr(1024), `subnet-[0-9a-z]*`, true },
 	}
 	statusAmended = map[string]int{"DeleteFunction": 204} // 202 and 200 are for managed instances
 )
