@@ -37,7 +37,7 @@ func function(id, payload string) api.Integration {
 // testAPI is abc123, with the stages $default and prod.
 func testAPI() *api.Live {
 	mapped := function("mapped", "2.0")
-	mapped.Parameters = map[string]string{"overwrite:path": "/v2/${request.path.id}", "append:querystring.name": "$request.body.name", "remove:querystring.drop": "", "overwrite:header.x-id": "$request.path.id"}
+	mapped.Parameters = map[string]string{"overwrite:path": "/v2/${request.path.id}", "append:querystring.name": "$request.body.name", "remove:querystring.drop": "", "overwrite:header.x-id": "$request.path.id", "overwrite:header.Host": "other.example"}
 	alias := function("alias", "2.0")
 	alias.URI = "arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/arn:aws:lambda:us-east-1:000000000000:function:alias:${stageVariables.colour}/invocations"
 	return testLive(
@@ -423,10 +423,10 @@ func TestProxyIntegration(t *testing.T) {
 		w.Header()["Apigw-Requestid"] = []string{"theirs"}
 		w.Header().Set("X-Secret", "s")
 		w.WriteHeader(201)
-		fmt.Fprintf(w, `{"got":%q,"uri":%q,"name":%q,"for":%q,"traceparent":%q,"te":%q}`, body, r.RequestURI, r.Header.Get("X-Name"), r.Header.Get("X-Forwarded-For"), r.Header.Get("Traceparent"), r.Header.Get("Accept-Encoding"))
+		fmt.Fprintf(w, `{"got":%q,"uri":%q,"name":%q,"host":%q,"via":%q,"for":%q,"traceparent":%q,"te":%q}`, body, r.RequestURI, r.Header.Get("X-Name"), r.Host, r.Header.Get("X-Forwarded-Host"), r.Header.Get("X-Forwarded-For"), r.Header.Get("Traceparent"), r.Header.Get("Accept-Encoding"))
 	})
 	w := newWorld(t, testLive([]api.Integration{{ID: "p", Type: api.HTTPProxy, URI: url + "/base/{proxy}?k=v", Method: "ANY",
-		Parameters: map[string]string{"overwrite:header.x-name": "$request.body.name", "remove:querystring.drop": ""},
+		Parameters: map[string]string{"overwrite:header.x-name": "$request.body.name", "remove:querystring.drop": "", "overwrite:header.host": "${request.querystring.x}.example"},
 		Responses:  map[string]map[string]string{"201": {"overwrite:statuscode": "202", "remove:header.x-secret": "", "overwrite:header.x-got": "$response.body.uri"}}}},
 		[]api.Route{{Key: "ANY /to/{proxy+}", Integration: "p"}}, nil))
 	answer, text := get(t, "POST", w.listen(t)+"/to/a%2Fb/c?drop=1&x=2", http.Header{"Accept-Encoding": {"gzip"}}, strings.NewReader(`{"name":"Ada"}`))
@@ -434,7 +434,7 @@ func TestProxyIntegration(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	if got["got"] != `{"name":"Ada"}` || got["uri"] != "/base/a%2Fb/c?k=v&x=2" || got["name"] != "Ada" || got["for"] != "127.0.0.1" || traceOf(got["traceparent"]) == "" || got["te"] != "" {
+	if got["got"] != `{"name":"Ada"}` || got["uri"] != "/base/a%2Fb/c?k=v&x=2" || got["name"] != "Ada" || got["host"] != "2.example" || got["via"] != apiHost || got["for"] != "127.0.0.1" || traceOf(got["traceparent"]) == "" || got["te"] != "" {
 		t.Errorf("the server got %v", got)
 	}
 	h := answer.Header

@@ -343,6 +343,9 @@ func (v *visit) function(w http.ResponseWriter, r *http.Request, path string) (s
 			path = rawPath(v.r)
 		}
 		c.uri = moved(r, path).RequestURI
+		if host := mapping.Host(r); host != "" {
+			r.Host = host
+		}
 	}
 	defer func() {
 		v.again = c.served && status == 0 && hansom.FiberOf(r.Context()) != nil

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hansomcloud/hansom"
 	"github.com/hansomcloud/hansom/internal/gateway/api"
+	"github.com/hansomcloud/hansom/internal/gateway/mapping"
 	"github.com/hansomcloud/hansom/internal/upstream"
 )
 
@@ -249,7 +250,7 @@ func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 // rewrite completes the request to the server. The proxy has removed what concerns the client's connection alone, and what the client says of others.
 func rewrite(p *httputil.ProxyRequest) {
 	x := exchangeOf(p.In.Context())
-	p.Out.URL, p.Out.Host = x.url, ""
+	p.Out.URL, p.Out.Host = x.url, mapping.Host(p.Out)
 	client, _, err := net.SplitHostPort(p.In.RemoteAddr)
 	if err != nil {
 		client = p.In.RemoteAddr

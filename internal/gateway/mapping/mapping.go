@@ -194,7 +194,7 @@ func (v Value) NeedsBody() bool {
 }
 
 // Apply returns r as the mapping has it, with the path, escaped, that it is to be sent to; "" when the mapping does not say. What in has of the request is read before
-// anything is changed. r itself stays as it is.
+// anything is changed. r itself stays as it is. A Host stands in the header, where it is in no other request, for Host to take.
 func (m *Request) Apply(in *Input, r *http.Request) (out *http.Request, path string) {
 	if m == nil {
 		return r, ""
@@ -235,6 +235,16 @@ func (m *Request) Apply(in *Input, r *http.Request) (out *http.Request, path str
 		out.URL = &u
 	}
 	return out, path
+}
+
+// Host takes the Host that a mapping has set out of the header of a request; "" for none.
+func Host(r *http.Request) string {
+	values := r.Header["Host"]
+	delete(r.Header, "Host")
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
 
 // escapePath escapes a value that becomes part of a path: slashes stay.
