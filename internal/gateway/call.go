@@ -178,6 +178,9 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 			g.log.Error("invocation failed", "function", c.function, "request", inv.ID, "error", err)
 		}
 		c.failed = err.Error()
+		if status == http.StatusNotFound && c.source == "http" { // the route is there; what it leads to is not
+			return http.StatusInternalServerError, failedMessage
+		}
 		return status, message
 	}
 	defer result.Release()

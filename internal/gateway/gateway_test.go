@@ -317,6 +317,10 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("kind %d: %d %s, want %d", kind, code, body, want)
 		}
 	}
+	fail = hansom.Errorf(hansom.NotFound, "test", "secret detail")
+	if code, body := ask("guestbook.localhost", ""); code != 500 || body != `{"message":"Internal Server Error"}` {
+		t.Errorf("a route whose function is gone: %d %s", code, body)
+	}
 	fail = nil
 	result = hansom.NewResult([]byte(`{"errorType":"Error","errorMessage":"secret detail"}`), nil)
 	result.FunctionError = "Unhandled"
