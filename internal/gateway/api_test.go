@@ -271,6 +271,10 @@ func TestAPICORS(t *testing.T) {
 		h.Get("Access-Control-Allow-Headers") != "x-a" || h.Get("Access-Control-Max-Age") != "60" || h.Get("Access-Control-Allow-Credentials") != "true" || len(w.calls) > 0 {
 		t.Errorf("preflight: %d %v, calls %v", rec.Code, h, w.calls)
 	}
+	age = 0 // not to be kept at all: without the header browsers keep it for 5 s
+	if h := w.ask(t, "OPTIONS /a\nOrigin: https://a.example\nAccess-Control-Request-Method: PUT").Header(); h.Get("Access-Control-Max-Age") != "0" {
+		t.Errorf("preflight with MaxAge 0: %v", h)
+	}
 	for request, want := range map[string]string{
 		"GET /a\nOrigin: https://a.example":       "200 https://a.example x-e",
 		"GET /a":                                  "200  ",

@@ -27,7 +27,7 @@ func cors(w http.ResponseWriter, r *http.Request, c *hansom.CORS, status int) bo
 		if preflight {
 			set(h, "Access-Control-Allow-Methods", asked(c.AllowMethods, r.Header["Access-Control-Request-Method"], credentials))
 			set(h, "Access-Control-Allow-Headers", asked(c.AllowHeaders, r.Header["Access-Control-Request-Headers"], credentials))
-			if c.MaxAge != nil && *c.MaxAge > 0 {
+			if c.MaxAge != nil {
 				h.Set("Access-Control-Max-Age", strconv.Itoa(*c.MaxAge))
 			}
 		} else {
