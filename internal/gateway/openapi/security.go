@@ -215,6 +215,8 @@ func (im *importer) authorize(r *api.Route, op *node, where string) {
 		for _, f := range fields {
 			s := im.schemes[f.name]
 			switch {
+			case s == nil && f.name == authNone: // as AWS SAM writes it
+				optional = true
 			case s == nil:
 				im.fail(f.node, "%s.security names %s, which is not in components.securitySchemes", where, quote(f.name))
 			case s.broken:
