@@ -102,7 +102,7 @@ func (m *match) visit(at int32, path string, n int, found func(*node)) {
 		m.set(n, segment)
 		step(here.param, n+1)
 	}
-	if here.greedy >= 0 && path != "" {
+	if here.greedy >= 0 && (path != "" || at != 0) {
 		m.set(n, path)
 		found(&m.router.nodes[here.greedy])
 	}

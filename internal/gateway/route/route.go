@@ -315,8 +315,8 @@ func Parse(key string) (method, path string, err error) {
 func (r *Router) Key(i int) string { return r.routes[i].key }
 
 // Match returns the index of the route that answers, and the parameters in its path. The path is as it stands in the request line,
-// without its query; segments are compared decoded, so that an encoded slash stands in a segment. A parameter matches no empty segment, and a
-// slash at the end makes another path. i is -1 when there is no such route.
+// without its query; segments are compared decoded, so that an encoded slash stands in a segment. A parameter matches no empty segment, but
+// a greedy one what is behind a slash at the end, other than that of the root. Such a slash makes another path. i is -1 when there is no such route.
 func (r *Router) Match(name, path string) (i int, params []Param) {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
@@ -381,7 +381,7 @@ func (m *match) from(at int32, path string, n int) int {
 			return i
 		}
 	}
-	if here.greedy >= 0 && path != "" {
+	if here.greedy >= 0 && (path != "" || at != 0) { // at 0 that is the root itself
 		m.set(n, path)
 		return m.router.nodes[here.greedy].route(m.method)
 	}
