@@ -115,7 +115,7 @@ func appendIdentity(b []byte, r *http.Request, c *call, ip string) []byte {
 		caller = map[string]string{"accessKey": p.AccessKeyID, "accountId": p.Project, "caller": p.UserID, "user": p.UserID, "userArn": p.ARN}
 	}
 	b = append(b, '{')
-	for i, name := range []string{"accessKey", "accountId", "caller", "cognitoAuthenticationProvider", "cognitoAuthenticationType", "cognitoIdentityId", "cognitoIdentityPoolId",
+	for i, name := range []string{"accessKey", "accountId", "caller", "cognitoAmr", "cognitoAuthenticationProvider", "cognitoAuthenticationType", "cognitoIdentityId", "cognitoIdentityPoolId",
 		"principalOrgId", "user", "userArn"} {
 		if i > 0 {
 			b = append(b, ',')
