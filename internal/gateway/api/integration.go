@@ -86,6 +86,8 @@ func (s *Service) checkIntegration(a *API, i *Integration) error {
 		err = invalid("IntegrationSubtype can only be set for the integration type AWS_PROXY.")
 	case i.Type == AWSProxy && i.Payload != "1.0" && i.Payload != "2.0":
 		err = invalid("Invalid PayloadFormatVersion %.64q. Must be one of: [1.0, 2.0]", i.Payload)
+	case i.Type == AWSProxy && i.Method != "POST":
+		err = invalid("HttpMethod must be POST for AWS_PROXY IntegrationType")
 	case i.Type == AWSProxy && i.ServerName != "":
 		err = invalid("TlsConfig can only be set for integrations of type HTTP_PROXY.")
 	case i.Type == AWSProxy:
@@ -93,7 +95,7 @@ func (s *Service) checkIntegration(a *API, i *Integration) error {
 	case i.Type == HTTPProxy:
 		err = i.checkURL()
 	default:
-		err = invalid("Invalid integration type %.64q. HTTP APIs have AWS_PROXY and HTTP_PROXY.", i.Type)
+		err = invalid("Currently, an API with a protocol type of HTTP may only be associated with proxy integrations (AWS_PROXY, HTTP_PROXY)")
 	}
 	if err != nil {
 		return err

@@ -92,7 +92,7 @@ func (a *API) checkAuthorization(r *Route) error {
 		}
 	case Custom:
 		if z == nil || z.Type != Request {
-			return invalid("Invalid authorizer ID specified. Setting the authorization type to CUSTOM requires a valid authorizer.")
+			return invalid("Invalid authorizer ID specified. Setting the authorization type to CUSTOM or COGNITO_USER_POOLS requires a valid authorizer.")
 		}
 	case "", NoAuthorization, IAM:
 		if r.Authorizer != "" {
