@@ -66,7 +66,7 @@ func TestSDK(t *testing.T) {
 	}
 	st := must[*sdk.CreateStageOutput](t)(c.CreateStage(ctx, &sdk.CreateStageInput{ApiId: a.ApiId, StageName: aws.String("$default"), AutoDeploy: aws.Bool(true), StageVariables: map[string]string{"a": "b"},
 		AccessLogSettings: &types.AccessLogSettings{DestinationArn: aws.String("arn:aws:logs:us-east-1:000000000000:log-group:a"), Format: aws.String(strings.Repeat("$context.requestId ", 160))},
-		RouteSettings: map[string]types.RouteSettings{*r.RouteKey: {ThrottlingRateLimit: aws.Float64(1.5), ThrottlingBurstLimit: aws.Int32(3)}}}))
+		RouteSettings:     map[string]types.RouteSettings{*r.RouteKey: {ThrottlingRateLimit: aws.Float64(1.5), ThrottlingBurstLimit: aws.Int32(3)}}}))
 	if *st.DeploymentId == "" || *st.RouteSettings[*r.RouteKey].ThrottlingRateLimit != 1.5 || st.LastUpdatedDate.Year() != 2026 {
 		t.Errorf("%+v", st)
 	}
