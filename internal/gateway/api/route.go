@@ -103,7 +103,7 @@ func (a *API) checkAuthorization(r *Route) error {
 	}
 	switch {
 	case len(r.Scopes) > 0 && r.Authorization != JWT:
-		return invalid("AuthorizationScopes can only be set for the authorization type JWT.")
+		return invalid("Invalid Route authorization type specified. Authorization Scopes are only valid for COGNITO_USER_POOLS and JWT authorization types")
 	case len(r.Scopes) > maxScopes:
 		return full("authorization scopes", "Route")
 	}
