@@ -300,12 +300,16 @@ func notFound(name string) error {
 // version is the function that the manifest's entry key asks for.
 func (s *Service) version(project string, r *manifest.Resolved, key string) hansom.Version {
 	f := r.Functions[key]
-	return hansom.Version{
+	v := hansom.Version{
 		Project: project, Region: s.cfg.Region, Function: manifest.FunctionName(r.Name, key), Number: hansom.Latest,
 		Runtime: f.Runtime, Handler: f.Handler, Role: "arn:aws:iam::" + project + ":role/" + r.Name,
 		CodeSHA256: f.CodeSHA256, Memory: f.Memory, Timeout: time.Duration(f.Timeout) * time.Second,
 		Concurrency: f.Concurrency, Ready: f.Ready, Egress: f.Egress, Environment: s.environment(project, r, f.Environment), Layers: s.layers(project, f.Layers), App: r.Name,
 	}
+	if f.Async != nil {
+		v.DeadLetter = s.destination(project, r, f.Async.DeadLetter)
+	}
+	return v
 }
 
 // layers names versions of layers in full; a manifest may call those of its own project name:version.

@@ -54,7 +54,11 @@ func TestAsync(t *testing.T) {
 		r.Functions["work"] = work
 		return r
 	}
-	apply(t, s, with(&manifest.ResolvedAsync{Retries: 0, MaxAge: 60, OnSuccess: "api", OnFailure: "jobs-dead"}))
+	set := &manifest.ResolvedAsync{Retries: 0, MaxAge: 60, OnSuccess: "api", OnFailure: "jobs-dead", DeadLetter: "jobs-dead"}
+	apply(t, s, with(set))
+	if got, err := f.Resolve(t.Context(), project, "hello-work", ""); err != nil || got.Version.DeadLetter != "arn:aws:sqs:us-east-1:000000000000:hello-jobs-dead" {
+		t.Errorf("dead letters go to %q: %v", got.Version.DeadLetter, err)
+	}
 	all, err := (&eventConfigs{f}).Load(t.Context(), d.Read(), project, "")
 	if err != nil {
 		t.Fatal(err)
@@ -64,11 +68,12 @@ func TestAsync(t *testing.T) {
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Error(diff)
 	}
-	if plan := apply(t, s, with(&manifest.ResolvedAsync{Retries: 0, MaxAge: 60, OnSuccess: "api", OnFailure: "jobs-dead"})); plan.Changed() {
+	if plan := apply(t, s, with(set)); plan.Changed() {
 		t.Errorf("the same again: %v", text(plan))
 	}
 	plan := apply(t, s, with(nil))
-	const line = "update function hello-work async retries 0 -> 2; async maxAge 60s -> 21600s; async onSuccess function:hello-api -> none; async onFailure hello-jobs-dead -> none"
+	const line = "update function hello-work async retries 0 -> 2; async maxAge 60s -> 21600s; async onSuccess function:hello-api -> none; async onFailure hello-jobs-dead -> none; " +
+		"async deadLetter hello-jobs-dead -> none"
 	if got := strings.Join(text(plan), "\n"); !strings.Contains(got, line) {
 		t.Errorf("%s", got)
 	}

@@ -221,6 +221,7 @@ func differences(old, want *state) []string {
 	diff("ready", orNone(old.Ready), orNone(want.Ready))
 	diff("egress", cmp.Or(old.Egress, "default"), cmp.Or(want.Egress, "default"))
 	out = append(out, asyncDifferences(old.async, want.async)...)
+	diff("async deadLetter", resourceOf(old.DeadLetter), resourceOf(want.DeadLetter))
 	names := map[string]bool{}
 	maps.Copy(names, keysOf(old.Environment))
 	maps.Copy(names, keysOf(want.Environment))

@@ -9,7 +9,7 @@ import (
 
 // Deploy makes a function of an app, or brings $LATEST to what v says, within the caller's transaction. Its package must be
 // uploaded (see Prepare). Of v it takes Project, Function, App, Description, Runtime, Handler, Role, CodeSHA256, Memory, Ephemeral,
-// Timeout, Concurrency, Ready, Egress, Environment and Layers; zero values mean the defaults, and a role of the function's own name. Of layers
+// Timeout, Concurrency, Ready, Egress, Environment, DeadLetter and Layers; zero values mean the defaults, and a role of the function's own name. Of layers
 // the ARN is enough; those with a digest are used though they were deleted. It says whether anything changed.
 // Errors: Invalid; NotFound for the package; Conflict when the function belongs to somebody else.
 func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (changed bool, err error) {
@@ -18,7 +18,7 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 		return false, err
 	}
 	set := settings{Description: v.Description, Runtime: v.Runtime, Handler: v.Handler, Role: v.Role, Memory: v.Memory, Ephemeral: v.Ephemeral,
-		Timeout: v.Timeout, Environment: v.Environment, Concurrency: v.Concurrency, Ready: v.Ready, Egress: v.Egress}
+		Timeout: v.Timeout, Environment: v.Environment, Concurrency: v.Concurrency, Ready: v.Ready, Egress: v.Egress, DeadLetter: v.DeadLetter}
 	if set.Role == "" {
 		set.Role = "arn:aws:iam::" + v.Project + ":role/" + v.Function
 	}
@@ -55,7 +55,6 @@ func (s *Service) Deploy(ctx context.Context, tx *db.Tx, v hansom.Version) (chan
 			"there is a function %s already, which belongs to %s; delete it, or rename the app or the function", v.Function, owner)
 	}
 	before := r.content()
-	set.DeadLetter = r.DeadLetter // which only the Lambda API sets
 	r.apply(set)
 	r.CodeSHA256, r.CodeSize = v.CodeSHA256, size
 	if r.content() == before {

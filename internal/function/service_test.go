@@ -610,6 +610,15 @@ func TestDeploy(t *testing.T) {
 		if got, err := deploy(v); err != nil || !got {
 			t.Errorf("another environment: changed %v, %v", got, err)
 		}
+		for _, v.DeadLetter = range []string{"arn:aws:sqs:us-east-1:" + project + ":dead", ""} {
+			got, err := deploy(v)
+			if err != nil || !got {
+				t.Errorf("dead letters to %q: changed %v, %v", v.DeadLetter, got, err)
+			}
+			if owned, err := s.Owned(ctx, s.db.Read(), project, "app"); err != nil || owned[0].DeadLetter != v.DeadLetter {
+				t.Errorf("dead letters to %q: %+v, %v", v.DeadLetter, owned, err)
+			}
+		}
 		// All or nothing: what a transaction did before it failed is not there.
 		failure := errors.New("the second function is refused")
 		err = d.Write(ctx, func(tx *db.Tx) error {

@@ -8,7 +8,10 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-var asyncKeys = []string{"retries", "maxAge", "onSuccess", "onFailure"}
+var asyncKeys = []string{"retries", "maxAge", "onSuccess", "onFailure", deadLetter}
+
+// deadLetter names a queue alone; the other destinations may be functions too.
+const deadLetter = "deadLetter"
 
 // Defaults and limits of events, as Lambda's.
 const (
@@ -23,6 +26,8 @@ type ResolvedAsync struct {
 	MaxAge    int    `json:"maxAge"`              // seconds
 	OnSuccess string `json:"onSuccess,omitempty"` // key of the queue or the function that gets a record of what went well
 	OnFailure string `json:"onFailure,omitempty"` // of what was given up
+
+	DeadLetter string `json:"deadLetter,omitempty"` // key of the queue that gets the events which were given up
 }
 
 func (a *ResolvedAsync) check() error {
@@ -38,10 +43,12 @@ func checkDestination(what, key, target string, function func(string) bool, queu
 		return nil
 	}
 	q, isQueue := queues[target]
-	isFunction := function(target)
+	isFunction := what != deadLetter && function(target)
 	switch {
 	case isQueue && isFunction:
 		return fmt.Errorf("%s %s is a queue and a function; rename one", what, target)
+	case !isQueue && what == deadLetter:
+		return fmt.Errorf("%s %q is no queue of the app", what, target)
 	case !isQueue && !isFunction:
 		return fmt.Errorf("%s %q is no queue or function of the app", what, target)
 	case isQueue && q.FIFO:
@@ -73,15 +80,18 @@ func (p *reader) async(key string, e entry) *ResolvedAsync {
 			}
 		case "maxAge":
 			a.MaxAge = p.span(e, minMaxAge, defaultMaxAge)
-		case "onSuccess", "onFailure":
+		case "onSuccess", "onFailure", deadLetter:
 			s, ok := p.text(e)
 			if !ok {
 				continue
 			}
-			if e.name == "onSuccess" {
+			switch e.name {
+			case "onSuccess":
 				a.OnSuccess = s
-			} else {
+			case "onFailure":
 				a.OnFailure = s
+			default:
+				a.DeadLetter = s
 			}
 			p.destinations = append(p.destinations, asyncCheck{e.name, key, s, e.value})
 		}

@@ -144,6 +144,7 @@ func TestDecodeResolvedRefuses(t *testing.T) {
 		"filter":        {queued(`{"name":"q","batch":1,"filter":["x"]}`, `"q":{"visibility":30,"retention":60}`), "must be a pattern"},
 		"async":         {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":1},` + digest), "async: maxAge 1s is out of range"},
 		"destination":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":60,"onFailure":"x"},` + digest), `async: onFailure "x" is no queue`},
+		"dead letter":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"async":{"retries":0,"maxAge":60,"deadLetter":"x"},` + digest), `async: deadLetter "x" is no queue of the app`},
 		"seen twice":    {queued(`{"name":"q","batch":1}`, `"q":{"visibility":2,"retention":60}`), "less than the function's timeout"},
 		"authorizer":    {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":[{"route":"GET /","authorizer":"x"}],` + digest), `functions.b: http "GET /": authorizer "x" is not in authorizers`},
 		"route's key":   {function(`"runtime":"provided.al2023","handler":"bootstrap","memory":128,"timeout":3,"http":[{"route":"GET /","auth":"x"}],` + digest), `unknown field "auth"`},

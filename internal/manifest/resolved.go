@@ -200,7 +200,8 @@ func (r *Resolved) validateQueues() error {
 		}
 		if a := f.Async; a != nil {
 			function := func(name string) bool { _, ok := r.Functions[name]; return ok }
-			if err := cmp.Or(a.check(), checkDestination("onSuccess", key, a.OnSuccess, function, r.Queues), checkDestination("onFailure", key, a.OnFailure, function, r.Queues)); err != nil {
+			if err := cmp.Or(a.check(), checkDestination("onSuccess", key, a.OnSuccess, function, r.Queues), checkDestination("onFailure", key, a.OnFailure, function, r.Queues),
+				checkDestination(deadLetter, key, a.DeadLetter, function, r.Queues)); err != nil {
 				return fmt.Errorf("functions.%s: async: %w", key, err)
 			}
 		}
