@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -276,7 +277,9 @@ func TestSource(t *testing.T) {
 	q := r.create("q", "RedrivePolicy", redriveTo("dead", 1), "VisibilityTimeout", "100")
 	r.create("q.fifo", "FifoQueue", "true", "ContentBasedDeduplication", "true")
 	for _, d := range []hansom.Delivery{
-		{Project: project, ARN: q.ARN(), Payload: []byte(`{"a":1}`), Trace: "Root=1", Attributes: map[string]hansom.Attribute{"ErrorCode": {Type: "Number", Value: "200"}}}, {Project: project, ARN: q.ARN(), Payload: []byte(`{"a":2}`)},
+		{Project: project, ARN: q.ARN(), Payload: []byte(`{"a":1}`), Trace: "Root=1", Attributes: map[string]hansom.Attribute{
+			"ErrorCode": {Type: "Number", Value: "200"}, "ErrorMessage": {Type: "String", Value: "\x1b[31mred\x00 \xff\tend"}}},
+		{Project: project, ARN: q.ARN(), Payload: []byte(`{"a":2}`)},
 		{Project: project, ARN: ARN("us-east-1", project, "q.fifo"), Payload: []byte(`{"a":3}`), Group: "g"},
 	} {
 		if err := r.Send(ctx, d); err != nil {
@@ -310,6 +313,9 @@ func TestSource(t *testing.T) {
 		record.EventSource != "aws:sqs" || record.EventSourceARN != q.ARN() || record.AWSRegion != "us-east-1" || record.Attributes["ApproximateReceiveCount"] != "1" ||
 		record.MD5OfBody != md5hex(`{"a":1}`) || fmt.Sprint(record.MessageAttributes["ErrorCode"]) != "map[binaryListValues:[] dataType:Number stringListValues:[] stringValue:200]" || record.Attributes["AWSTraceHeader"] != "Root=1" {
 		t.Errorf("%s: %v", list[0].Record, err)
+	}
+	if text := fmt.Sprint(record.MessageAttributes["ErrorMessage"]); !strings.HasSuffix(text, "stringValue:\ufffd[31mred\ufffd \ufffd\tend]") {
+		t.Errorf("a text that SQS does not take: %q", text)
 	}
 	if err := r.Done(ctx, q.ARN(), []string{list[0].Handle}); err != nil {
 		t.Fatal(err)

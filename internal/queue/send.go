@@ -207,18 +207,20 @@ func badContents() error {
 }
 
 // printable says that a text has only the characters that XML 1.0 has.
-func printable(s string) bool {
-	for i, r := range s {
-		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
-			return false
+func printable(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, barred) }
+
+func barred(r rune) bool {
+	return r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF
+}
+
+// cleaned is s with U+FFFD in place of what is not printable.
+func cleaned(s string) string {
+	return strings.Map(func(r rune) rune {
+		if barred(r) {
+			return utf8.RuneError
 		}
-		if r == utf8.RuneError {
-			if _, size := utf8.DecodeRuneInString(s[i:]); size == 1 {
-				return false
-			}
-		}
-	}
-	return true
+		return r
+	}, s)
 }
 
 func checkAttributes(attributes map[string]Attribute) error {

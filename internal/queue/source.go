@@ -40,7 +40,7 @@ func (s *Service) Send(ctx context.Context, d hansom.Delivery) error {
 		if in.Attributes == nil {
 			in.Attributes = map[string]Attribute{}
 		}
-		in.Attributes[name] = Attribute{Type: a.Type, Text: a.Value}
+		in.Attributes[name] = Attribute{Type: a.Type, Text: cleaned(a.Value)} // an error's text may have any characters, and must not keep a dead letter out
 	}
 	_, err := s.SendMessage(ctx, project, name, in)
 	return err
