@@ -393,6 +393,10 @@ func TestTargets(t *testing.T) {
 			[]string{jobs + " | | | | 2026-03-01T12:00:00Z"}},
 		{Target{ARN: universal + "sqs:sendMessage", Input: `{"QueueUrl": "https://sqs/000000000000/jobs.fifo", "MessageBody": "x", "MessageGroupId": "g", "MessageDeduplicationId": "d"}`},
 			[]string{jobs + ".fifo | g | d | | x"}},
+		{Target{ARN: universal + "sqs:sendMessage", Input: `{"QueueUrl": "https://sqs/000000000000/jobs.fifo", "MessageBody": "x", "MessageGroupId": "g"}`},
+			[]string{jobs + ".fifo | g | ? | | x"}},
+		{Target{ARN: universal + "sqs:sendMessage", Input: `{"QueueUrl": "https://sqs/000000000000/jobs", "MessageBody": "x", "MessageGroupId": "g"}`},
+			[]string{jobs + " | g | | | x"}},
 		{Target{ARN: universal + "eventbridge:putEvents", Input: `{"Entries": [{"Source": "a", "DetailType": "b", "Detail": "{\"n\":1}"}, {"Source": "a", "DetailType": "c", "Detail": "{}", "EventBusName": "orders"}]}`},
 			[]string{bus + `default | | | a b | {"n":1}`, bus + "orders | | | a c | {}"}},
 	} {

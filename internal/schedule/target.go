@@ -205,7 +205,7 @@ func sendRequest(c *Schedule, input, id string) ([]hansom.Delivery, error) {
 	}
 	d := hansom.Delivery{Project: c.Project, Payload: []byte(r.MessageBody), Group: r.MessageGroupID, Dedup: r.MessageDeduplicationID,
 		ARN: "arn:aws:sqs:" + c.Region + ":" + parts[len(parts)-2] + ":" + parts[len(parts)-1]}
-	if d.Group != "" && d.Dedup == "" {
+	if d.Group != "" && d.Dedup == "" && strings.HasSuffix(d.ARN, ".fifo") { // a standard queue takes a group, and no deduplication id
 		d.Dedup = id
 	}
 	for name, a := range r.MessageAttributes {
