@@ -102,6 +102,8 @@ func (a *Async) attempt(ctx context.Context, e *event) (wait time.Duration, agai
 		o.condition = exhausted
 	case ctx.Err() != nil:
 		return 0, true // the next start is soon enough
+	case a.stopped(e, cfg):
+		o.condition = stopped
 	default:
 		wait = min(max(time.Since(e.accepted), minBackOff), maxBackOff) // as long as it has waited: the waits double
 	}
@@ -113,6 +115,13 @@ func (a *Async) attempt(ctx context.Context, e *event) (wait time.Duration, agai
 	}
 	a.end(e, cfg, o)
 	return 0, false
+}
+
+// stopped says that the function's reserved concurrency is 0 and somebody is to be told of the events that this keeps from running. Those of
+// nobody else wait.
+func (a *Async) stopped(e *event, cfg hansom.AsyncConfig) bool {
+	target, err := a.functions.Resolve(context.Background(), e.project, e.name, e.Qualifier)
+	return err == nil && target.Reserved == 0 && (cfg.OnFailure != "" || target.Version.DeadLetter != "")
 }
 
 // end notes who is to be told of the end of an event. Without anybody an end that is no success is logged.

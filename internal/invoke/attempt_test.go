@@ -78,6 +78,7 @@ func TestDestinations(t *testing.T) {
 		payload, qualifier string
 		config             hansom.AsyncConfig
 		dead               string
+		reserved           map[string]int
 		after              time.Duration
 		want               []string
 	}{
@@ -97,12 +98,18 @@ func TestDestinations(t *testing.T) {
 		"never run": {payload: `"throttled"`, config: both(func(c *hansom.AsyncConfig) { c.MaxAge = time.Minute }), dead: deadARN, after: 32 * time.Second, want: []string{
 			badARN + ` {"requestContext":{"approximateInvokeCount":0,"condition":"EventAgeExceeded",` + arn + `$LATEST","requestId":"id"},"requestPayload":"throttled","version":"1.0"}`,
 			deadARN + ` "throttled" {"ErrorCode":{"Type":"Number","Value":"429"},"ErrorMessage":{"Type":"String","Value":"Rate Exceeded."},"RequestID":{"Type":"String","Value":"id"}}`}},
-		"nobody to tell":   {payload: `"failing"`, config: hansom.DefaultAsyncConfig(), after: 3 * time.Minute},
-		"success, nowhere": {payload: `1`, config: hansom.DefaultAsyncConfig(), dead: deadARN},
+		"no concurrency": {payload: `"throttled"`, config: both(nil), dead: deadARN, reserved: map[string]int{"f": 0}, want: []string{
+			badARN + ` {"requestContext":{"approximateInvokeCount":0,"condition":"ZeroReservedConcurrency",` + arn + `$LATEST","requestId":"id"},"requestPayload":"throttled","version":"1.0"}`,
+			deadARN + ` "throttled" {"ErrorCode":{"Type":"Number","Value":"429"},"ErrorMessage":{"Type":"String","Value":"Rate Exceeded."},"RequestID":{"Type":"String","Value":"id"}}`}},
+		"no concurrency, only a dead-letter queue": {payload: `"throttled"`, config: hansom.DefaultAsyncConfig(), dead: deadARN, reserved: map[string]int{"f": 0}, want: []string{
+			deadARN + ` "throttled" {"ErrorCode":{"Type":"Number","Value":"429"},"ErrorMessage":{"Type":"String","Value":"Rate Exceeded."},"RequestID":{"Type":"String","Value":"id"}}`}},
+		"no concurrency, nobody to tell": {payload: `"throttled"`, config: hansom.AsyncConfig{MaxAge: time.Minute}, reserved: map[string]int{"f": 0}, after: 32 * time.Second},
+		"nobody to tell":                 {payload: `"failing"`, config: hansom.DefaultAsyncConfig(), after: 3 * time.Minute},
+		"success, nowhere":               {payload: `1`, config: hansom.DefaultAsyncConfig(), dead: deadARN},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, m *lanestest.Memory) {
-				w := &world{configs: map[string]hansom.AsyncConfig{"f:" + c.qualifier: c.config}, dead: c.dead}
+				w := &world{configs: map[string]hansom.AsyncConfig{"f:" + c.qualifier: c.config}, dead: c.dead, reserved: c.reserved}
 				a, stop := running(t, m, w, newAttempts(answers), nil)
 				if err := a.Accept(t.Context(), &hansom.Invocation{ID: "id", Project: hansom.DefaultProject, Function: "f", Qualifier: c.qualifier, Payload: []byte(c.payload)}); err != nil {
 					t.Fatal(err)

@@ -18,6 +18,7 @@ const (
 	success   = "Success"
 	exhausted = "RetriesExhausted"
 	aged      = "EventAgeExceeded"
+	stopped   = "ZeroReservedConcurrency"
 )
 
 // maxMessage is how much of an error's message a dead letter carries, in bytes (Lambda developer guide, "Dead-letter queues").
