@@ -128,7 +128,7 @@ func check(name, value string, fifo bool) (string, error) {
 	case isWord && !fifo, !isNumber && !isWord && !slices.Contains(others, name):
 		return "", unknownAttribute(name)
 	case name == "KmsMasterKeyId" && value != "":
-		return "", fail(hansom.Unsupported, "UnsupportedOperation", "KmsMasterKeyId is not supported by this server: it has no keys of KMS.")
+		return "", fail(hansom.Unsupported, "UnsupportedOperation", "KmsMasterKeyId is not supported by this server, which has no keys of KMS. Leave it out of the request.")
 	case value == "":
 		return "", nil
 	case isNumber:

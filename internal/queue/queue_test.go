@@ -453,6 +453,8 @@ func TestRefused(t *testing.T) {
 		{"no group", SendInput{Body: "a", Dedup: "x"}, "q.fifo", "MissingRequiredParameterException", "MessageGroupId"},
 		{"no deduplication id", SendInput{Body: "a", Group: "x"}, "q.fifo", "InvalidParameterValueException", "The queue should either have ContentBasedDeduplication"},
 		{"deduplication of a standard queue", SendInput{Body: "a", Dedup: "x"}, "q", "InvalidParameterValueException", "not valid for this queue type"},
+		{"not a number", SendInput{Body: "a", Attributes: map[string]Attribute{"n": {Type: "Number", Text: "NaN"}}}, "q", "InvalidParameterValueException", "to a number"},
+		{"infinity", SendInput{Body: "a", Attributes: map[string]Attribute{"n": {Type: "Number", Text: "-Infinity"}}}, "q", "InvalidParameterValueException", "to a number"},
 		{"a number that is none", SendInput{Body: "a", Attributes: map[string]Attribute{"n": {Type: "Number", Text: "x"}}}, "q", "InvalidParameterValueException", "to a number"},
 		{"no such queue", SendInput{Body: "a"}, "nope", "QueueDoesNotExist", "The specified queue does not exist."},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -243,7 +244,7 @@ func checkAttributes(attributes map[string]Attribute) error {
 		case a.binary() && a.Text != "", !a.binary() && len(a.Bytes) > 0:
 			return invalid("Message (user) attribute '%s' has multiple values.", name)
 		case strings.HasPrefix(a.Type, "Number"):
-			if _, err := strconv.ParseFloat(a.Text, 64); err != nil {
+			if n, err := strconv.ParseFloat(a.Text, 64); err != nil || math.IsNaN(n) || math.IsInf(n, 0) {
 				return invalid("Can't cast the value of message (user) attribute '%s' to a number.", name)
 			}
 		case !printable(a.Text):
