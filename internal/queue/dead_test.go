@@ -317,6 +317,10 @@ func TestSource(t *testing.T) {
 	if text := fmt.Sprint(record.MessageAttributes["ErrorMessage"]); !strings.HasSuffix(text, "stringValue:\ufffd[31mred\ufffd \ufffd\tend]") {
 		t.Errorf("a text that SQS does not take: %q", text)
 	}
+	r.send("q", strings.Repeat("<", MaxSize))
+	if list := poll(q.ARN()); len(list) != 1 || len(list[0].Record) > MaxSize+2048 {
+		t.Errorf("a message of markup: %d records", len(list))
+	}
 	if err := r.Done(ctx, q.ARN(), []string{list[0].Handle}); err != nil {
 		t.Fatal(err)
 	}
