@@ -177,7 +177,13 @@ func (s *Service) addPermission(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.queues.AddPermission(c, project, name, c.in.Text("Label"), c.in.Texts("AWSAccountIds"), c.in.Texts("Actions"))
+	names := c.in.Texts("Actions")
+	for _, action := range names {
+		if _, ok := operations[action]; !ok && action != "*" {
+			return nil, invalid("Value SQS:%s for parameter ActionName is invalid. Reason: Please refer to the appropriate WSDL for a list of valid actions.", action)
+		}
+	}
+	return nil, s.queues.AddPermission(c, project, name, c.in.Text("Label"), c.in.Texts("AWSAccountIds"), names)
 }
 
 func (s *Service) removePermission(c *call) (any, error) {
