@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"time"
 	"unicode/utf8"
+
+	"github.com/hansomcloud/hansom/internal/pattern"
 )
 
 // object is the JSON of an event whose detail is compact, its members in EventBridge's order.
@@ -37,10 +39,32 @@ func appendText(b []byte, s string) []byte {
 	return append(append(append(b, '"'), s...), '"')
 }
 
-// compact is a JSON object without white space between its tokens; ok is false when it is none, or no UTF-8.
+// compact is a JSON object without white space between its tokens; ok is false when it is none, no UTF-8, or nested deeper than patterns
+// and transformers read in an event.
 func compact(detail []byte) (out []byte, ok bool) {
 	var b bytes.Buffer
 	b.Grow(len(detail))
 	err := json.Compact(&b, detail)
-	return b.Bytes(), err == nil && b.Bytes()[0] == '{' && utf8.Valid(b.Bytes())
+	return b.Bytes(), err == nil && b.Bytes()[0] == '{' && utf8.Valid(b.Bytes()) && depth(b.Bytes()) < pattern.MaxDepth
+}
+
+// depth is how deep objects and arrays are nested in valid JSON.
+func depth(text []byte) (most int) {
+	open, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+			if c == '\\' {
+				i++
+			}
+		case c == '{' || c == '[':
+			open++
+			most = max(most, open)
+		case c == '}' || c == ']':
+			open--
+		}
+	}
+	return most
 }

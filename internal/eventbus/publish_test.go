@@ -83,6 +83,9 @@ func TestEntries(t *testing.T) {
 		{"no JSON", entry("shop", "order", `{`), "MalformedDetail", "Detail is malformed.", false},
 		{"no UTF-8", entry("shop", "order", "{\"a\":\"\xff\"}"), "MalformedDetail", "Detail is malformed.", false},
 		{"space", entry("shop", "order", ` `), "MalformedDetail", "Detail is malformed.", false},
+		{"nested as deep as can be", entry("shop", "order", nested(999)), "", "", true},
+		{"nested deeper", entry("shop", "order", nested(1000)), "MalformedDetail", "Detail is malformed.", false},
+		{"brackets in a text", entry("shop", "order", `{"a\"[":"`+strings.Repeat("[", 2000)+`"}`), "", "", true},
 		{"AWS's", entry("aws.s3", "order", `{}`), "NotAuthorizedForSourceException", "Not authorized for the source.", false},
 		{"a long detail type", entry("shop", strings.Repeat("ü", 129), `{}`), "InvalidArgument", "128", false},
 	} {
@@ -97,6 +100,11 @@ func TestEntries(t *testing.T) {
 			t.Errorf("%s: sent %v", c.what, got)
 		}
 	}
+}
+
+// nested is JSON n levels deep.
+func nested(n int) string {
+	return `{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
 }
 
 func TestCounts(t *testing.T) {

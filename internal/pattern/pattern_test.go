@@ -197,7 +197,7 @@ func FuzzParse(f *testing.F) {
 		trimmed := bytes.TrimSpace(event)
 		object := json.Valid(event) && len(trimmed) > 0 && trimmed[0] == '{'
 		if (err == nil) != object {
-			if strings.Count(string(event), "[")+strings.Count(string(event), "{") < maxDepth {
+			if strings.Count(string(event), "[")+strings.Count(string(event), "{") < MaxDepth {
 				t.Errorf("%q: %v", event, err)
 			}
 		}

@@ -23,8 +23,8 @@ const (
 	literal // true, false, null
 )
 
-// maxDepth of nested objects and arrays; the parser that AWS uses has the same.
-const maxDepth = 1000
+// MaxDepth of nested objects and arrays; the parser that AWS uses has the same.
+const MaxDepth = 1000
 
 // refusal is why a text is refused. It travels as a panic inside of the package.
 type refusal struct{ reason string }
@@ -131,8 +131,8 @@ func (s *scanner) token() token {
 func (s *scanner) enter(t token) {
 	switch t.kind {
 	case objectStart, arrayStart:
-		if len(s.open) == maxDepth {
-			s.fail(fmt.Sprintf("Document nesting depth (%d) exceeds the maximum allowed (%d)", maxDepth+1, maxDepth))
+		if len(s.open) == MaxDepth {
+			s.fail(fmt.Sprintf("Document nesting depth (%d) exceeds the maximum allowed (%d)", MaxDepth+1, MaxDepth))
 		}
 		s.open = append(s.open, s.src[t.end-1])
 		s.fresh = true
