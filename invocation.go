@@ -34,6 +34,7 @@ type Exchange struct {
 	Response http.ResponseWriter
 	Event    func() ([]byte, error) // payload format 2.0, belongs to the caller until Invoke returns; its error becomes that of Invoke
 	Context  func() string          // requestContext of payload format 2.0, with what the gateway has verified of the caller; nil when that is nothing
+	BodyErr  error                  // why a function that serves HTTP did not get all of Request's body, once Invoke has returned; nil when that is not known
 }
 
 // Invoker runs a function and waits for its result. Errors (an *Error): NotFound, Throttled, TooLarge, Denied, Conflict,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -803,6 +805,72 @@ func TestSignedBody(t *testing.T) {
 	for _, path := range []string{"/f", "/p", "/q"} {
 		if rec := w.ask(t, "POST "+path+"\n\nbody"); rec.Code != 403 || rec.Body.String() != `{"message":"Forbidden"}` {
 			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+}
+
+// A body that comes too slowly is 408 for all kinds of integrations, and for a function that serves HTTP itself.
+func TestSlowBody(t *testing.T) {
+	url := server(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	live := testLive([]api.Integration{function("f", "2.0"), {ID: "p", Type: api.HTTPProxy, URI: url}, {ID: "q", Type: api.AWSProxy, Subtype: api.SubtypeFixed, Parameters: map[string]string{"Body": "x"}}},
+		[]api.Route{{Key: "POST /f", Integration: "f"}, {Key: "POST /p", Integration: "p"}, {Key: "POST /q", Integration: "q"}}, nil)
+	w := newWorld(t, live)
+	ask := func(path string, length int64) {
+		t.Helper()
+		r := readRequest(t, "POST "+path+" HTTP/1.1\nHost: "+apiHost)
+		r.Body, r.ContentLength = io.NopCloser(slowBody{}), length
+		rec := httptest.NewRecorder()
+		w.ServeHTTP(rec, r)
+		if rec.Code != 408 || rec.Body.String() != `{"message":"Request Timeout"}` {
+			t.Errorf("%s, Content-Length %d: %d %s", path, length, rec.Code, rec.Body)
+		}
+	}
+	for _, path := range []string{"/f", "/p", "/q"} {
+		ask(path, 10)
+		ask(path, 1<<20)
+		ask(path, -1)
+	}
+	w.deps.Invoker = readsBody{}
+	ask("/f", -1)
+}
+
+// readsBody is an invoker of a function that serves HTTP and reads what it is sent.
+type readsBody struct{}
+
+func (readsBody) Invoke(_ context.Context, inv *hansom.Invocation, _ hansom.Sink) (hansom.Result, error) {
+	_, inv.HTTP.BodyErr = io.ReadAll(inv.HTTP.Request.Body)
+	return hansom.Result{}, nil
+}
+
+type slowBody struct{}
+
+func (slowBody) Read([]byte) (int, error) {
+	return 0, hansom.Errorf(hansom.Timeout, "read body", "the body came too slowly")
+}
+
+// A server that answers before it has the body answers the client at once, and what is left of the body is not taken for a request.
+func TestEarlyAnswer(t *testing.T) {
+	url := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(http.StatusConflict)
+	})
+	base := newWorld(t, testLive([]api.Integration{{ID: "p", Type: api.HTTPProxy, URI: url}}, []api.Route{{Key: "POST /p", Integration: "p"}}, nil)).listen(t)
+	for _, framing := range []string{"Content-Length: 100000\r\n\r\npart", "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprint(conn, "POST /p HTTP/1.1\r\nHost: "+apiHost+"\r\n"+framing)
+		in := bufio.NewReader(conn)
+		if answer, err := http.ReadResponse(in, nil); err != nil || answer.StatusCode != http.StatusConflict || !answer.Close {
+			t.Errorf("%s: %+v %v", framing, answer, err)
+			continue
+		}
+		fmt.Fprint(conn, "POST /p HTTP/1.1\r\nHost: "+apiHost+"\r\nContent-Length: 0\r\n\r\n")
+		if rest, err := io.ReadAll(in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: one more answer: %q, %v", framing, rest, err)
 		}
 	}
 }

@@ -73,7 +73,7 @@ func (x *exchange) makeContext() string {
 }
 
 func (x *exchange) put() {
-	x.Request, x.Response, x.Context, x.call, x.inv, x.err = nil, nil, nil, call{}, nil, nil
+	x.Request, x.Response, x.Context, x.BodyErr, x.call, x.inv, x.err = nil, nil, nil, nil, call{}, nil, nil
 	if cap(x.event) <= keptBuffer {
 		exchanges.Put(x)
 	}
@@ -94,7 +94,7 @@ func (x *exchange) refusal() (int, string) {
 
 // answered completes the answer of a function that serves HTTP, which has answered itself unless something went wrong. An answer
 // that broke off ends the connection.
-func answered(c *call, result *hansom.Result) (int, string) {
+func answered(c *call, result *hansom.Result, bodyErr error) (int, string) {
 	switch failed := result.FunctionError != ""; {
 	case failed && result.Streamed:
 		panic(http.ErrAbortHandler)
@@ -104,6 +104,8 @@ func answered(c *call, result *hansom.Result) (int, string) {
 		return http.StatusGatewayTimeout, "Endpoint request timed out"
 	case failed:
 		return http.StatusBadGateway, "Bad Gateway"
+	case hansom.KindOf(bodyErr) == hansom.Timeout: // edge.Front
+		return http.StatusRequestTimeout, "Request Timeout"
 	case c.signed(): // the client's body ended before the answer: it is not the one that was signed, or broke off
 		return http.StatusForbidden, "Forbidden"
 	}
@@ -186,7 +188,7 @@ func (g *Gateway) invoke(w http.ResponseWriter, r *http.Request, c *call) (statu
 	defer result.Release()
 	c.duration = result.Completion.Duration
 	if c.served = inv.HTTP != nil; c.served {
-		return answered(c, &result)
+		return answered(c, &result, x.BodyErr)
 	}
 	switch {
 	case result.Streamed && streamed != nil:

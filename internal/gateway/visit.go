@@ -381,10 +381,12 @@ func (v *visit) other(w http.ResponseWriter, r *http.Request, path string) (int,
 		v.integration.Error = err.Error()
 	}
 	v.g.log.Debug("an integration did not answer", "api", v.api.id, "route", t.key, "request", v.id, "error", err)
-	switch hansom.KindOf(err) {
-	case hansom.Invalid:
+	switch kind := hansom.KindOf(err); {
+	case err == integrate.ErrSlow:
+		return http.StatusRequestTimeout, "Request Timeout"
+	case kind == hansom.Invalid:
 		return http.StatusBadRequest, "Bad Request"
-	case hansom.Unauthenticated:
+	case kind == hansom.Unauthenticated:
 		return http.StatusForbidden, "Forbidden"
 	}
 	return refusal(err)

@@ -90,10 +90,14 @@ func (l *Link) Close() error {
 // Init implements sandbox.Link: the process is ready when it accepts connections, or when a GET of in.Ready is answered with a
 // status below 400.
 func (l *Link) Init(ctx context.Context, in *sandbox.Init) error {
+	var last error // that says something
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		err := l.probe(ctx, in.Ready)
 		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -104,7 +108,7 @@ func (l *Link) Init(ctx context.Context, in *sandbox.Init) error {
 		case <-l.ctx.Done():
 			err = sandbox.ErrClosed
 		case <-ctx.Done():
-			err = fmt.Errorf("it is not ready: %w (%w)", err, ctx.Err())
+			err = fmt.Errorf("it is not ready: %w (%w)", last, ctx.Err())
 		}
 		timer.Stop()
 		return err

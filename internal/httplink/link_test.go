@@ -310,10 +310,11 @@ func TestNotListening(t *testing.T) {
 // front is an edge listener that gives requests to a link.
 type front struct {
 	*httptest.Server
-	mu    sync.Mutex
-	last  sandbox.Response
-	fault error
-	over  chan struct{}
+	mu      sync.Mutex
+	last    sandbox.Response
+	fault   error
+	bodyErr error
+	over    chan struct{}
 }
 
 func serve(t *testing.T, l *Link) *front {
@@ -323,7 +324,7 @@ func serve(t *testing.T, l *Link) *front {
 		inv := &hansom.Invocation{ID: "id", HTTP: &hansom.Exchange{Request: r, Response: w}}
 		resp, err := l.Invoke(&sandbox.Request{Invocation: inv, Deadline: time.Now().Add(time.Minute).UnixMilli()}, nil)
 		f.mu.Lock()
-		f.last, f.fault = resp, err
+		f.last, f.fault, f.bodyErr = resp, err, inv.HTTP.BodyErr
 		f.mu.Unlock()
 		f.over <- struct{}{}
 		if !resp.Streamed {
@@ -394,21 +395,52 @@ func TestExchange(t *testing.T) {
 	}
 
 	// What is left of a body whose answer came early is not taken for a request.
-	early, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
+	for _, framing := range []string{"Content-Length: 1000000\r\n\r\npart", "Content-Length: 100000\r\n\r\npart", "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n"} {
+		early, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = early.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprint(early, "POST /refuse HTTP/1.1\r\nHost: a\r\n"+framing)
+		in := bufio.NewReader(early)
+		if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 413 || !resp.Close {
+			t.Errorf("%s: %+v %v", framing, resp, err)
+		}
+		<-f.over
+		fmt.Fprint(early, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n")
+		if rest, err := io.ReadAll(in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: one more answer: %q, %v", framing, rest, err)
+		}
+		early.Close()
 	}
-	fmt.Fprint(early, "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\npart")
-	in := bufio.NewReader(early)
-	if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 413 || !resp.Close {
-		t.Errorf("%+v %v", resp, err)
+
+	// Over HTTP/2 the connection goes on.
+	var conns atomic.Int32
+	h2 := httptest.NewUnstartedServer(f.Config.Handler)
+	h2.EnableHTTP2 = true
+	h2.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
 	}
-	<-f.over
-	fmt.Fprint(early, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n")
-	if rest, _ := io.ReadAll(in); len(rest) > 0 {
-		t.Errorf("one more answer: %q", rest)
+	h2.StartTLS()
+	defer h2.Close()
+	for range 3 {
+		r, w := io.Pipe()
+		resp, err := h2.Client().Post(h2.URL+"/refuse", "", r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != 413 || resp.ProtoMajor != 2 {
+			t.Error(resp.Proto, resp.Status, err)
+		}
+		resp.Body.Close()
+		w.Close()
+		<-f.over
 	}
-	early.Close()
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for answers that came early", n)
+	}
 
 	// The client goes away in the middle of its body: that is nobody's failure.
 	conn, err := net.Dial("tcp", strings.TrimPrefix(f.URL, "http://"))
@@ -419,8 +451,8 @@ func TestExchange(t *testing.T) {
 	<-arrived
 	conn.Close()
 	<-f.over
-	if f.err() != nil || f.last.Error || f.last.Streamed {
-		t.Errorf("%+v %v", f.last, f.err())
+	if f.err() != nil || f.last.Error || f.last.Streamed || !errors.Is(f.bodyErr, io.ErrUnexpectedEOF) {
+		t.Errorf("%+v %v %v", f.last, f.err(), f.bodyErr)
 	}
 
 	resp, err = http.Get(f.URL + "/break")

@@ -58,15 +58,14 @@ func (l *Link) forward(ctx context.Context, req *sandbox.Request, sent *atomic.B
 	if !stop() {
 		<-cut // w is used no more when forward returns
 	}
-	if !x.body.whole() && !x.answer.started.Load() {
+	if in.ProtoMajor == 1 && !x.body.whole() && !x.answer.started.Load() {
 		w.Header().Set("Connection", "close") // what follows on the connection may be the rest of the body
 	}
-	if pending := x.body.end(); pending {
-		_ = control.SetReadDeadline(past) // or the listener would wait for the rest of the body
-	}
+	x.body.end(control)
 	if x.err == nil && aborted {
 		x.err = errors.New("its answer broke off")
 	}
+	req.HTTP.BodyErr = x.body.err
 	late := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	clientGone := in.Context().Err() != nil || x.answer.err != nil || x.body.err != nil
 	if x.err != nil && (late || !clientGone) {
@@ -130,7 +129,7 @@ func modify(res *http.Response) error {
 	if res.Header["Content-Type"] == nil {
 		h["Content-Type"] = nil // it is not to be guessed
 	}
-	if !x.body.whole() && res.StatusCode != http.StatusSwitchingProtocols {
+	if res.Request.ProtoMajor == 1 && !x.body.whole() && res.StatusCode != http.StatusSwitchingProtocols {
 		h.Set("Connection", "close") // what follows on the connection may be the rest of the body
 	}
 	if both, ok := res.Body.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
@@ -147,11 +146,12 @@ type body struct {
 	from io.ReadCloser // nil when there is none
 	left int64         // bytes to come; below 0 when that is not known
 
-	mu             sync.Mutex
-	reading, ended bool
-	eof            bool
-	n              int64
-	err            error // the client broke off
+	reads sync.Mutex // held while one is under way
+	mu    sync.Mutex
+	ended bool
+	eof   bool
+	n     int64
+	err   error // the client broke off
 }
 
 // whole says that all of the body was read.
@@ -161,18 +161,16 @@ func (b *body) whole() bool {
 	return b.from == nil || b.eof || b.left == b.n
 }
 
-func (b *body) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	if b.ended {
-		b.mu.Unlock()
-		return 0, http.ErrBodyReadAfterClose
-	}
-	b.reading = true
-	b.mu.Unlock()
-	n, err := b.from.Read(p)
+func (b *body) Read(p []byte) (n int, err error) {
+	b.reads.Lock()
+	defer b.reads.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reading = false
+	if !b.ended {
+		b.mu.Unlock()
+		n, err = b.from.Read(p)
+		b.mu.Lock()
+	}
 	if b.ended {
 		return 0, http.ErrBodyReadAfterClose
 	}
@@ -187,12 +185,15 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) Close() error { return nil } // the listener does
 
-// end fixes n and err. pending says that a read is under way.
-func (b *body) end() (pending bool) {
+// end fixes n and err, and has the listener not wait for the rest of the body: it forgets the deadline while a read is under way.
+func (b *body) end(control *http.ResponseController) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.ended = true
-	return b.reading
+	b.mu.Unlock()
+	if !b.whole() && control.SetReadDeadline(past) == nil {
+		b.reads.Lock()
+		defer b.reads.Unlock()
+	}
 }
 
 // answer is the client's side of an exchange.

@@ -42,7 +42,7 @@ type Outcome struct {
 }
 
 // Integration answers requests. Serve returns an error when it has answered nothing: Invalid for a request that it cannot take, TooLarge for a body over
-// MaxBody, Timeout, Canceled when the client has gone, Unavailable when nobody answers. It waits for others: no fiber may call it that is not detached, unless
+// MaxBody, ErrSlow, Timeout when it takes too long, Canceled when the client has gone, Unavailable when nobody answers. It waits for others: no fiber may call it that is not detached, unless
 // Instant says so.
 type Integration interface {
 	Serve(w http.ResponseWriter, r *http.Request, c *Call) error

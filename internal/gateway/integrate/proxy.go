@@ -119,6 +119,9 @@ type exchangeKey struct{}
 
 func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
+// ErrSlow says that the client sends the body of its request too slowly.
+var ErrSlow = hansom.Errorf(hansom.Timeout, opForward, "the body of the request came too slowly")
+
 var errTimeout = hansom.Errorf(hansom.Timeout, opForward, "the server of the integration did not answer in time")
 
 // Serve implements Integration. Unauthenticated is an error of a body that was signed, and comes as it is. The timeout ends with the header of the answer, which then takes as long as it takes. An answer that breaks off ends the
@@ -143,7 +146,9 @@ func (p *proxy) Serve(w http.ResponseWriter, r *http.Request, c *Call) error {
 		if err := x.keep(out); err != nil {
 			return err
 		}
-		_ = http.NewResponseController(w).EnableFullDuplex() // or the listener reads the body before it sends an answer; HTTP/2 does not need it
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex() // or the listener reads the body before it sends an answer; HTTP/2 does not need it
+		defer x.end(control)
 	}
 	p.upstreams.proxy.ServeHTTP(w, out)
 	switch {
@@ -152,9 +157,32 @@ func (p *proxy) Serve(w http.ResponseWriter, r *http.Request, c *Call) error {
 	case x.err == nil:
 		return nil
 	}
+	x.last(r)
 	err = x.failed(ctx, x.err)
 	c.Outcome.Error = err.Error()
 	return err
+}
+
+// past is a deadline that ends reads under way.
+var past = time.Unix(1, 0)
+
+// whole says that all of the body of the request was read.
+func (x *exchange) whole() bool { return x.body == nil || x.body.whole.Load() }
+
+// end has the listener not wait for the rest of the body: it forgets the deadline while a read is under way.
+func (x *exchange) end(control *http.ResponseController) {
+	if !x.whole() && control.SetReadDeadline(past) == nil {
+		x.body.mu.Lock()
+		x.body.ended = true
+		x.body.mu.Unlock()
+	}
+}
+
+// last ends the client's connection with the answer unless all of the body was read: what follows on it may be the rest.
+func (x *exchange) last(r *http.Request) {
+	if r.ProtoMajor == 1 && !x.whole() {
+		x.header.Set("Connection", "close")
+	}
 }
 
 // keep makes the body of a request one that the transport can read for as long as it likes, and again when it is small.
@@ -162,8 +190,11 @@ func (x *exchange) keep(r *http.Request) error {
 	if r.ContentLength > 0 && r.ContentLength <= keptBody {
 		b := make([]byte, r.ContentLength)
 		if _, err := io.ReadFull(r.Body, b); err != nil {
-			if hansom.KindOf(err) == hansom.Unauthenticated {
+			switch hansom.KindOf(err) {
+			case hansom.Unauthenticated:
 				return err // it is not the body that was signed
+			case hansom.Timeout:
+				return ErrSlow
 			}
 			return hansom.Errorf(hansom.Invalid, opForward, "the body of the request broke off: %w", err)
 		}
@@ -171,7 +202,7 @@ func (x *exchange) keep(r *http.Request) error {
 		r.Body, _ = r.GetBody()
 		return nil
 	}
-	x.body = &limited{ReadCloser: r.Body, left: MaxBody}
+	x.body = &limited{ReadCloser: r.Body, left: MaxBody, rest: r.ContentLength}
 	r.Body = x.body
 	return nil
 }
@@ -186,6 +217,8 @@ func (x *exchange) failed(ctx context.Context, err error) error {
 	switch {
 	case x.body != nil && x.body.over.Load():
 		return tooLarge()
+	case x.body != nil && x.body.slow.Load():
+		return ErrSlow
 	case context.Cause(ctx) == error(errTimeout):
 		return errTimeout
 	case ctx.Err() != nil:
@@ -204,15 +237,36 @@ func (x *exchange) failed(ctx context.Context, err error) error {
 // limited is a body of at most so many bytes.
 type limited struct {
 	io.ReadCloser
-	left int64
-	over atomic.Bool
+	left  int64
+	rest  int64 // to come; below 0 when that is not known
+	whole atomic.Bool
+	over  atomic.Bool
+	slow  atomic.Bool
+
+	mu    sync.Mutex // held while a read is under way
+	ended bool
 }
 
+// Close does nothing: the listener closes the body, after the answer.
+func (*limited) Close() error { return nil }
+
 func (l *limited) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := l.ReadCloser.Read(p)
 	if l.left -= int64(n); l.left < 0 {
 		l.over.Store(true)
 		return 0, tooLarge()
+	}
+	l.rest -= int64(n)
+	switch {
+	case err == io.EOF || l.rest == 0:
+		l.whole.Store(true)
+	case hansom.KindOf(err) == hansom.Timeout: // edge.Front
+		l.slow.Store(true)
 	}
 	return n, err
 }
@@ -293,6 +347,7 @@ func modify(res *http.Response) error {
 		x.header["Content-Type"] = nil // it is not to be guessed
 	}
 	if res.StatusCode != http.StatusSwitchingProtocols {
+		x.last(res.Request)
 		x.answer.ReadCloser = res.Body
 		res.Body = &x.answer
 	}
