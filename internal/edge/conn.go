@@ -336,21 +336,3 @@ func give(fd int, unread []byte) (net.Conn, error) {
 	}
 	return &begun{TCPConn: nc.(*net.TCPConn), unread: unread}, nil
 }
-
-// begun is a connection of which something was read.
-type begun struct {
-	*net.TCPConn
-	unread []byte
-}
-
-func (b *begun) Read(p []byte) (int, error) {
-	if len(b.unread) > 0 {
-		n := copy(p, b.unread)
-		b.unread = b.unread[n:]
-		return n, nil
-	}
-	return b.TCPConn.Read(p)
-}
-
-// WriteTo would go around Read.
-func (b *begun) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{b}) }

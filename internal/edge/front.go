@@ -58,9 +58,9 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 
 // guard serves a request that net/http has read.
 func (f *Front) guard(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
-		// net/http does not tell whether there was a Content-Length beside the Transfer-Encoding, nor a Transfer-Encoding in
-		// HTTP/1.0: what follows on the connection may be something else to a proxy (RFC 9112 section 6.1).
+	if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0 && !lengthless(r.Context())) {
+		// There may have been a Content-Length beside the Transfer-Encoding, or a Transfer-Encoding in HTTP/1.0: what follows on
+		// the connection may be something else to a proxy (RFC 9112 section 6.1).
 		w.Header()["Connection"] = []string{"close"}
 	}
 	if status := check(r); status != 0 {

@@ -36,13 +36,14 @@ type Server struct {
 
 // New returns a server for h on loops, which stay the caller's; without any, all is left to h.
 func New(h *http.Server, loops []*loop.Loop, logger *slog.Logger) *Server {
+	h.ConnContext = withBegun
 	return &Server{http: h, loops: loops, pace: pace{}.usual(), logger: logger, conns: map[*conn]struct{}{}, empty: make(chan struct{})}
 }
 
 // Serve accepts connections until Shutdown or Close, then returns http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error {
 	if len(s.loops) == 0 {
-		return s.http.Serve(l)
+		return s.http.Serve(beginning{l})
 	}
 	s.mu.Lock()
 	if s.stopping.Load() { // before it has begun
