@@ -59,7 +59,7 @@ func (c *program) devCommand() *cobra.Command {
 			d := &development{program: c, dir: dir, shown: shown, watched: map[string]bool{}}
 			err := d.run(ctx, srv)
 			if ctx.Err() != nil {
-				c.Note("\nstopping; what runs may end, a second Ctrl-C ends it at once")
+				c.Note("\nstopping; what runs has %s to end, a second Ctrl-C ends it at once", cfg.Drain)
 				return nil // Ctrl-C is how it ends
 			}
 			return err

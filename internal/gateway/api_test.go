@@ -143,7 +143,7 @@ func newWorld(t testing.TB, live *api.Live) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	servers := integrate.NewUpstreams(upstream.New(upstream.DefaultConfig()), &tls.Config{})
+	servers := integrate.NewUpstreams(context.Background(), upstream.New(upstream.DefaultConfig()), &tls.Config{})
 	t.Cleanup(servers.Close)
 	invoke := invokeFunc(func(_ context.Context, inv *hansom.Invocation, _ hansom.Sink) (hansom.Result, error) {
 		w.mu.Lock()

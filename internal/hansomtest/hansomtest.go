@@ -32,7 +32,7 @@ func Start(t testing.TB, change func(*server.Config)) *Server {
 	t.Helper()
 	cfg := server.DevConfig()
 	cfg.Data, cfg.Edge, cfg.API = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Egress = hansom.EgressPlatform
+	cfg.Egress, cfg.Drain = hansom.EgressPlatform, server.DefaultConfig().Drain
 	if change != nil {
 		change(&cfg)
 	}

@@ -43,18 +43,19 @@ type Link struct {
 	transport *http.Transport
 	proxy     *httputil.ReverseProxy
 	ctx       context.Context // ends with Close
+	tunnels   context.Context // of upgraded connections
 	close     context.CancelFunc
 }
 
 var _ sandbox.Link = (*Link)(nil)
 
-// New returns a link to the port of sb's Spec.Serve. The error is Unsupported when the driver cannot connect to what runs in its sandboxes.
-func New(sb sandbox.Sandbox) (*Link, error) {
+// New returns a link to the port of sb's Spec.Serve. Upgraded connections are closed when tunnels ends. The error is Unsupported when the driver cannot connect to what runs in its sandboxes.
+func New(tunnels context.Context, sb sandbox.Sandbox) (*Link, error) {
 	d, ok := sb.(sandbox.Dialer)
 	if !ok {
 		return nil, hansom.Errorf(hansom.Unsupported, "start instance", "this driver does not run functions that serve HTTP")
 	}
-	l := &Link{sandbox: sb, dialer: d}
+	l := &Link{sandbox: sb, dialer: d, tunnels: tunnels}
 	l.ctx, l.close = context.WithCancel(context.Background())
 	l.transport = &http.Transport{
 		DialContext: l.dial, MaxIdleConnsPerHost: hansom.MaxConcurrency, IdleConnTimeout: idleTimeout, ExpectContinueTimeout: time.Second,

@@ -100,7 +100,7 @@ func open(t *testing.T, p *process) (*Link, sandbox.Sandbox) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := New(sb)
+	l, err := New(t.Context(), sb)
 	if err != nil {
 		t.Fatal(err)
 	}

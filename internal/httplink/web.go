@@ -40,7 +40,7 @@ var past = time.Unix(1, 0)
 func (l *Link) forward(ctx context.Context, req *sandbox.Request, sent *atomic.Bool) (resp sandbox.Response, err error) {
 	in, w := req.HTTP.Request, req.HTTP.Response
 	control := http.NewResponseController(w)
-	x := &exchange{inv: req.Invocation, preset: w.Header().Clone(), answer: answer{ResponseWriter: w, control: control}}
+	x := &exchange{inv: req.Invocation, preset: w.Header().Clone(), answer: answer{ResponseWriter: w, control: control, tunnels: l.tunnels}}
 	out := in.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	if in.Body != nil && in.Body != http.NoBody {
 		_ = control.EnableFullDuplex() // or the listener reads the body before it sends an answer; HTTP/2 does not need it
@@ -200,6 +200,7 @@ func (b *body) end(control *http.ResponseController) {
 type answer struct {
 	http.ResponseWriter
 	control *http.ResponseController
+	tunnels context.Context
 	started atomic.Bool
 	n       int64
 	err     error // the client has gone
@@ -230,13 +231,19 @@ func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	a.started.Store(true)
-	return &client{conn, rw.Reader}, rw, nil
+	return &client{conn, rw.Reader, context.AfterFunc(a.tunnels, func() { _ = conn.Close() })}, rw, nil
 }
 
 // client is a hijacked connection: what it sent early comes first. It has no CloseWrite, so that a tunnel ends when either side closes.
 type client struct {
 	net.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	stop func() bool
+}
+
+func (c *client) Close() error {
+	c.stop()
+	return c.Conn.Close()
 }
 
 func (c *client) Read(p []byte) (int, error) { return c.r.Read(p) }

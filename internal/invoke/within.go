@@ -113,6 +113,7 @@ func (s *Service) exchangeWithin(ctx context.Context, t hansom.Target, inv *hans
 	own := *inv
 	own.HTTP = &x
 	result, err := s.run(ctx, t, &own, sink)
+	inv.HTTP.BodyErr = x.BodyErr
 	if context.Cause(ctx) == error(errLate) && !result.Streamed {
 		result.Release()
 		return hansom.Result{}, errLate

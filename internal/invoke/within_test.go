@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -133,6 +134,7 @@ func TestLimitOfExchanges(t *testing.T) {
 			select {
 			case <-inv.HTTP.Request.Context().Done():
 			case <-time.After(10 * time.Second):
+				inv.HTTP.BodyErr = io.ErrUnexpectedEOF
 			}
 			return hansom.Result{Streamed: begins}, nil
 		}
@@ -146,6 +148,9 @@ func TestLimitOfExchanges(t *testing.T) {
 			i.Payload, i.Limit, i.HTTP = nil, 5*time.Second, &hansom.Exchange{Request: httptest.NewRequest("GET", "/", nil), Response: rec}
 			begin := time.Now()
 			_, err := s.Invoke(t.Context(), i, nil)
+			if begins && i.HTTP.BodyErr != io.ErrUnexpectedEOF {
+				t.Errorf("the body broke off with %v", i.HTTP.BodyErr)
+			}
 			return time.Since(begin), err
 		}
 		if d, err := ask(); err != nil || d != 10*time.Second {

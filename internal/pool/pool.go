@@ -78,7 +78,7 @@ func (p *Pool) Run(ctx context.Context, v *hansom.Version, inv *hansom.Invocatio
 			return p.answer(v, failure, inv), nil
 		}
 		if result, ok := p.invoke(inst, start, inv, sink, attempt == maxAttempts); ok {
-			if p.closed.Load() && result.Completion.Status == hansom.StatusCrash {
+			if p.closed.Load() && result.Completion.Status == hansom.StatusCrash && !result.Streamed {
 				return hansom.Result{}, errDraining()
 			}
 			return result, nil

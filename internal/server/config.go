@@ -65,6 +65,10 @@ type Config struct {
 	RunDir              string        // run directory of sandboxes
 	Zygotes             bool          // fork functions where that is possible
 
+	// When the server is told to end, running invocations have Drain to end; streams of other servers and upgraded connections, which have
+	// no end of their own, have DrainStreams. Neither is a key.
+	Drain, DrainStreams time.Duration
+
 	Dev bool // loopback only, accepts test/test; set by hansom dev, not a key
 
 	edgeGiven bool // Edge is not the default
@@ -95,6 +99,8 @@ func DefaultConfig() Config {
 		LogLevel:    "info",
 		CodeGrace:   24 * time.Hour,
 		RunDir:      "/run/hansom",
+
+		Drain: 15 * time.Minute, DrainStreams: 30 * time.Second,
 	}
 	c.HTTPSRedirect = true
 	if os.Geteuid() != 0 {
@@ -111,6 +117,7 @@ func DefaultConfig() Config {
 func DevConfig() Config {
 	c := DefaultConfig()
 	c.Data, c.Edge, c.Dev, c.LogLevel, c.Egress = ".hansom", "127.0.0.1:8080", true, "warn", hansom.EgressInternet
+	c.Drain, c.DrainStreams = 5*time.Second, 5*time.Second
 	c.HTTPSRedirect, c.HSTS = false, "off" // for localhost, a browser would keep to it in every other project
 	return c
 }

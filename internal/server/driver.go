@@ -90,7 +90,7 @@ func (s *Server) openRuntimes(ctx context.Context, homes bool) (err error) {
 func (s *Server) link(sb sandbox.Sandbox, rt *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
 	switch {
 	case rt.Family == runtimes.HTTP:
-		return httplink.New(sb)
+		return httplink.New(s.streams, sb)
 	case rt.Frames:
 		var on *loop.Loop
 		if n := len(s.loops); n > 0 {

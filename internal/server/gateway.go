@@ -28,7 +28,7 @@ func (s *Server) openGateway(ctx context.Context, invoker hansom.Invoker, logger
 	authorizers := authorize.DefaultConfig()
 	authorizers.Region = s.cfg.Region
 	s.authorize = authorize.New(authorizers, authorize.Deps{Dialer: s.upstream, Invoker: invoker, Auth: scoped{sessions{s.auth, s.functions}, "execute-api"}, Keys: s.usage}, logger)
-	s.servers = integrate.NewUpstreams(s.upstream, nil)
+	s.servers = integrate.NewUpstreams(s.streams, s.upstream, nil)
 	cfg := gateway.DefaultConfig()
 	cfg.Domain, cfg.Region = s.cfg.Domain, s.cfg.Region
 	s.gateway = gateway.New(cfg, gateway.Deps{

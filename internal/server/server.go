@@ -79,7 +79,9 @@ type Server struct {
 	loops                     []*loop.Loop
 	linked                    atomic.Uint32 // links made, which take turns at the loops
 	api                       *edge.Server
-	platform, inner, innerTLS *http.Server // inside sandboxes: the AWS-shaped APIs, and what edge serves
+	platform, inner, innerTLS *http.Server    // inside sandboxes: the AWS-shaped APIs, and what edge serves
+	streams                   context.Context // of streams of other servers and upgraded connections
+	endStreams                context.CancelFunc
 
 	lock      *os.File
 	db        *db.DB
@@ -130,6 +132,7 @@ func New(ctx context.Context, cfg Config, logger *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s := &Server{cfg: cfg, logger: logger.With("component", "server"), ready: make(chan struct{})}
+	s.streams, s.endStreams = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			s.close()
@@ -281,11 +284,8 @@ func (s *Server) APIAddr() string  { return s.apiListener.Addr().String() }
 // NATSAddr is where clients of NATS connect, host:port; "" for nowhere.
 func (s *Server) NATSAddr() string { return s.bus.Addr() }
 
-// maxInvocation is the longest that a running invocation may take: Lambda's 15 minutes.
-const maxInvocation = 15 * time.Minute
-
-// Run serves until ctx ends. Then it stops accepting, lets running invocations end (up to their deadlines), flushes and
-// closes, in this order. It returns nil after such an end.
+// Run serves until ctx ends. Then it stops accepting, lets running invocations end (up to their deadlines and Config.Drain), flushes
+// and closes, in this order. It returns nil after such an end.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	ctx = db.Essential(ctx)
@@ -341,12 +341,18 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	stopBeginning()
-	drain, cancel := context.WithTimeout(background, maxInvocation)
+	drain, cancel := context.WithTimeout(background, s.cfg.Drain)
 	defer cancel()
+	defer time.AfterFunc(s.cfg.DrainStreams, s.endStreams).Stop()
 	apiDone := make(chan error, 1)
 	go func() { apiDone <- s.api.Shutdown(drain) }()
 	tlsDone := s.shutdownTLS(drain)
-	err = errors.Join(err, s.edge.Shutdown(drain), tlsDone(), s.pool.Drain(drain))
+	drained := errors.Join(s.edge.Shutdown(drain), tlsDone(), s.pool.Drain(drain))
+	if drain.Err() != nil {
+		s.logger.Warn("what still ran is ended", "after", s.cfg.Drain, "error", drained)
+	} else {
+		err = errors.Join(err, drained)
+	}
 	// Those who follow logs and requests hold the api listener open: once the pool has drained, nothing acknowledged is at stake.
 	s.requests.Close()
 	s.buses.StopFollowing()
@@ -364,6 +370,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // close ends what is still open, in the reverse order of New.
 func (s *Server) close() {
+	s.endStreams()
 	if s.pool != nil {
 		s.report("pool", s.pool.Close())
 	}

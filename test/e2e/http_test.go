@@ -422,6 +422,39 @@ func TestHTTPUpgradeTimeout(t *testing.T) {
 	}
 }
 
+// A server that is told to end closes what has no end of its own after a grace, and what still runs after another one.
+func TestHTTPEnd(t *testing.T) {
+	open := func(drain, streams time.Duration) *web {
+		w := &web{Server: start(t, func(c *server.Config) { c.Drain, c.DrainStreams = drain, streams })}
+		w.lambda, w.browser = client(t, w.API(), hansomtest.Credentials), browser(t, w.EdgeAddr())
+		w.create(t, "web", timeout(900))
+		return w
+	}
+	t.Run("upgraded", func(t *testing.T) {
+		w := open(time.Hour, time.Millisecond)
+		if _, _, err := websocket.Dial(t.Context(), strings.Replace(w.url, "http://", "ws://", 1), &websocket.DialOptions{HTTPClient: w.browser}); err != nil {
+			t.Fatal(err)
+		}
+		w.Stop(t)
+	})
+	t.Run("stream", func(t *testing.T) {
+		w := open(time.Second, time.Hour)
+		resp, err := w.browser.Get(w.url + "/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		hello := make([]byte, len("data: hello\n\n"))
+		if _, err := io.ReadFull(resp.Body, hello); err != nil {
+			t.Fatal(err)
+		}
+		w.Stop(t)
+		if rest, err := io.ReadAll(resp.Body); len(rest) > 0 || err == nil {
+			t.Errorf("a stream that broke off goes on with %q and ends with %v", rest, err)
+		}
+	})
+}
+
 // repeated reads n bytes.
 type repeated struct{ n int }
 

@@ -31,6 +31,7 @@ const (
 
 // Upstreams holds the connections to the servers of HTTP integrations, which are kept and used again.
 type Upstreams struct {
+	ctx    context.Context
 	dialer *upstream.Dialer
 	roots  *tls.Config
 	proxy  *httputil.ReverseProxy
@@ -39,9 +40,9 @@ type Upstreams struct {
 	transports map[string]*http.Transport // by the name that a server's certificate is to have; "" is that of its URL
 }
 
-// NewUpstreams returns Upstreams over a dialer. Certificates are checked as config says; nil is the system's way.
-func NewUpstreams(dialer *upstream.Dialer, config *tls.Config) *Upstreams {
-	u := &Upstreams{dialer: dialer, roots: config, transports: map[string]*http.Transport{}}
+// NewUpstreams returns Upstreams over a dialer. What is passed on breaks off when ctx ends. Certificates are checked as config says; nil is the system's way.
+func NewUpstreams(ctx context.Context, dialer *upstream.Dialer, config *tls.Config) *Upstreams {
+	u := &Upstreams{ctx: ctx, dialer: dialer, roots: config, transports: map[string]*http.Transport{}}
 	u.proxy = &httputil.ReverseProxy{
 		Transport: roundTripper{}, Rewrite: rewrite, ModifyResponse: modify, ErrorHandler: noteError, BufferPool: &buffers{}, ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -122,7 +123,10 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 // ErrSlow says that the client sends the body of its request too slowly.
 var ErrSlow = hansom.Errorf(hansom.Timeout, opForward, "the body of the request came too slowly")
 
-var errTimeout = hansom.Errorf(hansom.Timeout, opForward, "the server of the integration did not answer in time")
+var (
+	errTimeout = hansom.Errorf(hansom.Timeout, opForward, "the server of the integration did not answer in time")
+	errEnding  = hansom.Errorf(hansom.Unavailable, opForward, "this server ends")
+)
 
 // Serve implements Integration. Unauthenticated is an error of a body that was signed, and comes as it is. The timeout ends with the header of the answer, which then takes as long as it takes. An answer that breaks off ends the
 // client's connection.
@@ -137,6 +141,7 @@ func (p *proxy) Serve(w http.ResponseWriter, r *http.Request, c *Call) error {
 	x := &exchange{proxy: p, call: c, url: to, header: w.Header()}
 	ctx, cancel := context.WithCancelCause(context.WithValue(r.Context(), exchangeKey{}, x))
 	defer cancel(nil)
+	defer context.AfterFunc(p.upstreams.ctx, func() { cancel(errEnding) })()
 	x.cancel = cancel
 	out := r.WithContext(ctx)
 	if p.method != "" {
@@ -219,8 +224,8 @@ func (x *exchange) failed(ctx context.Context, err error) error {
 		return tooLarge()
 	case x.body != nil && x.body.slow.Load():
 		return ErrSlow
-	case context.Cause(ctx) == error(errTimeout):
-		return errTimeout
+	case errors.As(context.Cause(ctx), &e): // errTimeout or errEnding
+		return e
 	case ctx.Err() != nil:
 		return hansom.Errorf(hansom.Canceled, opForward, "the client went away before the server of the integration answered")
 	case errors.As(err, &e) && e.Kind == hansom.Unauthenticated: // the body is not the one that was signed

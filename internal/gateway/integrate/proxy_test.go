@@ -3,6 +3,7 @@ package integrate
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -37,7 +39,7 @@ func call(r *http.Request, params ...string) *Call {
 }
 
 func upstreams(t *testing.T) *Upstreams {
-	u := NewUpstreams(upstream.New(upstream.DefaultConfig()), nil)
+	u := NewUpstreams(context.Background(), upstream.New(upstream.DefaultConfig()), nil)
 	t.Cleanup(u.Close)
 	return u
 }
@@ -240,10 +242,61 @@ func TestLimits(t *testing.T) {
 
 type zeros struct{}
 
+// What is passed on, a stream or another protocol, breaks off when the server ends.
+func TestEnd(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
+		_ = rw.Flush()
+		_, _ = rw.ReadByte()
+	}))
+	defer server.Close()
+	for header, status := range map[string]int{"": 200, "Connection: Upgrade\r\nUpgrade: chat\r\n": 101} {
+		ctx, end := context.WithCancel(t.Context())
+		u := NewUpstreams(ctx, upstream.New(upstream.DefaultConfig()), nil)
+		i, err := New(&api.Integration{Type: api.HTTPProxy, URI: server.URL}, hansom.DefaultProject, nil, Deps{Upstreams: u})
+		if err != nil {
+			t.Fatal(err)
+		}
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := i.Serve(w, r, call(r)); err != nil {
+				t.Error(err)
+			}
+		}))
+		conn, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\n"+header+"\r\n")
+		in := bufio.NewReader(conn)
+		if answer, err := http.ReadResponse(in, nil); err != nil || answer.StatusCode != status {
+			t.Fatal(answer, err)
+		}
+		end()
+		if rest, err := io.ReadAll(in); len(rest) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%d: %q, %v", status, rest, err)
+		}
+		conn.Close()
+		front.Close()
+		u.Close()
+	}
+}
+
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestRefusedIntegrations(t *testing.T) {
-	deps := Deps{Region: "us-east-1", Queues: nothing{}, Buses: nothing{}, Upstreams: NewUpstreams(upstream.New(upstream.DefaultConfig()), nil)}
+	deps := Deps{Region: "us-east-1", Queues: nothing{}, Buses: nothing{}, Upstreams: NewUpstreams(context.Background(), upstream.New(upstream.DefaultConfig()), nil)}
 	for _, c := range []struct {
 		i    api.Integration
 		says string
@@ -266,7 +319,7 @@ func TestRefusedIntegrations(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	deps := Deps{Region: "us-east-1", Queues: nothing{}, Upstreams: NewUpstreams(upstream.New(upstream.DefaultConfig()), nil)}
+	deps := Deps{Region: "us-east-1", Queues: nothing{}, Upstreams: NewUpstreams(context.Background(), upstream.New(upstream.DefaultConfig()), nil)}
 	function := "arn:aws:lambda:us-east-1:000000000000:function:f"
 	for _, c := range []struct {
 		i    api.Integration
