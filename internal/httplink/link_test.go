@@ -350,6 +350,9 @@ func TestExchange(t *testing.T) {
 		switch r.URL.Path {
 		case "/echo":
 			io.Copy(w, r.Body)
+			if sum := r.Trailer.Get("X-Sum"); sum != "" {
+				io.WriteString(w, " sum "+sum)
+			}
 		case "/refuse": // answers and does not read
 			http.NewResponseController(w).EnableFullDuplex()
 			w.WriteHeader(413)
@@ -380,10 +383,26 @@ func TestExchange(t *testing.T) {
 		t.Errorf("%d connections for 10 requests", n)
 	}
 
+	// What follows the body of a request comes with it.
+	req, err := http.NewRequest("POST", f.URL+"/echo", io.NopCloser(strings.NewReader("body")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Trailer = http.Header{"X-Sum": {"4"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, _ := io.ReadAll(resp.Body); string(body) != "body sum 4" {
+		t.Errorf("%q", body)
+	}
+	resp.Body.Close()
+	<-f.over
+
 	// The client is still sending when the answer is there: neither waits for the other.
 	r, w := io.Pipe()
 	go w.Write([]byte("x"))
-	resp, err := http.Post(f.URL+"/refuse", "", r)
+	resp, err = http.Post(f.URL+"/refuse", "", r)
 	if err != nil {
 		t.Fatal(err)
 	}

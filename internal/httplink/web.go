@@ -93,6 +93,7 @@ func (l *Link) serve(w http.ResponseWriter, r *http.Request) (aborted bool) {
 // rewrite completes the request to the process. The proxy has removed what concerns the client's connection alone.
 func rewrite(p *httputil.ProxyRequest) {
 	p.Out.URL.Scheme, p.Out.URL.Host, p.Out.URL.RawQuery = "http", strings.TrimPrefix(origin, "http://"), p.In.URL.RawQuery
+	p.Out.Trailer = p.In.Trailer // which the listener fills at the end of the body
 	p.SetXForwarded()
 	port := "80"
 	if p.In.TLS != nil {

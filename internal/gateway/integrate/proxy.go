@@ -336,7 +336,7 @@ func rewrite(p *httputil.ProxyRequest) {
 	if m := p.Out.Method; m == http.MethodPut || m == http.MethodDelete {
 		h["X-Idempotency-Key"] = nil // they are idempotent, which the transport does not know; nothing of it is sent
 	}
-	p.Out.GetBody = p.In.GetBody
+	p.Out.GetBody, p.Out.Trailer = p.In.GetBody, p.In.Trailer // the listener fills the trailer at the end of the body
 }
 
 // modify prepares an answer.

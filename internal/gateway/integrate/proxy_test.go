@@ -242,6 +242,24 @@ func TestLimits(t *testing.T) {
 
 type zeros struct{}
 
+// What follows the body of a request comes with it.
+func TestTrailer(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(w, r.Body)
+		fmt.Fprint(w, " sum ", r.Trailer.Get("X-Sum"))
+	}))
+	defer server.Close()
+	body := "4\r\nbody\r\n0\r\nX-Sum: 4\r\n\r\n"
+	in, err := http.ReadRequest(bufio.NewReader(strings.NewReader("POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n" + body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, _, err := ask(t, upstreams(t), server.URL, "POST", "/", in.Body, func(r *http.Request) { r.Trailer = in.Trailer })
+	if err != nil || w.Body.String() != "body sum 4" {
+		t.Errorf("%s, %v", w.Body, err)
+	}
+}
+
 // What is passed on, a stream or another protocol, breaks off when the server ends.
 func TestEnd(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
