@@ -195,7 +195,7 @@ func (x *examples) startAndEnd(t *testing.T, dir, line string) {
 			if err != nil {
 				t.Errorf("%s: %v\n%s", line, err, out.text.String())
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 			t.Errorf("%s does not end", line)
 		}

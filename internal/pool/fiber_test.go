@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hansomcloud/hansom/internal/runtimes"
@@ -62,41 +63,43 @@ func TestFibers(t *testing.T) {
 
 // A link is told to hold up a function that prints more than its share, and what reads the rest of that is off the loop.
 func TestFibersOfThosePrintingTooMuch(t *testing.T) {
-	r := newRecorder()
-	r.silent = true
-	var print sandbox.LogFunc
-	var wait time.Duration
-	much := make([]byte, 32<<20)
-	d := &stub{invoke: func(_ *stubSandbox, req *sandbox.Request) (sandbox.Response, error) {
-		if string(req.Payload) == "print" {
-			wait = print(req.ID, much)
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		r := newRecorder()
+		r.silent = true
+		var print sandbox.LogFunc
+		var wait time.Duration
+		much := make([]byte, 32<<20)
+		d := &stub{invoke: func(_ *stubSandbox, req *sandbox.Request) (sandbox.Response, error) {
+			if string(req.Payload) == "print" {
+				wait = print(req.ID, much)
+			}
+			return sandbox.Response{Payload: req.Payload}, nil
+		}}
+		p := newPool(t, d, r, func(_ *Config, d *Deps) {
+			d.Link = func(sb sandbox.Sandbox, _ *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
+				print = log
+				return carrier{sb.(*stubSandbox)}, nil
+			}
+		})
+		run := func(payload string) (detached int) {
+			f, inv := &fiber{}, call(id(1), payload)
+			inv.Fiber = f
+			if _, err := p.Run(context.Background(), version("f"), inv, nil); err != nil {
+				t.Fatal(err)
+			}
+			return f.detached
 		}
-		return sandbox.Response{Payload: req.Payload}, nil
-	}}
-	p := newPool(t, d, r, func(_ *Config, d *Deps) {
-		d.Link = func(sb sandbox.Sandbox, _ *runtimes.Runtime, log sandbox.LogFunc) (sandbox.Link, error) {
-			print = log
-			return carrier{sb.(*stubSandbox)}, nil
+		run("cold")
+		for n := 0; run("print") == 0; n++ {
+			if n > 10 {
+				t.Fatal("it prints on the loop, however much")
+			}
+		}
+		if wait <= 0 {
+			t.Error("nobody holds the function up")
+		}
+		if run("print") == 0 || run("quiet") == 0 {
+			t.Error("a call of a function that is held up stayed on the loop")
 		}
 	})
-	run := func(payload string) (detached int) {
-		f, inv := &fiber{}, call(id(1), payload)
-		inv.Fiber = f
-		if _, err := p.Run(context.Background(), version("f"), inv, nil); err != nil {
-			t.Fatal(err)
-		}
-		return f.detached
-	}
-	run("cold")
-	for n := 0; run("print") == 0; n++ {
-		if n > 10 {
-			t.Fatal("it prints on the loop, however much")
-		}
-	}
-	if wait <= 0 {
-		t.Error("nobody holds the function up")
-	}
-	if run("print") == 0 || run("quiet") == 0 {
-		t.Error("a call of a function that is held up stayed on the loop")
-	}
 }

@@ -75,7 +75,7 @@ func TestHostileHandlers(t *testing.T) {
 			code := source(t, r, testdata(t, file))
 			name := "hostile-" + strings.ReplaceAll(string(r), ".", "")
 			slow, neighbour := name+"-slow", name+"-neighbour"
-			create(t, c, name, r, code)
+			create(t, c, name, r, code, timeout(300))
 			create(t, c, slow, r, code, timeout(1), memory(1024)) // enough for as many processes as a sandbox may have
 			create(t, c, neighbour, r, code)
 			var calls struct{ Calls int } // of the neighbour
