@@ -152,8 +152,8 @@ func forbidden(from, to string) string {
 			return "the contract does not import its drivers"
 		}
 		return ""
-	case ft == "cli" && (tl == 2 || tl == 3) && tt != "auth":
-		return "cli talks to a server over its public APIs only (auth is there to sign requests)"
+	case ft == "cli" && (tl == 2 || tl == 3) && tt != "auth" && to != "internal/site":
+		return "cli talks to a server over its public APIs only (auth is there to sign requests, site to check _redirects and _headers)"
 	case isDriver && ft != "server" && ft != "hansomtest":
 		return "only server and hansomtest name drivers"
 	case ft == "sandbox" && (tt == "frame" || tt == "loop"), ft == "artifact" && to == "internal/blob", ft == "backlog" && tt == "bus", ft == "lanes" && tt == "backlog",

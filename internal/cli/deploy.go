@@ -111,11 +111,11 @@ func (d *deployer) resolve(ctx context.Context) (*manifest.Resolved, map[string]
 	}
 	d.Set(buildFunctions(m))
 	d.SetSite(site.Folder(m))
-	artifacts, err := d.Build(ctx, d.progress)
-	if err != nil {
+	if err := d.listSite(ctx, m); err != nil {
 		return nil, nil, err
 	}
-	if err := d.listSite(ctx, m); err != nil {
+	artifacts, err := d.Build(ctx, d.progress)
+	if err != nil {
 		return nil, nil, err
 	}
 	digests := map[string]string{}

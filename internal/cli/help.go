@@ -99,9 +99,9 @@ func exitCodesTopic() *cobra.Command {
   3  invoke: the function returned an error
   4  no server answers
   5  the credentials were refused, or there are none
-  6  hansom.yaml is missing or wrong, or code does not build
+  6  hansom.yaml is missing, it or the rules of a site are wrong, or code does not build
 
 With --json an error is printed on standard output: {"error": {"message", "exit", "code", "faults"}}. code is the server's, when it
-was the server that refused; faults are those of hansom.yaml: [{"file", "line", "column", "message"}].`,
+was the server that refused; faults are those of hansom.yaml, _redirects and _headers: [{"file", "line", "column", "message"}].`,
 	}
 }

@@ -3,11 +3,11 @@ package cli
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/hansomcloud/hansom/internal/cli/client"
-	"github.com/hansomcloud/hansom/internal/cli/command"
 	"github.com/hansomcloud/hansom/internal/cli/site"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
@@ -21,13 +21,13 @@ func (d *deployer) listSite(ctx context.Context, m *manifest.Manifest) error {
 	}
 	found, err := d.Site(ctx, d.progress)
 	if err == nil {
-		d.site, err = site.New(found)
+		d.site, err = site.New(found, filepath.Join(d.dir, m.Site.Dir))
 	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return &command.ExitError{Code: command.ExitManifest, Message: err.Error()}
+		return manifestError(err)
 	}
 	if len(found.Skipped) > 0 {
 		names := strings.Join(found.Skipped[:min(3, len(found.Skipped))], ", ")

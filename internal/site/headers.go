@@ -27,15 +27,15 @@ var ownHeaders = map[string]bool{
 	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true, "Vary": true, "Basic-Auth": true,
 }
 
-// parseHeaders reads a _headers file. Its error has a line for each fault.
+// parseHeaders reads a _headers file. Errors: *Faults.
 func parseHeaders(text string) ([]*headerRule, error) {
-	f := &faults{file: headersFile}
+	f := &Faults{file: headersFile}
 	var out []*headerRule
 	var rule *headerRule // nil before the first, and after one that is wrong
-	n, begun := 0, 0     // line, and that of the rule's path
+	n, empty := 0, 0     // line, and that of a path below which no header has come
 	end := func() {
-		if rule != nil && len(rule.set)+len(rule.remove) == 0 {
-			f.add(begun, "the path has no headers; write them below it, with spaces before them")
+		if rule != nil && empty > 0 {
+			f.add(empty, "the path has no headers; write them below it, with spaces before them")
 		}
 	}
 	skip := false
@@ -46,11 +46,12 @@ func parseHeaders(text string) ([]*headerRule, error) {
 		line = strings.TrimSpace(line)
 		switch {
 		case length > maxLine:
+			empty = 0
 			f.add(n, "the line has %d bytes; the limit is %d", length, maxLine)
 		case line == "" || strings.HasPrefix(line, "#"):
 		case !indented:
 			end()
-			rule, skip, begun = nil, false, n
+			rule, skip, empty = nil, false, n
 			if strings.Contains(line, "://") {
 				f.add(n, "%s: rules for a host are not supported; write a path that begins with /", line)
 				skip = true
@@ -70,6 +71,7 @@ func parseHeaders(text string) ([]*headerRule, error) {
 		case rule == nil:
 			f.add(n, "a header comes before the first path")
 		default:
+			empty = 0
 			rule.line(f, n, line)
 		}
 	}
@@ -78,7 +80,7 @@ func parseHeaders(text string) ([]*headerRule, error) {
 }
 
 // line reads a header of a rule.
-func (r *headerRule) line(f *faults, n int, line string) {
+func (r *headerRule) line(f *Faults, n int, line string) {
 	if len(r.set)+len(r.remove) == maxHeadersOfRule {
 		f.add(n, "a path has more than %d headers", maxHeadersOfRule)
 		return

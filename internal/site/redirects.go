@@ -18,7 +18,7 @@ const (
 	maxDynamic       = 100       // redirects with placeholders, splats or query parameters
 	maxHeaderRules   = 100
 	maxHeadersOfRule = 50
-	maxFaults        = 5 // that are told of
+	maxFaults        = 5 // that an error tells of
 )
 
 const (
@@ -50,31 +50,60 @@ type redirects struct {
 
 var statusPattern = regexp.MustCompile(`^[0-9]{3}!?$`)
 
-// faults collects what is wrong with a file, by line.
-type faults struct {
+// Fault is what is wrong with a line of _redirects or _headers.
+type Fault struct {
+	Line    int // counted from 1
+	Message string
+}
+
+// Faults are those of one file.
+type Faults struct {
 	file string
-	list []error
-	more int
+	List []Fault
 }
 
-func (f *faults) add(line int, format string, args ...any) {
-	if len(f.list) == maxFaults {
-		f.more++
-		return
+func (f *Faults) add(line int, format string, args ...any) {
+	f.List = append(f.List, Fault{line, fmt.Sprintf(format, args...)})
+}
+
+// Error has a line for each of the first faults.
+func (f *Faults) Error() string {
+	var lines []string
+	for _, one := range f.List[:min(len(f.List), maxFaults)] {
+		lines = append(lines, fmt.Sprintf("%s:%d: %s", f.file, one.Line, one.Message))
 	}
-	f.list = append(f.list, fmt.Errorf("%s:%d: %s", f.file, line, fmt.Sprintf(format, args...)))
-}
-
-func (f *faults) err() error {
-	if f.more > 0 {
-		f.list = append(f.list, fmt.Errorf("%s: and %d more", f.file, f.more))
+	if more := len(f.List) - maxFaults; more > 0 {
+		lines = append(lines, fmt.Sprintf("%s: and %d more", f.file, more))
 	}
-	return errors.Join(f.list...)
+	return strings.Join(lines, "\n")
 }
 
-// parseRedirects reads a _redirects file. Its error has a line for each fault.
+func (f *Faults) err() error {
+	if len(f.List) == 0 {
+		return nil
+	}
+	return f
+}
+
+// HasRules tells whether the file of a site at path is _redirects or _headers.
+func HasRules(path string) bool { return path == redirectsFile || path == headersFile }
+
+// CheckRules finds what is wrong with text, the file at a path that HasRules. Errors: *Faults.
+func CheckRules(path string, text []byte) (err error) {
+	switch {
+	case len(text) > maxRules:
+		return &Faults{path, []Fault{{1, fmt.Sprintf("the file has %d bytes; the limit is %d", len(text), maxRules)}}}
+	case path == headersFile:
+		_, err = parseHeaders(string(text))
+	default:
+		_, err = parseRedirects(string(text))
+	}
+	return err
+}
+
+// parseRedirects reads a _redirects file. Errors: *Faults.
 func parseRedirects(text string) (*redirects, error) {
-	f := &faults{file: redirectsFile}
+	f := &Faults{file: redirectsFile}
 	out := &redirects{static: map[string]*redirect{}}
 	n, static := 0, 0
 	for line := range strings.Lines(strings.TrimPrefix(text, "\uFEFF")) {

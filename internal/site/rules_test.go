@@ -24,11 +24,11 @@ func TestFaults(t *testing.T) {
 			if err != nil || len(a.Files) != 2 {
 				t.Fatal(a, err)
 			}
+			file := redirectsFile
 			if strings.HasPrefix(filepath.Base(name), "headers") {
-				_, err = parseHeaders(string(a.Files[0].Data))
-			} else {
-				_, err = parseRedirects(string(a.Files[0].Data))
+				file = headersFile
 			}
+			err = CheckRules(file, a.Files[0].Data)
 			got := ""
 			if err != nil {
 				got = err.Error() + "\n"
@@ -48,6 +48,9 @@ func TestRuleLimits(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := parseRedirects("/" + strings.Repeat("a", maxLine) + " /b\n"); err == nil || !strings.Contains(err.Error(), "the limit is 2000") {
+		t.Error(err)
+	}
+	if err := CheckRules(redirectsFile, make([]byte, maxRules+1)); err == nil || !strings.Contains(err.Error(), "the limit is 262144") {
 		t.Error(err)
 	}
 	if _, err := parseHeaders(strings.Repeat("/a\n X: y\n", maxHeaderRules+1)); err == nil || !strings.Contains(err.Error(), "more than 100") {

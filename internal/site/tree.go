@@ -82,7 +82,7 @@ func (s *Service) loadTree(ctx context.Context, project, digest string) (*tree, 
 	types := map[string][]string{}
 	for i := range u.Files {
 		f := &u.Files[i]
-		if f.Path == redirectsFile || f.Path == headersFile {
+		if HasRules(f.Path) {
 			if err := s.readRules(ctx, project, f, t); err != nil {
 				return nil, err
 			}

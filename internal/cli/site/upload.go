@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +21,7 @@ import (
 	"github.com/hansomcloud/hansom/internal/cli/client"
 	"github.com/hansomcloud/hansom/internal/cli/terminal"
 	"github.com/hansomcloud/hansom/internal/manifest"
+	static "github.com/hansomcloud/hansom/internal/site"
 )
 
 // Files go to the server in archives of at most so much, several at once; larger ones go by themselves.
@@ -44,12 +48,21 @@ func Folder(m *manifest.Manifest) string {
 	return m.Site.Dir
 }
 
-// New makes the list of files that were found. Its errors are what a server would refuse.
-func New(found *build.Site) (*Upload, error) {
+// New makes the list of files that were found in a folder. Its errors are what a server would refuse; those of rules are manifest.Errors.
+func New(found *build.Site, folder string) (*Upload, error) {
 	u := &Upload{list: &artifact.Upload{}, files: map[string]build.SiteFile{}}
+	var wrong manifest.Errors
 	for _, f := range found.Files {
 		u.list.Files = append(u.list.Files, artifact.File{Path: f.Path, SHA256: f.Digest, Size: f.Size})
 		u.files[f.Digest] = f
+		faults, err := checkRules(f, folder)
+		if err != nil {
+			return nil, fmt.Errorf("site: %w", err)
+		}
+		wrong = append(wrong, faults...)
+	}
+	if len(wrong) > 0 {
+		return nil, wrong
 	}
 	var err error
 	if u.text, u.Digest, err = u.list.Encode(); err == nil {
@@ -59,6 +72,28 @@ func New(found *build.Site) (*Upload, error) {
 		return nil, fmt.Errorf("site: %w", err)
 	}
 	return u, nil
+}
+
+// checkRules finds what is wrong with a file, if it has rules.
+func checkRules(f build.SiteFile, folder string) (out manifest.Errors, err error) {
+	if !static.HasRules(f.Path) {
+		return nil, nil
+	}
+	text, err := os.ReadFile(f.File)
+	if err != nil {
+		return nil, err
+	}
+	var faults *static.Faults
+	errors.As(static.CheckRules(f.Path, text), &faults)
+	if faults == nil {
+		return nil, nil
+	}
+	lines := strings.Split(string(text), "\n")
+	for _, one := range faults.List {
+		source := strings.TrimRight(lines[one.Line-1], "\r")
+		out = append(out, &manifest.Error{File: filepath.Join(folder, f.Path), Line: one.Line, Column: 1 + len(source) - len(strings.TrimLeft(source, " \t")), Message: one.Message, Source: source})
+	}
+	return out, nil
 }
 
 // Describe fills in what a manifest has to say of the files.
