@@ -144,14 +144,22 @@ func (c *program) root() *cobra.Command {
 	root.SetHelpCommand(helpCommand())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate(helpTemplate)
+	root.SetHelpFunc(c.fitted(root.HelpFunc()))
 	root.CompletionOptions.DisableDefaultCmd = true
 	completion.Add(&c.Context, root, completion.Fixed{Command: []string{"init"}, Flag: "template", Values: templateNames},
 		completion.Fixed{Command: []string{"projects", "set"}, Flag: "egress", Values: []string{hansom.EgressNone, hansom.EgressPlatform, hansom.EgressInternet, serverEgress}})
 	return root
 }
 
-// flagError says which flag may have been meant.
+// kinds of values of flags, in words.
+var kinds = map[string]string{"int": "a whole number", "int64": "a whole number", "bool": "true or false", "duration": "a duration such as 10s or 2m"}
+
+// flagError says which flag may have been meant, or what its value must be.
 func flagError(cmd *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) && kinds[bad.GetFlag().Value.Type()] != "" {
+		return command.Usagef("--%s %q must be %s", bad.GetFlag().Name, bad.GetValue(), kinds[bad.GetFlag().Value.Type()])
+	}
 	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return command.Usagef("%v", err)

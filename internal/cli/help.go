@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 )
 
@@ -28,19 +30,19 @@ Examples:
 
 Commands:
 {{- range $commands}}{{if .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
 {{- end}}
 {{- range $group := .Groups}}
 
 {{.Title}}:
 {{- range $commands}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
 {{- end}}
 {{- if .Groups}}
 
 More:
 {{- range $commands}}{{if and (eq .GroupID "") (or .IsAvailableCommand .IsAdditionalHelpTopicCommand (eq .Name "help"))}}
-  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}
+  {{rpad .Name .NamePadding}}  {{.Short}}{{end}}{{end}}
 {{- end}}
 {{- end}}
 {{- if .HasAvailableLocalFlags}}
@@ -58,6 +60,17 @@ Flags of all commands:
 ` + "`{{.CommandPath}} COMMAND --help` says more about one." + `
 {{- end}}
 `
+
+// fitted is a help that fits the terminal.
+func (c *program) fitted(help func(*cobra.Command, []string)) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, args []string) {
+		var text strings.Builder
+		cmd.SetOut(&text)
+		help(cmd, args)
+		cmd.SetOut(c.Out)
+		c.Printf("%s", c.Out.Fit(text.String()))
+	}
+}
 
 func helpCommand() *cobra.Command {
 	return &cobra.Command{

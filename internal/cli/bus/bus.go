@@ -61,6 +61,10 @@ func (c *commands) sendCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var object map[string]json.RawMessage
+		if json.Unmarshal([]byte(detail), &object) != nil || object == nil {
+			return command.Usagef("DETAIL is not a JSON object; quote it for the shell, such as '{\"total\":120}'")
+		}
 		cl, err := c.Client(cmd.Context())
 		if err != nil {
 			return err

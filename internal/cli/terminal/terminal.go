@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,6 +202,39 @@ func (w *Writer) fit(widths []int, fixed []bool) {
 		widths[widest]--
 	}
 	widths[last] = min(widths[last], room)
+}
+
+// begin is what an indented line has before its last column.
+var begin = regexp.MustCompile(`^ +\S.*? {2,}`)
+
+// Fit breaks the lines of a text that are wider than the terminal: those of paragraphs together, those of columns within the last one.
+// Indented lines without columns stay as they are: they are there to be copied.
+func (w *Writer) Fit(text string) string {
+	width := w.width()
+	if width == 0 {
+		return text
+	}
+	var out, paragraph []string
+	end := func() {
+		if slices.ContainsFunc(paragraph, func(line string) bool { return utf8.RuneCountInString(line) > width }) {
+			paragraph = wrap(strings.Join(paragraph, " "), width)
+		}
+		out, paragraph = append(out, paragraph...), nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" && !strings.HasPrefix(line, " ") {
+			paragraph = append(paragraph, line)
+			continue
+		}
+		end()
+		if before := begin.FindString(line); before != "" && utf8.RuneCountInString(line) > width {
+			rest := wrap(line[len(before):], max(width-len(before), minLast))
+			line = before + strings.Join(rest, "\n"+strings.Repeat(" ", len(before)))
+		}
+		out = append(out, line)
+	}
+	end()
+	return strings.Join(out, "\n")
 }
 
 // wrap breaks s at spaces into lines of n characters; a longer word is a line of its own.

@@ -49,6 +49,21 @@ func TestTableOnTerminal(t *testing.T) {
 	}
 }
 
+// Paragraphs are broken at the terminal's width, columns within the last one; commands to copy are left alone, and all that goes to a pipe.
+func TestFit(t *testing.T) {
+	text := "A paragraph that is wider than a terminal of 40\ncolumns.\n\nShort.\nLines.\n\n" +
+		"  hansom a command that is there to be copied\n\n  -f, --flag   what it does, in so many words\n  -h           help\n"
+	want := "A paragraph that is wider than a\nterminal of 40 columns.\n\nShort.\nLines.\n\n" +
+		"  hansom a command that is there to be copied\n\n  -f, --flag   what it does, in so many\n               words\n  -h           help\n"
+	var out strings.Builder
+	if diff := cmp.Diff(want, on(&out, 40, false).Fit(text)); diff != "" {
+		t.Error(diff)
+	}
+	if got := New(&out, nil).Fit(text); got != text {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestColour(t *testing.T) {
 	for _, c := range []struct {
 		env    map[string]string
