@@ -76,10 +76,10 @@ type development struct {
 	client   *client.Client
 	deployer *deployer
 	watcher  *watcher
-	watched  map[string]bool    // what is watched of the sources
-	manifest *manifest.Manifest // the last one that was good; nil before
-	routes   []string           // as last shown
-	failed   bool               // the last attempt did not get through
+	watched  map[string]bool // what is watched of the sources
+	routes   []string        // as last shown
+	failed   bool            // the last attempt did not get through
+	deployed bool            // one did
 }
 
 func (d *development) run(ctx context.Context, srv Server) (err error) {
@@ -154,7 +154,6 @@ func (d *development) showAddresses(srv Server) {
 func (d *development) redeploy(ctx context.Context) {
 	m, err := manifest.Load(d.shown)
 	if err == nil {
-		d.manifest = m
 		d.deployer.Set(buildFunctions(m))
 		d.deployer.SetSite(site.Folder(m))
 		err = d.watch()
@@ -180,6 +179,7 @@ func (d *development) redeploy(ctx context.Context) {
 		}
 		return
 	}
+	d.deployed = true
 	d.show(result, time.Since(start))
 }
 
@@ -235,8 +235,10 @@ func (d *development) report(err error) {
 	default:
 		d.Note("%s %s", d.Errs.Paint("error:", terminal.Bold, terminal.Red), err)
 	}
-	if d.manifest != nil {
+	if d.deployed {
 		d.Note("what was deployed last goes on running; save a file to try again")
+	} else {
+		d.Note("save a file to try again")
 	}
 }
 

@@ -61,7 +61,7 @@ func TestDev(t *testing.T) {
 	checkLeaks(t)
 	dir := t.TempDir()
 	const manifest = "name: hello\nfunctions:\n  api: {runtime: nodejs22.x, code: ./api, handler: index.handler, http: [\"GET /api\"]}\n"
-	write(t, dir, map[string]string{"hansom.yaml": manifest, "api/index.mjs": "1", "api/lib/x.mjs": "1"})
+	write(t, dir, map[string]string{"hansom.yaml": manifest + "site: ./public\n", "public/_redirects": "/a\n", "api/index.mjs": "1", "api/lib/x.mjs": "1"})
 	var srv *testServer
 	started := make(chan struct{})
 	out, errs := newScreen(), newScreen()
@@ -84,7 +84,12 @@ func TestDev(t *testing.T) {
 	}()
 	<-started
 	out.expect(t, "api   http://"+srv.APIAddr()+"  (access key test, secret test)\n")
+	errs.expect(t, filepath.Join(dir, "public", "_redirects")+":1:1: a rule needs a path or an address to go to: /from /to 301\nsave a file to try again\n")
+	write(t, dir, map[string]string{"hansom.yaml": manifest})
 	out.expect(t, "create hello-api")
+	if err := os.RemoveAll(filepath.Join(dir, "public")); err != nil {
+		t.Fatal(err)
+	}
 	out.expect(t, "GET     http://hello.localhost:8080/api\n")
 
 	write(t, dir, map[string]string{"api/lib/x.mjs": "2"})
