@@ -407,7 +407,6 @@ func resident() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// 500 clients at once on a reserved concurrency of 5: five run, all others are told so at once.
 // TestCallsThatWait: a call of the Lambda API that waits for its function holds up no other call.
 func TestCallsThatWait(t *testing.T) {
 	s := start(t, nil)
@@ -441,6 +440,7 @@ func TestCallsThatWait(t *testing.T) {
 	}
 }
 
+// 500 clients at once on a reserved concurrency of 5: five run, all others are told so at once.
 func TestReservedConcurrency(t *testing.T) {
 	const clients, reserved = 500, 5
 	s := start(t, nil)
