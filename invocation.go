@@ -18,7 +18,7 @@ type Invocation struct {
 	HTTP          *Exchange // a web request in place of Payload; invoke keeps it for functions that serve HTTP alone
 	ClientContext []byte    // JSON, "" when there is none
 	Trace         string    // X-Amzn-Trace-Id
-	Source        string    // what triggered it: "api", "url", "http", "async", "queue"
+	Source        string    // what triggered it: "api", "url", "http", "async", "queue", "subject", "authorizer"
 	LogTail       bool      // fill Result.LogTail
 	Fiber         Fiber     // that the call runs on; nil when it has a goroutine for itself
 

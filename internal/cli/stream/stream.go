@@ -168,7 +168,7 @@ func (s *Stream) print(r *client.Request) {
 		colour = terminal.Yellow
 	}
 	var parts []string
-	if r.Outcome != "refused" {
+	if r.Outcome != "refused" && r.Function != "" { // else a site or another server answered
 		warm := "warm"
 		if r.Cold {
 			warm = s.out.Paint("cold", terminal.Yellow)

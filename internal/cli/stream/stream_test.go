@@ -68,7 +68,10 @@ func TestRequest(t *testing.T) {
 		"nowhere": {func(r *client.Request) {
 			*r = client.Request{Time: at, Method: "GET", Path: "/b", Status: 404, Outcome: "refused"}
 		}, "14:27:15  GET    /b                        404     0.0 ms"},
-		"refused":  {func(r *client.Request) { r.Status, r.Outcome, r.Reason = 429, "refused", "Rate Exceeded." }, "14:27:15  GET    /a                        429     3.1 ms  Rate Exceeded.  f"},
+		"refused": {func(r *client.Request) { r.Status, r.Outcome, r.Reason = 429, "refused", "Rate Exceeded." }, "14:27:15  GET    /a                        429     3.1 ms  Rate Exceeded.  f"},
+		"site": {func(r *client.Request) {
+			*r = client.Request{Time: at, Method: "GET", Path: "/a", Status: 200, Outcome: "ok", Duration: 3.14}
+		}, "14:27:15  GET    /a                        200     3.1 ms"},
 		"invoked":  {func(r *client.Request) { r.Method, r.Path, r.Status = "", "", 0 }, "14:27:15  invoke f                          ok     3.1 ms  warm  41 of 128 MB"},
 		"event":    {func(r *client.Request) { r.Method, r.Path, r.Status, r.Source = "", "", 0, "async" }, "14:27:15  async  f                          ok     3.1 ms  warm  41 of 128 MB"},
 		"for long": {func(r *client.Request) { r.Duration = 12_345 }, "14:27:15  GET    /a                        200     12.3 s  warm  41 of 128 MB  f"},
