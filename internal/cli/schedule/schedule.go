@@ -64,7 +64,7 @@ func (c *commands) lsCommand() *cobra.Command {
 				case !s.Enabled:
 					next = "disabled"
 				case len(s.Next) > 0:
-					next = shown(s.Next[0], zoneOf(s.Timezone))
+					next = s.Next[0].In(zoneOf(s.Timezone)).Format(time.DateTime)
 				}
 				rows = append(rows, []string{s.Path(), s.Expression, s.Timezone, next, s.Target[strings.LastIndexByte(s.Target, ':')+1:]})
 			}

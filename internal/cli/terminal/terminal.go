@@ -127,10 +127,11 @@ const (
 )
 
 // Table prints rows in aligned columns. A row of one cell is a line of its own. On a terminal the last column is broken into
-// lines, and where that leaves it too little the widest others are cut, except those of addresses: they are there to be copied.
-// Cells are cleaned of control characters: they may come from anywhere.
+// lines, and where that leaves it too little so are the widest others. Words of those are cut when nothing else helps, except those of
+// addresses: they are there to be copied. Cells are cleaned of control characters: they may come from anywhere.
 func (w *Writer) Table(header []string, rows [][]string) {
-	widths, fixed := make([]int, len(header)), make([]bool, len(header))
+	last := len(header) - 1
+	widths, longest, fixed := make([]int, len(header)), make([]int, len(header)), make([]bool, len(header))
 	all := append([][]string{header}, rows...)
 	for _, row := range all {
 		for i, cell := range row {
@@ -138,48 +139,56 @@ func (w *Writer) Table(header []string, rows [][]string) {
 			if len(row) > 1 {
 				widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
 				fixed[i] = fixed[i] || strings.Contains(cell, "://")
-			}
-		}
-	}
-	w.fit(widths, fixed)
-	last, indent := len(header)-1, 0
-	for _, n := range widths[:last] {
-		indent += n + 2
-	}
-	var text strings.Builder
-	for n, row := range all {
-		for len(row) > 1 && row[len(row)-1] == "" {
-			row = row[:len(row)-1] // no spaces at the end of a line
-		}
-		for i, cell := range row {
-			padding := ""
-			switch {
-			case i == last && last > 0:
-				cell = strings.Join(wrap(cell, widths[i]), "\n"+strings.Repeat(" ", indent))
-			case len(row) > 1:
-				cell = cut(cell, widths[i])
-				if i < len(row)-1 {
-					padding = strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+2)
+				for word := range strings.SplitSeq(row[i], " ") {
+					longest[i] = max(longest[i], utf8.RuneCountInString(word))
 				}
 			}
-			colour, ok := words[cell]
-			switch {
-			case n == 0:
-				cell = w.Paint(cell, Dim)
-			case ok && painted[header[i]]:
-				cell = w.Paint(cell, colour)
-			}
-			text.WriteString(cell + padding)
 		}
-		if strings.Join(row, "") != "" {
-			text.WriteString("\n")
+	}
+	w.fit(widths, longest, fixed)
+	var text strings.Builder
+	for n, row := range all {
+		height := 1
+		cells := make([][]string, len(row))
+		for i, cell := range row {
+			if cells[i] = []string{cell}; last > 0 && len(row) > 1 {
+				cells[i] = wrap(cell, widths[i])
+			}
+			height = max(height, len(cells[i]))
+		}
+		for at := range height {
+			line := ""
+			for i, lines := range cells {
+				part := ""
+				if at < len(lines) {
+					part = lines[at]
+				}
+				if len(row) > 1 && i < last {
+					part = cut(part, widths[i])
+				}
+				padding := ""
+				if i < last {
+					padding = strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(part)+2))
+				}
+				colour, ok := words[row[i]]
+				switch {
+				case n == 0:
+					part = w.Paint(part, Dim)
+				case ok && painted[header[i]]:
+					part = w.Paint(part, colour)
+				}
+				line += part + padding
+			}
+			if line = strings.TrimRight(line, " "); line != "" || at > 0 {
+				text.WriteString(line + "\n")
+			}
 		}
 	}
 	io.WriteString(w, text.String()) // at once: other lines may come in between
 }
 
-// fit makes columns narrower until a row is as wide as the terminal.
-func (w *Writer) fit(widths []int, fixed []bool) {
+// fit makes columns narrower until a row is as wide as the terminal: first down to their longest words.
+func (w *Writer) fit(widths, longest []int, fixed []bool) {
 	width, last := w.width(), len(widths)-1
 	if width == 0 {
 		return
@@ -188,20 +197,27 @@ func (w *Writer) fit(widths []int, fixed []bool) {
 	for _, n := range widths[:last] {
 		room -= n
 	}
-	for least := min(widths[last], minLast); room < least; room++ {
-		widest := -1
-		for i, n := range widths[:last] {
-			if !fixed[i] && n > minColumn && (widest < 0 || n > widths[widest]) {
-				widest = i
+	least := min(widths[last], minLast)
+	for _, whole := range []bool{true, false} {
+		for room < least {
+			widest := -1
+			for i, n := range widths[:last] {
+				floor := minColumn
+				if whole {
+					floor = longest[i]
+				}
+				if !fixed[i] && n > floor && (widest < 0 || n > widths[widest]) {
+					widest = i
+				}
 			}
+			if widest < 0 {
+				break
+			}
+			widths[widest]--
+			room++
 		}
-		if widest < 0 {
-			room = least
-			break
-		}
-		widths[widest]--
 	}
-	widths[last] = min(widths[last], room)
+	widths[last] = min(widths[last], max(room, least))
 }
 
 // begin is what an indented line has before its last column.

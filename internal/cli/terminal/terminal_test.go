@@ -21,8 +21,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// On a terminal the last column is broken into lines, the widest others are cut, addresses never, and words of ACTION, STATE and
-// STATUS have colours.
+// On a terminal the last column is broken into lines, so are the widest others, whose words are cut when that is not enough, addresses never,
+// and words of ACTION, STATE and STATUS have colours.
 func TestTableOnTerminal(t *testing.T) {
 	header := []string{"NAME", "STATE", "WHERE", "DETAILS"}
 	row := func() [][]string {
@@ -34,6 +34,15 @@ func TestTableOnTerminal(t *testing.T) {
 		"a-long-name-of…  Active  http://h.localhost/  code 1 -> 2, memory 128\n" +
 		"                                              -> 256\n" +
 		"b                x\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+	out.Reset()
+	on(&out, 40, false).Table([]string{"QUEUE", "DEAD LETTERS", "CONSUMERS"}, [][]string{{"orders.fifo", "unpaid.fifo after 3", "worker"}, {"x", "-", "-"}})
+	want = "QUEUE        DEAD LETTERS      CONSUMERS\n" +
+		"orders.fifo  unpaid.fifo       worker\n" +
+		"             after 3\n" +
+		"x            -                 -\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}
