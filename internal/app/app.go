@@ -5,6 +5,7 @@ package app
 import (
 	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -211,7 +212,11 @@ func (s *Service) apply(ctx context.Context, project, actor string, of *Deployme
 						v.Layers[i] = of.Layers[known]
 					}
 				}
-				if _, err = s.Functions.Deploy(ctx, tx, v); err == nil {
+				_, err = s.Functions.Deploy(ctx, tx, v)
+				if e, ok := errors.AsType[*hansom.Error](err); ok && e.Kind == hansom.Invalid { // such as a layer that is not there
+					err = hansom.Errorf(e.Kind, e.Op, "functions.%s: %w", c.key, err).WithCode(e.Code)
+				}
+				if err == nil {
 					err = s.Provisioned.Keep(ctx, tx, project, c.Name, r.Functions[c.key].Provisioned)
 				}
 				if err == nil {

@@ -384,7 +384,7 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 		next.Functions["good"] = function("33", "GET /good")
 		next.Functions["zbad"] = function("44")
 		f.fail["hello-zbad"] = hansom.Errorf(hansom.Invalid, "deploy", "no such runtime here")
-		if _, err := s.Apply(t.Context(), project, actor, next); hansom.KindOf(err) != hansom.Invalid {
+		if _, err := s.Apply(t.Context(), project, actor, next); hansom.KindOf(err) != hansom.Invalid || err.Error() != "functions.zbad: no such runtime here" {
 			t.Fatalf("error %v", err)
 		}
 		missing := hello()
