@@ -20,7 +20,7 @@ func (c *program) logsCommand() *cobra.Command {
 	var since, grep, app string
 	cmd := &cobra.Command{
 		Use: "logs [FUNCTION]", Short: "Print the logs of functions",
-		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.\nThe START line of a call says what triggered it: api (Invoke), url, http (a route of an app), async (an event),\nqueue or subject (a batch of\nmessages), authorizer.",
+		Long:    "Print the logs of a function, of an app's functions, or of all. With --json each line is one JSON object.\nThe START line of a call says what triggered it: api (Invoke), url, http (a route of an app), async (an event),\nqueue or subject (a batch of messages), authorizer.",
 		Example: "  hansom logs -f --app hello\n  hansom logs hello-node --since 2h --grep ERROR",
 		Args:    command.AtMost(1),
 	}
