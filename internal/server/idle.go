@@ -13,14 +13,17 @@ const (
 	idleEvery = 250 * time.Millisecond
 	idleBytes = 128 << 10 // allocated in idleEvery by a server with next to nothing to do
 	idleWorth = 4 << 20   // allocated since the last time: less is not worth a collection
+	idleLong  = 120       // times idleEvery without work: what has a short pause only needs its memory again
 )
 
-// tidy collects garbage and gives memory back to the system whenever the server becomes idle, until ctx ends.
+// tidy collects garbage and gives memory back to the system once the server has started, and whenever it has been idle for long, until
+// ctx ends.
 func tidy(ctx context.Context) error {
 	ticker := time.NewTicker(idleEvery)
 	defer ticker.Stop()
 	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	var last, tidied uint64
+	idle, long := 0, 1
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,10 +32,13 @@ func tidy(ctx context.Context) error {
 		}
 		metrics.Read(allocated)
 		now := allocated[0].Value.Uint64()
-		if now-last < idleBytes && now-tidied > idleWorth {
-			debug.FreeOSMemory()
-			tidied = now
+		if idle++; now-last >= idleBytes {
+			idle = 0
 		}
 		last = now
+		if idle >= long && now-tidied > idleWorth {
+			debug.FreeOSMemory()
+			tidied, long = now, idleLong
+		}
 	}
 }
